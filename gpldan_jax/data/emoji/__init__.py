@@ -1,0 +1,69 @@
+"""The embedded dataset: 1,870 emoji as picture features, words, nine classes and a split. NumPy only."""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EmojiArrays:
+    """The embedded dataset, one row per emoji in the order of Unicode's emoji-test.txt; `w` is the number of words.
+
+    image: float32 `[1870, 1952]`, in [0, 1]: HOG (1,568 columns), then a 4 x 4 grid of HSV histograms (384 columns).
+    text: float32 `[1870, w]`, 0 or 1: which words are in the short name and the keywords. A row may be all zeros: 87
+        emoji share no word with another.
+    label: int32 `[1870]`, 0 to 8: position in `groups`.
+    split: int32 `[1870]`: 0 train (1,400), 1 validation (100), 2 test (370).
+    vocabulary: the `w` words, sorted; `vocabulary[j]` is column `j` of `text`.
+    names: 1,870 short names, as "woman farmer".
+    emoji: 1,870 emoji.
+    groups: the nine class names.
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    label: np.ndarray
+    split: np.ndarray
+    vocabulary: tuple[str, ...]
+    names: tuple[str, ...]
+    emoji: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+def load_emoji_arrays() -> EmojiArrays:
+    """Read the embedded dataset from the package.
+
+    The pictures are Google's Noto Color Emoji, the words Unicode's CLDR; `README.md` and the two `LICENSE-` files
+    beside this module say which versions and on which terms. `tools/build_emoji.py` makes the files.
+
+    Returns fresh arrays at each call; `EmojiArrays` says their shapes, dtypes and ranges.
+
+    Raises ValueError when the two files that hold the dataset do not have the same number of emoji.
+
+    >>> emoji = load_emoji_arrays()
+    >>> emoji.image.shape, emoji.image.dtype.name, emoji.text.shape
+    ((1870, 1952), 'float32', (1870, 952))
+    >>> emoji.names[0], emoji.groups[emoji.label[0]]
+    ('grinning face', 'Smileys & Emotion')
+    """
+    folder = files(__name__)
+    described = json.loads(folder.joinpath("items.json").read_text(encoding="utf-8"))
+    items = described["items"]
+    with folder.joinpath("features.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        loaded = EmojiArrays(
+            image=arrays["image"].astype(np.float32),
+            text=arrays["text"].astype(np.float32),
+            label=arrays["label"].astype(np.int32),
+            split=arrays["split"].astype(np.int32),
+            vocabulary=tuple(arrays["vocabulary"].tolist()),
+            names=tuple(item["name"] for item in items),
+            emoji=tuple(item["emoji"] for item in items),
+            groups=tuple(described["groups"]),
+        )
+    if len(loaded.image) != len(items):
+        raise ValueError(
+            f"{folder / 'features.npz'}: expected {len(items)} rows as in items.json, found {len(loaded.image)}"
+        )
+    return loaded

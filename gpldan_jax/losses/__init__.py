@@ -1,0 +1,8 @@
+"""The losses of GPLDAN as pure functions that need nothing but jax."""
+
+from gpldan_jax.losses.adversarial import adversarial_loss as adversarial_loss
+from gpldan_jax.losses.adversarial import modality_classifier_loss as modality_classifier_loss
+from gpldan_jax.losses.distances import co_attention_distances as co_attention_distances
+from gpldan_jax.losses.distances import target_distances as target_distances
+from gpldan_jax.losses.graph_pattern import GraphPatternTerms as GraphPatternTerms
+from gpldan_jax.losses.graph_pattern import graph_pattern_loss as graph_pattern_loss

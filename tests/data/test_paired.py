@@ -1,0 +1,106 @@
+"""Paired datasets: what they check, and what they make of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gpldan_jax.data import DataError, PairedDataset, PairedSplit, paired_dataset
+
+LABELS = np.array([0, 1, 0, 1])
+
+
+def triple(count=4, image_dim=3, text_dim=2, labels=True):
+    images = np.arange(count * image_dim, dtype=np.float64).reshape(count, image_dim)
+    texts = np.arange(count * text_dim).reshape(count, text_dim)
+    return images, texts, np.arange(count) % 2 + 1 if labels else None
+
+
+def build(train=None, validation=None, test=None, **kwargs):
+    train, validation, test = (triple() if part is None else part for part in (train, validation, test))
+    return paired_dataset("mine", train=train, validation=validation, test=test, **kwargs)
+
+
+def test_types_dims_and_names():
+    data = build()
+    assert (data.image_dim, data.text_dim, data.class_names) == (3, 2, ("1", "2"))
+    assert data.train.images.dtype == data.train.texts.dtype == np.float32
+    assert data.train.labels.dtype == np.int32 and data.train.labels.tolist() == LABELS.tolist()
+    assert (len(data.test), data.title) == (4, "mine")
+    assert build(synthetic=True).title == "mine (synthetic)"
+
+
+def test_without_labels():
+    rows = triple(labels=False)
+    data = build(rows, rows, rows)
+    assert data.train.labels is None and data.class_names is None
+
+
+def test_empty_validation_and_test_are_allowed():
+    assert len(build(validation=triple(0), test=triple(0)).test) == 0
+    with pytest.raises(DataError, match="mine: expected training pairs, found 0"):
+        build(train=triple(0), validation=triple(0), test=triple(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda i, t, y: (i, t[:3], y), "expected as many texts as images, found 4 images and 3 t"),
+        (lambda i, t, y: (i, t, y[:3]), r"mine test labels: expected 4 labels .* found \[3\]"),
+        (lambda i, t, y: (i[:, :2], t, y), "expected 3 image and 2 text features as in train"),
+        (lambda i, t, y: (i[:, 0], t, y), r"mine test images: expected shape .* found \[4\]"),
+        (lambda i, t, y: (i[:, :0], t, y), r"mine test images: expected shape .* found \[4, 0\]"),
+        (lambda i, t, y: (i, t.astype(str), y), "mine test texts: expected real numbers"),
+        (lambda i, t, y: (i.astype(object), t, y), "mine test images: expected real numbers"),
+        (lambda i, t, y: (i * 1j, t, y), "found complex128"),
+        (lambda i, t, y: (i, t, None), "labels in all splits or in none, found them only in train"),
+    ],
+)
+def test_refused(change, expected):
+    with pytest.raises(DataError, match=expected):
+        build(test=change(*triple()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_rows_that_are_not_finite_are_named(value):
+    images, texts, labels = triple(6)
+    images[[1, 2, 4, 5], 1] = value
+    expected = r"mine train images: .* in rows 1, 2, 4 and 1 more \(counted from 0\)"
+    with pytest.raises(DataError, match=expected):
+        build(train=(images, texts, labels))
+
+
+def test_a_class_that_train_lacks_is_named():
+    images, texts, _ = triple()
+    with pytest.warns(UserWarning, match="mine test: train has no pair of class 7, 9"):
+        data = build(test=(images, texts, [1, 2, 9, 7]))
+    assert data.class_names == ("1", "2", "7", "9")
+
+
+def test_constructors_check_too():
+    split = PairedSplit(np.ones((2, 3)), np.ones((2, 2)), np.array([0, 1]))
+    assert split.images.dtype == np.float32 and split.labels.dtype == np.int32
+    with pytest.raises(DataError, match="found 2 images and 3 texts"):
+        PairedSplit(np.ones((2, 3)), np.ones((3, 2)))
+    with pytest.raises(DataError, match="found 1 for 2 pairs"):
+        dataclasses.replace(split, labels=np.array([0]))
+    with pytest.raises(DataError, match="expected class indices"):
+        dataclasses.replace(split, labels=np.array([0.5, 1]))
+    with pytest.raises(DataError, match=r"expected labels in 0..0, found 0..1"):
+        PairedDataset("mine", split, split, split, class_names=("a",))
+
+
+def test_fingerprint_follows_every_array():
+    data = build()
+    assert data.fingerprint() == build().fingerprint() and len(data.fingerprint()) == 64
+    prints = {data.fingerprint()}
+    for name in ("train", "validation", "test"):
+        for field in ("images", "texts", "labels"):
+            split = getattr(data, name)
+            changed = getattr(split, field).copy()
+            changed.flat[0] = 1 - changed.flat[0]
+            split = dataclasses.replace(split, **{field: changed})
+            prints.add(dataclasses.replace(data, **{name: split}).fingerprint())
+    rows = triple(labels=False)
+    prints.add(build(rows, rows, rows).fingerprint())
+    assert len(prints) == 11

@@ -1,0 +1,367 @@
+"""Build the embedded emoji dataset, `gpldan_jax/data/emoji`, from three Debian packages.
+
+1,870 fully-qualified emoji of Unicode 15 without skin tones; the nine groups of emoji-test.txt are the classes.
+The sprite sheet is drawn first and read back, and the picture features are computed from what was read, so that anyone
+can compute them again from the committed file. The same packages and library versions give the same bytes.
+
+`n` is the number of emoji.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+EMOJI_TEST = Path("/usr/share/unicode/emoji/emoji-test.txt")
+CLDR = Path("/usr/share/unicode/cldr/common")
+ANNOTATIONS = (CLDR / "annotations/en.xml", CLDR / "annotationsDerived/en.xml")
+PACKAGES = {
+    "fonts-noto-color-emoji": (FONT,),
+    "unicode-data": (EMOJI_TEST,),
+    "unicode-cldr-core": ANNOTATIONS,
+}
+LIBRARIES = ("numpy", "pillow", "scikit-image", "scikit-learn", "scipy")
+
+ITEMS = 1870
+SPLIT_SIZES = {"train": 1400, "validation": 100, "test": 370}
+TILE = 64
+SHEET_COLUMNS, SHEET_ROWS = 55, 34  # 55 x 34 is 1,870: the sheet has no empty tile
+
+FONT_SIZE = 109  # the one size at which the font holds bitmaps
+GLYPH_WIDTH, GLYPH_HEIGHT = 136, 128
+GLYPH_MARGIN = 4  # empty in every bitmap; without it 128 x 128 halves exactly to a tile
+SKIN_TONES = frozenset(range(0x1F3FB, 0x1F400))
+PRESENTATION_SELECTOR = "\ufe0f"
+NOT_A_CHARACTER = "\U0010ffff"
+
+HSV_BINS = (6, 2, 2)
+HSV_GRID = 4
+
+OUT = Path(__file__).resolve().parent.parent / "gpldan_jax/data/emoji"
+
+NOTO_NOTICE = """\
+The pictures in sprites.webp, and the picture features in features.npz computed from them, are made from the font
+Noto Color Emoji, https://github.com/googlefonts/noto-emoji, as built by Debian: package fonts-noto-color-emoji
+{version}. Copyright Google Inc. The font is under the SIL Open Font License 1.1 and the drawings it was built
+from are under the Apache License 2.0. Modified: each glyph was drawn on white and reduced to 64 x 64 pixels.
+
+Below: the copyright file of the Debian package, then the Apache License 2.0 that it refers to.
+"""
+UNICODE_NOTICE = """\
+The emoji, their groups, names and keywords in items.json, and the words and labels in features.npz, are taken from
+the data files of Unicode, Inc., https://www.unicode.org: emoji-test.txt (Debian package unicode-data
+{data_version}) and the English annotations of CLDR (Debian package unicode-cldr-core {cldr_version}).
+Copyright Unicode, Inc. Modified: only the fully-qualified emoji without skin tones were kept, and names and keywords
+were also turned into a binary bag of words.
+
+Below: the copyright file of unicode-cldr-core, then that of unicode-data.
+"""
+
+
+class MissingRequirementError(Exception):
+    """Something this tool needs is not installed; the message is one line that says what to install."""
+
+
+def package_versions():
+    """Versions of the Debian packages in `PACKAGES`; raises `MissingRequirementError` naming those to install."""
+    versions, missing = {}, []
+    for package, paths in PACKAGES.items():
+        try:
+            query = subprocess.run(
+                ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", package],
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            raise MissingRequirementError(
+                f"dpkg-query not found: run this on Debian, after: apt-get install {' '.join(PACKAGES)}"
+            ) from None
+        status, _, number = query.stdout.partition(" ")
+        if status == "installed" and all(path.exists() for path in paths):
+            versions[package] = number
+        else:
+            missing.append(package)
+    if missing:
+        raise MissingRequirementError(f"missing Debian packages: apt-get install {' '.join(missing)}")
+    return versions
+
+
+def library_versions():
+    """Versions of the libraries that make the output; raises `MissingRequirementError` naming those to install."""
+    try:
+        import PIL.features
+        import skimage  # noqa: F401
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MissingRequirementError(f"{error}: pip install pillow scikit-image scikit-learn") from None
+    if not PIL.features.check("raqm"):
+        raise MissingRequirementError("Pillow cannot join emoji sequences without raqm: apt-get install libfribidi0")
+    return {library: version(library) for library in LIBRARIES}
+
+
+def read_emoji_test(path):
+    """Fully-qualified emoji without skin tones in `path`, in its order.
+
+    Returns a list of dicts with `emoji`, `codepoints` ("1F468 200D 1F33E"), `name`, `group` and `subgroup`.
+    """
+    items, group, subgroup = [], None, None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# group: "):
+            group = line.removeprefix("# group: ")
+        elif line.startswith("# subgroup: "):
+            subgroup = line.removeprefix("# subgroup: ")
+        elif match := re.fullmatch(r"([0-9A-F ]+?) *; fully-qualified +# \S+ E[\d.]+ (.+)", line):
+            codepoints, name = match.groups()
+            characters = [int(codepoint, 16) for codepoint in codepoints.split()]
+            if SKIN_TONES.isdisjoint(characters):
+                items.append(
+                    {
+                        "emoji": "".join(map(chr, characters)),
+                        "codepoints": codepoints,
+                        "name": name,
+                        "group": group,
+                        "subgroup": subgroup,
+                    }
+                )
+    return items
+
+
+def read_annotations(paths):
+    """CLDR short names, `dict[str, str]`, and keywords, `dict[str, list[str]]`, by emoji without U+FE0F."""
+    names, keywords = {}, {}
+    for path in paths:
+        for annotation in ElementTree.parse(path).iter("annotation"):
+            if annotation.get("type") == "tts":
+                names[annotation.get("cp")] = annotation.text
+            else:
+                keywords[annotation.get("cp")] = [keyword.strip() for keyword in annotation.text.split("|")]
+    return names, keywords
+
+
+def describe(items, names, keywords):
+    """`items` with CLDR's short names and keywords.
+
+    An emoji newer than the CLDR release keeps the name in emoji-test.txt and has no keywords.
+    """
+    described = []
+    for item in items:
+        key = item["emoji"].replace(PRESENTATION_SELECTOR, "")
+        described.append({**item, "name": names.get(key, item["name"]), "keywords": keywords.get(key, [])})
+    return described
+
+
+def draw_glyph(emoji, font):
+    """`emoji` as an RGB picture on white, 128 x 128."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (GLYPH_WIDTH, GLYPH_HEIGHT), "white")
+    ImageDraw.Draw(picture).text((0, 0), emoji, font=font, embedded_color=True)
+    return picture.crop((GLYPH_MARGIN, 0, GLYPH_WIDTH - GLYPH_MARGIN, GLYPH_HEIGHT))
+
+
+def draw_emoji(emojis, path=FONT):
+    """Pictures of `emojis`, uint8 `[n, 64, 64, 3]`.
+
+    Raises ValueError for an emoji that the font at `path` does not draw as one glyph of its own: in pieces side by
+    side, as the mark of a missing glyph, or, for a sequence, as its first character alone.
+    """
+    from PIL import Image, ImageFont
+
+    font = ImageFont.truetype(path, FONT_SIZE, layout_engine=ImageFont.Layout.RAQM)
+    missing_glyph = draw_glyph(NOT_A_CHARACTER, font)
+    pictures = []
+    for emoji in emojis:
+        picture = draw_glyph(emoji, font)
+        characters = emoji.replace(PRESENTATION_SELECTOR, "")
+        if round(font.getlength(emoji)) != GLYPH_WIDTH:
+            found = f"a width of {font.getlength(emoji)}"
+        elif picture == missing_glyph:
+            found = "the missing glyph"
+        elif len(characters) > 1 and picture == draw_glyph(characters[0], font):
+            found = "its first character alone"
+        else:
+            pictures.append(np.asarray(picture.resize((TILE, TILE), Image.Resampling.BOX)))
+            continue
+        codepoints = " ".join(f"{ord(character):04X}" for character in emoji)
+        raise ValueError(f"{path}: expected one glyph {GLYPH_WIDTH} wide for {codepoints}, found {found}")
+    return np.stack(pictures)
+
+
+def write_sprites(pictures, path):
+    """Write `pictures`, uint8 `[n, 64, 64, 3]`, row by row as one lossless WebP sheet of 55 x 34 tiles."""
+    from PIL import Image
+
+    sheet = pictures.reshape(SHEET_ROWS, SHEET_COLUMNS, TILE, TILE, 3).transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(SHEET_ROWS * TILE, SHEET_COLUMNS * TILE, 3)
+    Image.fromarray(sheet).save(path, format="WEBP", lossless=True, quality=75, method=6)
+
+
+def read_sprites(path):
+    """Pictures in the sprite sheet at `path`, uint8 `[n, 64, 64, 3]` in row order."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        sheet = np.asarray(image.convert("RGB"))
+    expected = (SHEET_ROWS * TILE, SHEET_COLUMNS * TILE, 3)
+    if sheet.shape != expected:
+        raise ValueError(f"{path}: expected a sheet of shape {expected}, found {sheet.shape}")
+    sheet = sheet.reshape(SHEET_ROWS, TILE, SHEET_COLUMNS, TILE, 3).transpose(0, 2, 1, 3, 4)
+    return sheet.reshape(-1, TILE, TILE, 3)
+
+
+def hog_hsv_features(pictures):
+    """Shape and colour features of `pictures`, uint8 `[n, 64, 64, 3]` in RGB: float32 `[n, 1952]`, each in [0, 1].
+
+    Columns 0 to 1567 are HOG (Dalal and Triggs, 2005): 8 orientations, cells of 8 x 8 pixels, blocks of 2 x 2 cells,
+    each pixel's gradient taken from the channel where it is largest. Columns 1568 to 1951 are a 4 x 4 grid of HSV
+    histograms, 6 x 2 x 2 bins, each the share of its square's pixels; a pixel without hue counts as hue 0.
+
+    Raises ValueError for another shape and TypeError for another dtype.
+    """
+    from skimage.color import rgb2hsv
+    from skimage.feature import hog
+
+    if pictures.ndim != 4 or pictures.shape[1:] != (64, 64, 3):
+        raise ValueError(f"expected pictures of shape (n, 64, 64, 3), found {pictures.shape}")
+    if pictures.dtype != np.uint8:
+        raise TypeError(f"expected pictures of dtype uint8, found {pictures.dtype}")
+
+    shapes = [
+        hog(picture, orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2), channel_axis=-1)
+        for picture in pictures
+    ]
+
+    bins = np.prod(HSV_BINS)
+    hue, saturation, value = np.moveaxis(
+        np.minimum((rgb2hsv(pictures) * HSV_BINS).astype(int), np.subtract(HSV_BINS, 1)), -1, 0
+    )
+    colour = np.ravel_multi_index((hue, saturation, value), HSV_BINS)
+    square = np.arange(64) * HSV_GRID // 64
+    index = colour + bins * (HSV_GRID * square[:, None] + square[None, :])
+    counts = np.stack([np.bincount(picture.ravel(), minlength=HSV_GRID**2 * bins) for picture in index])
+    colours = counts / (64 // HSV_GRID) ** 2
+
+    return np.concatenate([np.stack(shapes), colours], axis=1).astype(np.float32)
+
+
+def bag_of_words(documents):
+    """Binary bag of words of `n` strings: `(uint8 [n, words], vocabulary)`, the vocabulary a sorted list.
+
+    A word is two or more letters or digits, in lower case, and is kept when two or more documents have it. A document
+    without such a word is a row of zeros.
+
+    >>> words, vocabulary = bag_of_words(["Red heart", "red rose", "a rose"])
+    >>> vocabulary
+    ['red', 'rose']
+    >>> words.tolist()
+    [[1, 0], [1, 1], [0, 1]]
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    vectorizer = CountVectorizer(binary=True, min_df=2, token_pattern=r"[^\W_]{2,}", dtype=np.uint8)
+    words = vectorizer.fit_transform(documents).toarray()
+    return words, vectorizer.get_feature_names_out().tolist()
+
+
+def split_items(labels, seed):
+    """Stratified split of `labels`, `[n]`: uint8 `[n]` with 0 train, 1 validation, 2 test, of sizes `SPLIT_SIZES`."""
+    from sklearn.model_selection import train_test_split
+
+    rest, test = train_test_split(
+        np.arange(len(labels)), test_size=SPLIT_SIZES["test"], stratify=labels, random_state=seed
+    )
+    train, validation = train_test_split(
+        rest, test_size=SPLIT_SIZES["validation"], stratify=labels[rest], random_state=seed
+    )
+    split = np.empty(len(labels), np.uint8)
+    split[train], split[validation], split[test] = 0, 1, 2
+    return split
+
+
+def write_licences(folder, versions):
+    """Write `LICENSE-NOTO` and `LICENSE-UNICODE` in `folder`: who made what, from which package, and the full terms."""
+
+    def read_terms(package):
+        return Path("/usr/share/doc", package, "copyright").read_text(encoding="utf-8")
+
+    rule = "\n" + "-" * 80 + "\n\n"
+    noto = (
+        NOTO_NOTICE.format(version=versions["fonts-noto-color-emoji"]),
+        read_terms("fonts-noto-color-emoji"),
+        Path("/usr/share/common-licenses/Apache-2.0").read_text(encoding="utf-8"),
+    )
+    unicode_terms = (
+        UNICODE_NOTICE.format(data_version=versions["unicode-data"], cldr_version=versions["unicode-cldr-core"]),
+        read_terms("unicode-cldr-core"),
+        read_terms("unicode-data"),
+    )
+    (folder / "LICENSE-NOTO").write_text(rule.join(noto), encoding="utf-8")
+    (folder / "LICENSE-UNICODE").write_text(rule.join(unicode_terms), encoding="utf-8")
+
+
+def build(folder, seed):
+    """Write the dataset's files in `folder`; the split is drawn with `seed`."""
+    versions, libraries = package_versions(), library_versions()
+    items = describe(read_emoji_test(EMOJI_TEST), *read_annotations(ANNOTATIONS))
+    if len(items) != ITEMS:
+        raise ValueError(f"{EMOJI_TEST}: expected {ITEMS} fully-qualified emoji without skin tones, found {len(items)}")
+    groups = list(dict.fromkeys(item["group"] for item in items))
+    labels = np.array([groups.index(item["group"]) for item in items], np.uint8)
+
+    write_sprites(draw_emoji([item["emoji"] for item in items]), folder / "sprites.webp")
+    image = hog_hsv_features(read_sprites(folder / "sprites.webp"))
+    text, vocabulary = bag_of_words([" ".join([item["name"], *item["keywords"]]) for item in items])
+    with open(folder / "features.npz", "wb") as file:
+        np.savez_compressed(
+            file,
+            image=image.astype(np.float16),
+            text=text,
+            label=labels,
+            split=split_items(labels, seed),
+            vocabulary=np.array(vocabulary),
+        )
+
+    head = {
+        "sources": versions,
+        "libraries": libraries,
+        "seed": seed,
+        "sprites": {"file": "sprites.webp", "tile": TILE, "columns": SHEET_COLUMNS, "rows": SHEET_ROWS},
+        "groups": groups,
+    }
+    order = ("emoji", "codepoints", "name", "keywords", "group", "subgroup")
+    lines = ",\n".join(json.dumps({key: item[key] for key in order}, ensure_ascii=False) for item in items)
+    start = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")
+    (folder / "items.json").write_text(f'{start},\n "items": [\n{lines}\n]}}\n', encoding="utf-8")
+    write_licences(folder, versions)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Build the embedded emoji dataset from Debian's packages.")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder to write to (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    # Beside the files it replaces, because a rename cannot cross file systems.
+    with tempfile.TemporaryDirectory(dir=options.out, prefix=".build-") as temporary:
+        try:
+            build(Path(temporary), options.seed)
+        except MissingRequirementError as error:
+            print(f"build_emoji: {error}", file=sys.stderr)
+            return 2
+        for path in sorted(Path(temporary).iterdir()):
+            os.replace(path, options.out / path.name)
+            print(f"{options.out / path.name}: {(options.out / path.name).stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
