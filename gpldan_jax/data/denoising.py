@@ -7,8 +7,8 @@ import jax.numpy as jnp
 def zero_columns(inputs: jax.Array, key: jax.Array, fraction: float) -> jax.Array:
     """Sets `int(fraction * d)` randomly drawn columns to zero, the same ones for the whole mini-batch.
 
-    This is the denoising of CDPAE, by the same authors, which the paper refers to. Unlike dropout it draws whole columns,
-    an exact number of them, and does not rescale the rest.
+    This is the denoising of CDPAE, by the same authors, which the paper refers to. Unlike dropout it draws whole
+    columns, an exact number of them, and does not rescale the rest.
 
     Args:
       inputs: `[n, d]`.

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 class Linear(nn.Module):
     """`x @ kernel + bias`, both drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) as `torch.nn.Linear` does.
 
-    Flax's own default (LeCun normal, zero bias) starts with kernels three times the variance; published settings of this
-    family, learning rates first, were found with this one.
+    Flax's own default (LeCun normal, zero bias) starts with kernels of three times the variance; the published settings
+    of this family, learning rates first, were found with this one.
 
     Attributes:
       features: width of the output.

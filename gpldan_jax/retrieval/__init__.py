@@ -1,0 +1,7 @@
+"""Ranking one modality by the other, and how well that works."""
+
+from gpldan_jax.retrieval.evaluation import chance as chance
+from gpldan_jax.retrieval.evaluation import evaluate as evaluate
+from gpldan_jax.retrieval.metrics import mean_average_precision as mean_average_precision
+from gpldan_jax.retrieval.metrics import recall_at as recall_at
+from gpldan_jax.retrieval.scoring import retrieval_distances as retrieval_distances

@@ -1,0 +1,142 @@
+"""Retrieval metrics as pure NumPy functions of a distance matrix.
+
+Letters: `q` queries, `g` gallery items. A smaller distance ranks first; ties rank in the order of the gallery. Rows are
+worked on in chunks, so what a call needs beside the matrix stays below about 100 MB for 10,000 gallery items.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+_CHUNK_ELEMENTS = 2_000_000
+CONVENTIONS = ("hits", "trec")
+
+
+def mean_average_precision(
+    distances: np.ndarray,
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    *,
+    k: int | None = 50,
+    convention: str = "hits",
+) -> float:
+    """Mean over the queries of the average precision at k; an item is relevant when it shares the query's label.
+
+    `AP@k = sum_r precision(r) relevant(r) / R` over the ranks r = 1..k, 0 where nothing is relevant. The conventions
+    differ in R, and the figures by a factor of three:
+
+    - `"hits"`: the number of relevant items inside the top k; what the papers of this field report.
+    - `"trec"`: the number of all relevant items in the gallery, as trec_eval counts.
+
+    Args:
+      distances: `[q, g]`, any real dtype, finite.
+      query_labels: `[q]`, any dtype that compares.
+      gallery_labels: `[g]`.
+      k: depth of the ranking, at least 1; `None` (or more than g) for all of it, where both conventions agree.
+      convention: `"hits"` or `"trec"`.
+
+    Returns:
+      In [0, 1].
+
+    Raises:
+      ValueError: shapes that do not fit, no queries, distances that are not finite, k below 1, an unknown convention.
+
+    >>> import numpy as np
+    >>> distances = np.array([[0.1, 0.2, 0.3, 0.4]])
+    >>> labels = np.array([1, 0, 1, 1])  # relevant at ranks 1, 3 and 4
+    >>> round(mean_average_precision(distances, [1], labels, k=3), 4)  # (1/1 + 2/3) / 2
+    0.8333
+    >>> round(mean_average_precision(distances, [1], labels, k=3, convention="trec"), 4)  # (1/1 + 2/3) / 3
+    0.5556
+    """
+    distances = _checked(distances)
+    query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
+    q, g = distances.shape
+    if query_labels.shape != (q,) or gallery_labels.shape != (g,):
+        raise ValueError(
+            f"distances {distances.shape} need labels of {q} queries and {g} gallery items, "
+            f"got {query_labels.shape} and {gallery_labels.shape}"
+        )
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention must be 'hits' or 'trec', got {convention!r}")
+    k = g if k is None else min(_at_least_one(k), g)
+    ranks = np.arange(1, k + 1)
+    total = 0.0
+    for rows in _chunks(q, g):
+        relevant = gallery_labels[_nearest(distances[rows], k)] == query_labels[rows, None]
+        precision = np.cumsum(relevant, axis=1) / ranks
+        if convention == "hits":
+            divisor = relevant.sum(axis=1)
+        else:
+            divisor = (gallery_labels[None, :] == query_labels[rows, None]).sum(axis=1)
+        total += ((precision * relevant).sum(axis=1) / np.maximum(divisor, 1)).sum()
+    return float(total / q)
+
+
+def recall_at(distances: np.ndarray, k: int) -> float:
+    """Share of the queries whose true partner, the gallery item of the same index, is among the k nearest.
+
+    Args:
+      distances: `[n, n]`, any real dtype, finite; pair i is row i and column i.
+      k: at least 1.
+
+    Returns:
+      In [0, 1].
+
+    Raises:
+      ValueError: a matrix that is not square or empty, distances that are not finite, k below 1.
+
+    >>> import numpy as np
+    >>> distances = np.array([[0.3, 0.1, 0.2], [0.5, 0.1, 0.9], [0.2, 0.2, 0.2]])  # partners rank 3, 1 and 3
+    >>> round(recall_at(distances, 1), 4), recall_at(distances, 3)
+    (0.3333, 1.0)
+    """
+    distances = _checked(distances)
+    n, g = distances.shape
+    if n != g:
+        raise ValueError(f"recall needs the distances of n pairs, [n, n], got {distances.shape}")
+    k = _at_least_one(k)
+    hits = 0
+    for rows in _chunks(n, n):
+        own = np.arange(n)[rows, None]
+        chunk = distances[rows]
+        partner = np.take_along_axis(chunk, own, axis=1)
+        before = (chunk < partner) | ((chunk == partner) & (np.arange(n) < own))
+        hits += (before.sum(axis=1) < k).sum()
+    return float(hits / n)
+
+
+def _nearest(distances, k):
+    """Columns of the k smallest values of each row, `[rows, k]`, in stable order."""
+    if k < distances.shape[1]:
+        # The k smallest in column order, ties at the edge from the left; then only k values are left to sort.
+        edge = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
+        below, at_edge = distances < edge, distances == edge
+        room = k - below.sum(axis=1, keepdims=True)
+        chosen = below | (at_edge & (np.cumsum(at_edge, axis=1, dtype=np.int32) <= room))
+        columns = np.nonzero(chosen)[1].reshape(-1, k)
+        order = np.argsort(np.take_along_axis(distances, columns, axis=1), axis=1, kind="stable")
+        return np.take_along_axis(columns, order, axis=1)
+    return np.argsort(distances, axis=1, kind="stable")
+
+
+def _chunks(rows: int, columns: int) -> Iterator[slice]:
+    step = max(1, _CHUNK_ELEMENTS // columns)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _checked(distances):
+    distances = np.asarray(distances)
+    if distances.ndim != 2 or 0 in distances.shape:
+        raise ValueError(f"distances must be [q, g] with at least one of each, got {distances.shape}")
+    for rows in _chunks(*distances.shape):
+        finite = np.isfinite(distances[rows]).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"distances must be finite, row {rows.start + int(np.argmin(finite))} is not")
+    return distances
+
+
+def _at_least_one(k):
+    if k != int(k) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k}")
+    return int(k)

@@ -1,0 +1,74 @@
+"""A trained model as one plain file, without pickles and without this package's own formats."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import flax.traverse_util
+import numpy as np
+
+from gpldan_jax.data import Standardization
+from gpldan_jax.models import Projector
+
+_SETTINGS = ("hidden", "width", "parts")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """What is needed to represent new images and texts.
+
+    Attributes:
+      projector: the network.
+      parameters: its parameters.
+      standardization: how inputs were scaled in training; apply it to new ones first.
+      metadata: what else the file says, strings: the dataset, the selected epoch, the version of the package.
+    """
+
+    projector: Projector
+    parameters: dict
+    standardization: Standardization
+    metadata: Mapping[str, str]
+
+
+def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
+    """Writes a safetensors file: `projector/...` and `standardization/...` tensors, settings in its metadata."""
+    import safetensors.numpy
+
+    tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
+    for field in dataclasses.fields(Standardization):
+        tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    settings = {name: getattr(model.projector, name) for name in _SETTINGS}
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    safetensors.numpy.save_file(tensors, temporary, {**model.metadata, "projector": json.dumps(settings)})
+    os.replace(temporary, path)
+
+
+def load_model(path: str | os.PathLike) -> TrainedModel:
+    """Reads what `save_model` wrote.
+
+    Raises:
+      ValueError: not such a file; the message names it and what is missing.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+    missing = {f"standardization/{field.name}" for field in dataclasses.fields(Standardization)} - tensors.keys()
+    if missing or "projector" not in metadata:
+        raise ValueError(f"{path} is no model of gpldan_jax: it lacks {min(missing, default='its projector settings')}")
+    nested = flax.traverse_util.unflatten_dict(tensors, sep="/")
+    settings = json.loads(metadata.pop("projector"))
+    return TrainedModel(
+        projector=Projector(**{name: int(settings[name]) for name in _SETTINGS}),
+        parameters=nested["projector"],
+        standardization=Standardization(**nested["standardization"]),
+        metadata=metadata,
+    )

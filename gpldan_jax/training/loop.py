@@ -1,0 +1,136 @@
+"""The epochs of a run: train, evaluate on validation, select, save, report."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpldan_jax.data import DataError, PairedDataset, PairedSplit
+from gpldan_jax.retrieval import evaluate, retrieval_distances
+from gpldan_jax.training.batches import epoch_batches, steps_per_epoch
+from gpldan_jax.training.checkpoints import Checkpoints, Progress
+from gpldan_jax.training.selection import criterion_value
+from gpldan_jax.training.state import TrainState
+from gpldan_jax.training.step import TERMS, train_step
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved where it is."""
+
+
+class NotFinite(ArithmeticError):
+    """A loss became NaN or infinite; the message names the step and the term."""
+
+
+def train(
+    state: TrainState,
+    dataset: PairedDataset,
+    checkpoints: Checkpoints,
+    *,
+    epochs: int,
+    batch_size: int,
+    remainder: str = "drop",
+    criterion: str = "map",
+    evaluate_every: int = 1,
+    patience: int = 0,
+    report: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_step: Callable[[int], None] = lambda step: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[TrainState, Progress]:
+    """Trains from the latest checkpoint, or from `state` where there is none, and gives back the selected model.
+
+    Metrics stay on the device until their epoch ends. A run that is killed continues from its last whole epoch, one
+    that is asked to stop from the step it had reached, and both end with the same bits as a run left alone.
+
+    Args:
+      state: the state before the first step; it is donated.
+      dataset: scaled features; its test split is not looked at.
+      checkpoints: where the run saves, after every epoch.
+      epochs: epochs to train.
+      batch_size: pairs of a mini-batch.
+      remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
+      criterion: `"map"`, `"recall"` or `"last"`, see `criterion_value`.
+      evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
+      patience: evaluations without a better one after which training ends; 0 for never.
+      report: takes the record of each epoch, plain numbers that fit a JSON line.
+      on_step: takes the number of steps started so far.
+      should_stop: asked after every step.
+
+    Returns:
+      The state of the selected epoch, and the progress at the end.
+
+    Raises:
+      Interrupted: `should_stop` said so; everything up to the last step is saved.
+      NotFinite: a loss is NaN or infinite; the last checkpoint is the one before that epoch.
+      DataError: as `check_fits`.
+    """
+    steps = steps_per_epoch(len(dataset.train), batch_size, remainder)
+    check_fits(dataset, batch_size=batch_size, criterion=criterion)
+    template, progress = jax.eval_shape(lambda: state), Progress()
+    if (latest := checkpoints.latest()) is not None:
+        state, progress = checkpoints.restore(template, latest)
+
+    while progress.epoch < epochs and not (patience and progress.selection.stale >= patience):
+        epoch, window, started = progress.epoch, list(progress.window), time.perf_counter()
+        for batch in epoch_batches(
+            dataset.train, state.key, epoch, batch_size=batch_size, remainder=remainder, first_step=len(window)
+        ):
+            state, metrics = train_step(state, batch)
+            window.append(metrics)
+            on_step(epoch * steps + len(window))
+            if should_stop() and len(window) < steps:
+                window = _on_host(window, epoch * steps)
+                progress = Progress(epoch, window, progress.selection)
+                checkpoints.save(state, progress, keep={progress.selection.epoch * steps})
+                raise Interrupted
+        window = _on_host(window, epoch * steps)
+        record = {"epoch": epoch + 1, "step": (epoch + 1) * steps} | _means(window)
+        record["seconds"] = time.perf_counter() - started
+
+        selection = progress.selection
+        if (epoch + 1) % evaluate_every == 0 or epoch + 1 == epochs:
+            figures = evaluate_split(state, dataset.validation) if len(dataset.validation) else {}
+            selection = selection.updated(epoch + 1, criterion_value(criterion, figures, epoch + 1))
+            record |= {"validation": figures, "selected": selection.epoch == epoch + 1}
+        progress = Progress(epoch + 1, (), selection)
+        checkpoints.save(state, progress, keep={selection.epoch * steps})
+        report(record)
+        if should_stop():
+            raise Interrupted
+
+    selected, _ = checkpoints.restore(template, progress.selection.epoch * steps)
+    return selected, progress
+
+
+def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> None:
+    """`DataError` where a dataset cannot be trained on with this batch size and selected from by this criterion."""
+    if batch_size > len(dataset.train):
+        raise DataError(
+            f"train.batch_size must not exceed the training pairs of {dataset.title}, {len(dataset.train)}, "
+            f"got {batch_size}"
+        )
+    if criterion != "last" and not len(dataset.validation):
+        raise DataError(f"train.selection={criterion} needs validation pairs, {dataset.title} has none; use 'last'")
+    if criterion == "map" and dataset.train.labels is None:
+        raise DataError(f"train.selection=map needs labels, {dataset.title} has none; use 'recall' or 'last'")
+
+
+def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str, float]]:
+    """All metrics of a split under the projector of `state`; see `gpldan_jax.retrieval.evaluate`."""
+    distances = retrieval_distances(state.projector, state.projector_parameters, split.images, split.texts)
+    return evaluate(distances, split.labels)
+
+
+def _on_host(window: list[Mapping], first_step: int) -> tuple[dict[str, float], ...]:
+    window = tuple({name: float(value) for name, value in metrics.items()} for metrics in jax.device_get(window))
+    for step, metrics in enumerate(window, start=first_step + 1):
+        for name in (*TERMS, "loss"):
+            if not np.isfinite(metrics[name]):
+                raise NotFinite(f"the {name} loss is {metrics[name]} at step {step}")
+    return window
+
+
+def _means(window) -> dict[str, float]:
+    return {name: float(np.mean([metrics[name] for metrics in window])) for name in window[0]}
