@@ -1,8 +1,17 @@
+"""Emoji: 1,870 pictures and their names, shipped with the package (nine groups as classes).
+
+Model and loss: arXiv 2106.13552; the dataset is ours, see gpldan_jax/data/emoji/README.md.
+
+    python experiments/run.py --config=configs/emoji.py
+"""
+
 from configs import default
 
 
 def get_config():
+    """The paper's settings with bags of words left as they are."""
     config = default.get_config()
     config.dataset.name = "emoji"
-    config.dataset.text_scaling = "raw"
+    config.dataset.text_scaling = "raw"  # ours: binary bags of words
+    config.train.epochs = 30  # ours: map@50 on validation has levelled off
     return config

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.metadata
-import json
 import platform
 from pathlib import Path
 
@@ -61,9 +60,9 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
                 standardization=standardization,
                 metadata={
                     "dataset": dataset.title,
-                    "epoch": str(progress.selection.epoch),
-                    "config": json.dumps(config),
-                    "gpldan_jax": importlib.metadata.version("gpldan_jax"),
+                    "epoch": progress.selection.epoch,
+                    "config": config,
+                    "version": importlib.metadata.version("gpldan_jax"),
                 },
             ),
         )

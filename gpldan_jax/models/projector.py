@@ -56,7 +56,7 @@ class Projector(nn.Module):
     parts: int = 4
 
     def setup(self):
-        if self.width % self.parts:
+        if self.parts < 1 or self.width % self.parts:
             raise ValueError(f"parts (k) must divide width (H), got k = {self.parts} and H = {self.width}")
         self.image_hidden = Linear(self.hidden)
         self.text_hidden = Linear(self.hidden)

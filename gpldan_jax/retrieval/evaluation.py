@@ -28,15 +28,15 @@ def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict
     >>> figures["recall@1"]
     {'image_to_text': 0.5, 'text_to_image': 0.5, 'average': 0.5}
     """
-    figures = {}
-    if labels is not None:
-        for name, options in _MAP.items():
-            figures[name] = _both_directions(
-                lambda matrix, options=options: mean_average_precision(matrix, labels, labels, **options), distances
-            )
-    for k in RECALL_DEPTHS:
-        figures[f"recall@{k}"] = _both_directions(lambda matrix, k=k: recall_at(matrix, k), distances)
-    return figures
+    directions = [_figures(distances, labels), _figures(np.ascontiguousarray(np.transpose(distances)), labels)]
+    return {
+        name: {
+            "image_to_text": directions[0][name],
+            "text_to_image": directions[1][name],
+            "average": (directions[0][name] + directions[1][name]) / 2,
+        }
+        for name in directions[0]
+    }
 
 
 def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10) -> dict[str, float]:
@@ -60,10 +60,8 @@ def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10
     return figures | {f"recall@{k}": min(k / n, 1.0) for k in RECALL_DEPTHS}
 
 
-def _both_directions(metric, distances):
-    image_to_text, text_to_image = metric(distances), metric(np.ascontiguousarray(distances.T))
-    return {
-        "image_to_text": image_to_text,
-        "text_to_image": text_to_image,
-        "average": (image_to_text + text_to_image) / 2,
-    }
+def _figures(distances, labels):
+    figures = {}
+    if labels is not None:
+        figures = {name: mean_average_precision(distances, labels, labels, **options) for name, options in _MAP.items()}
+    return figures | {f"recall@{k}": recall_at(distances, k) for k in RECALL_DEPTHS}

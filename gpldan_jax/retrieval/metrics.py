@@ -4,6 +4,7 @@ Letters: `q` queries, `g` gallery items. A smaller distance ranks first; ties ra
 worked on in chunks, so what a call needs beside the matrix stays below about 100 MB for 10,000 gallery items.
 """
 
+import operator
 from collections.abc import Iterator
 
 import numpy as np
@@ -129,6 +130,8 @@ def _checked(distances):
     distances = np.asarray(distances)
     if distances.ndim != 2 or 0 in distances.shape:
         raise ValueError(f"distances must be [q, g] with at least one of each, got {distances.shape}")
+    if distances.dtype.kind not in "iuf":
+        raise ValueError(f"distances must be real numbers, got {distances.dtype}")
     for rows in _chunks(*distances.shape):
         finite = np.isfinite(distances[rows]).all(axis=1)
         if not finite.all():
@@ -137,6 +140,10 @@ def _checked(distances):
 
 
 def _at_least_one(k):
-    if k != int(k) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k}")
-    return int(k)
+    try:
+        whole = operator.index(k)
+    except TypeError:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}") from None
+    if whole < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
+    return whole

@@ -1,5 +1,7 @@
 """From representations to the distance matrix that retrieval ranks by."""
 
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ def retrieval_distances(
 ) -> np.ndarray:
     """Distances `l_p(v_i, t_j)` of n images to m texts, Eq. 2-5: co-attention only, as at the paper's test time.
 
-    Works in blocks of rows and columns, so memory beside the result does not grow with n and m.
+    Works in blocks of rows and columns; beside the result only the representations are kept, `2 H + k` numbers an item.
 
     Args:
       projector: the model.
@@ -27,6 +29,9 @@ def retrieval_distances(
     Returns:
       `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
 
+    Raises:
+      ValueError: no images, no texts, or a block_size below 1.
+
     >>> import jax, numpy as np
     >>> projector = Projector(hidden=8, width=8, parts=2)
     >>> images, texts = np.ones((3, 5), np.float32), np.ones((2, 4), np.float32)
@@ -34,27 +39,25 @@ def retrieval_distances(
     >>> retrieval_distances(projector, parameters, images, texts).shape
     (3, 2)
     """
-    image_blocks = _encoded(projector, parameters, images, "encode_image", block_size)
-    text_blocks = _encoded(projector, parameters, texts, "encode_text", block_size)
-    rows = [
-        np.concatenate(
-            [np.asarray(co_attention_distances(v.parts, t.parts, v.attention, t.attention)) for t in text_blocks],
-            axis=1,
-        )
-        for v in image_blocks
-    ]
-    return np.concatenate(rows)[: len(images), : len(texts)]
+    if not len(images) or not len(texts) or block_size < 1:
+        raise ValueError(f"need images, texts and a block_size, got {len(images)}, {len(texts)} and {block_size}")
+    distances = np.empty((len(images), len(texts)), np.float32)
+    text_blocks = list(_encoded(projector, parameters, texts, "encode_text", block_size))
+    for row, v in _encoded(projector, parameters, images, "encode_image", block_size):
+        for column, t in text_blocks:
+            tile = distances[row : row + block_size, column : column + block_size]
+            block = co_attention_distances(v.parts, t.parts, v.attention, t.attention)
+            tile[:] = np.asarray(block)[: tile.shape[0], : tile.shape[1]]
+    return distances
 
 
-def _encoded(projector, parameters, inputs, method, block_size) -> list[Representation]:
-    # Blocks of one size compile once; what pads the last one is cut off with the distances.
+def _encoded(projector, parameters, inputs, method, block_size) -> Iterator[tuple[int, Representation]]:
+    """Blocks of inputs with the row each starts at, all of one size, so that they compile once."""
     block_size = min(block_size, len(inputs))
-    blocks = []
     for start in range(0, len(inputs), block_size):
         block = inputs[start : start + block_size]
         padded = np.pad(block, ((0, block_size - len(block)), (0, 0)))
-        blocks.append(_encode(projector, parameters, jnp.asarray(padded), method))
-    return blocks
+        yield start, _encode(projector, parameters, jnp.asarray(padded), method)
 
 
 @jax.jit(static_argnames=("projector", "method"))

@@ -65,7 +65,7 @@ class Checkpoints:
                 self._manager.delete(other)
 
     def restore(self, state: TrainState, step: int) -> tuple[TrainState, Progress]:
-        """The state and progress of a checkpoint; `state` gives shapes (`jax.eval_shape` will do) and what is static."""
+        """State and progress of a checkpoint; `state` gives shapes (`jax.eval_shape` will do) and what is static."""
         args = self._ocp.args
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(lambda leaf: leaf.update(sharding=device), jax.eval_shape(_as_dict, state))

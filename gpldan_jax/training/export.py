@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import flax.traverse_util
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from gpldan_jax.data import Standardization
 from gpldan_jax.models import Projector
 
+_HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
 
 
@@ -23,27 +25,29 @@ class TrainedModel:
       projector: the network.
       parameters: its parameters.
       standardization: how inputs were scaled in training; apply it to new ones first.
-      metadata: what else the file says, strings: the dataset, the selected epoch, the version of the package.
+      metadata: what else the file says, JSON values: the dataset, the selected epoch, the config, the version.
     """
 
     projector: Projector
     parameters: dict
     standardization: Standardization
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, Any]
 
 
 def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
-    """Writes a safetensors file: `projector/...` and `standardization/...` tensors, settings in its metadata."""
+    """Writes a safetensors file: `projector/...` and `standardization/...` tensors, the rest as JSON in its header."""
     import safetensors.numpy
 
     tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
     for field in dataclasses.fields(Standardization):
         tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    # One entry: safetensors writes several in random order, and the same run should give the same bytes.
     settings = {name: getattr(model.projector, name) for name in _SETTINGS}
+    header = {_HEADER: json.dumps({**model.metadata, "projector": settings}, sort_keys=True)}
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    safetensors.numpy.save_file(tensors, temporary, {**model.metadata, "projector": json.dumps(settings)})
+    safetensors.numpy.save_file(tensors, temporary, header)
     os.replace(temporary, path)
 
 
@@ -57,15 +61,15 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
 
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
+            metadata = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
     missing = {f"standardization/{field.name}" for field in dataclasses.fields(Standardization)} - tensors.keys()
     if missing or "projector" not in metadata:
         raise ValueError(f"{path} is no model of gpldan_jax: it lacks {min(missing, default='its projector settings')}")
     nested = flax.traverse_util.unflatten_dict(tensors, sep="/")
-    settings = json.loads(metadata.pop("projector"))
+    settings = metadata.pop("projector")
     return TrainedModel(
         projector=Projector(**{name: int(settings[name]) for name in _SETTINGS}),
         parameters=nested["projector"],

@@ -51,8 +51,9 @@ def opened(directory: str | os.PathLike, description: Mapping[str, Any], *, fres
         raise WorkdirError(f"cannot write to the workdir {directory}: {error.strerror or error}") from error
     with lock:
         _take(lock, directory)
-        if fresh:
+        if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
             _delete_run(directory)
+            write_json(directory / CONFIG, description)
         check_same_run(directory, description)
         if not (directory / CONFIG).exists():
             write_json(directory / CONFIG, description)
@@ -148,11 +149,9 @@ def _take(lock, directory):
 
 
 def _delete_run(directory):
-    if not (directory / CONFIG).exists():
-        return  # nothing of ours; what else lies there is not ours to delete
     for folder in (CHECKPOINTS, TENSORBOARD):
         shutil.rmtree(directory / folder, ignore_errors=True)
-    for name in (METRICS, RESULTS, MODEL, CONFIG):
+    for name in (METRICS, RESULTS, MODEL):
         (directory / name).unlink(missing_ok=True)
 
 

@@ -1,0 +1,18 @@
+"""Your own features: a .npz, .h5 or .mat file with arrays `image` [n, d_i] and `text` [n, d_t].
+
+Optional: `label` [n]; `split` [n] with 0 train, 1 validation, 2 test (without it 80 / 10 / 10 % are drawn with seed 0).
+Model and loss: arXiv 2106.13552. The model is selected by how well partners find each other, so no labels are needed;
+with labels, `--config.train.selection=map` selects by map@50.
+
+    python experiments/run.py --config=configs/npz.py --config.dataset.path=mine.npz --workdir=runs/mine
+"""
+
+from configs import default
+
+
+def get_config():
+    """The paper's settings, selected without labels."""
+    config = default.get_config()
+    config.dataset.name = "npz"
+    config.train.selection = "recall"  # ours: works without labels
+    return config

@@ -1,0 +1,167 @@
+"""The training loop: resuming, selection, what is saved, and that it compiles once."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpldan_jax import training
+from gpldan_jax.data import DataError
+from tests.training import tiny
+
+OPTIONS = {"epochs": 4, "batch_size": 8, "criterion": "map"}
+
+
+def train(directory, dataset=None, state=None, **options):
+    records = []
+    checkpoints = training.Checkpoints(directory)
+    try:
+        result = training.train(
+            state or tiny.state(),
+            dataset or tiny.dataset(),
+            checkpoints,
+            report=records.append,
+            **OPTIONS | options,
+        )
+    finally:
+        checkpoints.close()
+    return *result, records
+
+
+def assert_same_state(one, other):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+def without_time(records):
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_training_lowers_the_loss_and_beats_its_start(tmp_path):
+    before = training.evaluate_split(tiny.state(), tiny.dataset().validation)
+    state, progress, records = train(tmp_path, epochs=30, criterion="recall")
+    assert records[-1]["loss"] < 0.7 * records[0]["loss"]
+    after = training.evaluate_split(state, tiny.dataset().validation)
+    assert after["recall@5"]["average"] > before["recall@5"]["average"] + 0.2
+    assert progress.epoch == 30
+    json.dumps(records)  # plain numbers
+
+
+@pytest.mark.parametrize("remainder", ["drop", "mask"])
+def test_an_interrupted_run_ends_like_one_left_alone(tmp_path, remainder):
+    options = {"dataset": tiny.dataset(n=45), "remainder": remainder, "criterion": "last"}
+    whole, progress, records = train(tmp_path / "whole", **options)
+    steps = training.steps_per_epoch(45, 8, remainder)
+    resumed = []
+    for stop_after in (2, 2 * steps, 2 * steps + 3):  # in the middle of an epoch, at the end of one, and again
+        seen = []
+
+        def should_stop(seen=seen, stop_after=stop_after):
+            return seen[-1] >= stop_after
+
+        with pytest.raises(training.Interrupted):
+            checkpoints = training.Checkpoints(tmp_path / "parts")
+            training.train(
+                tiny.state(),
+                checkpoints=checkpoints,
+                report=resumed.append,
+                on_step=seen.append,
+                should_stop=should_stop,
+                **OPTIONS | options,
+            )
+        checkpoints.close()
+    state, resumed_progress, rest = train(tmp_path / "parts", **options)
+    assert_same_state(whole, state)
+    assert resumed_progress == progress
+    assert without_time(resumed + rest) == without_time(records)
+
+
+def test_one_compilation_for_a_whole_run(tmp_path):
+    training.train_step.clear_cache()
+    traced = training.train_step._cache_size
+    train(tmp_path, dataset=tiny.dataset(n=45), remainder="mask", epochs=3)
+    assert traced() == 1
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    state, progress, _ = train(tmp_path)
+    again, same_progress, records = train(tmp_path)
+    assert records == [] and same_progress == progress
+    assert_same_state(state, again)
+
+
+def test_the_selected_epoch_is_given_back_and_its_checkpoint_kept(tmp_path, monkeypatch):
+    values = iter([0.1, 0.5, 0.3, 0.5])
+    monkeypatch.setattr("gpldan_jax.training.loop.criterion_value", lambda *_: next(values))
+    state, progress, records = train(tmp_path)
+    assert progress.selection == training.Selection(epoch=2, value=0.5, stale=2)
+    assert int(state.step) == 2 * 5
+    assert [record["selected"] for record in records] == [True, True, False, False]
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [10, 20]
+
+
+def test_patience_ends_training(tmp_path, monkeypatch):
+    values = iter([0.4, 0.5, 0.3, 0.2, 0.9])
+    monkeypatch.setattr("gpldan_jax.training.loop.criterion_value", lambda *_: next(values))
+    _, progress, records = train(tmp_path, epochs=9, patience=2)
+    assert progress.epoch == 4 and progress.selection.epoch == 2
+    assert len(records) == 4
+
+
+def test_evaluation_happens_as_often_as_asked_and_at_the_end(tmp_path):
+    _, _, records = train(tmp_path, epochs=5, evaluate_every=2)
+    assert ["validation" in record for record in records] == [False, True, False, True, True]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path):
+    dataset = tiny.dataset()
+    train(tmp_path, dataset=dataset, epochs=2, criterion="last")
+    state = tiny.state(adversarial=float("nan"))  # weights are in the checkpoint, so spoil the data instead
+    dataset.train.images[:] = np.nan
+    with pytest.raises(training.NotFinite, match=r"the pairwise loss is nan at step 11"):
+        train(tmp_path, dataset=dataset, state=state, epochs=4, criterion="last")
+    checkpoints = training.Checkpoints(tmp_path)
+    assert checkpoints.latest() == 10
+    checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    "dataset, options, message",
+    [
+        (tiny.dataset(), {"batch_size": 41}, "train.batch_size must not exceed the training pairs of tiny, 40, got 41"),
+        (tiny.dataset(labels=False), {}, "train.selection=map needs labels, tiny has none; use 'recall' or 'last'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, dataset, options, message):
+    with pytest.raises(DataError, match=message):
+        train(tmp_path / "run", dataset=dataset, **options)
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_training_without_labels(tmp_path):
+    state, _, records = train(tmp_path, dataset=tiny.dataset(labels=False), criterion="recall")
+    assert set(records[-1]["validation"]) == {"recall@1", "recall@5", "recall@10"}
+    assert int(state.step) > 0
+
+
+def test_batches_are_a_shuffle_of_all_pairs_that_depends_on_the_epoch():
+    split = tiny.dataset(n=45).train
+    split.images[:, 0] = np.arange(45)
+    key = jax.random.key(0)
+
+    def order(epoch, remainder):
+        rows = []
+        for batch in training.epoch_batches(split, key, epoch, batch_size=8, remainder=remainder):
+            where = np.ones(8, bool) if batch.where is None else batch.where
+            assert batch.images.shape == (8, 10)
+            rows.extend(batch.images[where, 0].astype(int))
+        return rows
+
+    assert sorted(order(0, "mask")) == list(range(45))
+    assert len(set(order(0, "drop"))) == 40
+    assert order(0, "mask") == order(0, "mask") != order(1, "mask")
+    assert order(0, "mask") != list(range(45))
