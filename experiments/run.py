@@ -41,14 +41,16 @@ def parse(argv: list[str]) -> tuple[dict, Path]:
             raise ValueError(f"unexpected argument {rest[0]!r}")
         if not _CONFIG.present:
             raise ValueError("--config is missing; try --config=configs/emoji.py")
+        file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+        if not Path(file).is_file():
+            raise ValueError(f"no config file {file}")
         config = _CONFIG.value
         default.validate(config)
-    except FileNotFoundError as error:
-        raise ValueError(f"no config file {error.filename}") from error
-    except (flags.Error, AttributeError, KeyError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).name
-    name = name.replace(".py", "").replace(":", "-") + ("-synthetic" if config.dataset.synthetic else "")
+    except (flags.Error, AttributeError, KeyError, OSError) as error:
+        # Where a config file itself fails, ml_collections puts the traceback into the message; its last line says why.
+        lines = str(error).strip().splitlines()
+        raise ValueError(lines[-1] if "Traceback" in str(error) else " ".join(lines)) from error
+    name = "-".join(part for part in (Path(file).stem, argument, config.dataset.synthetic and "synthetic") if part)
     return config.to_dict(), Path(_WORKDIR.value or Path("runs") / name)
 
 

@@ -23,6 +23,7 @@ def test_every_config_is_tried_here():
     assert files == {name.partition(":")[0] for name in CONFIGS}
 
 
+@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_trains_for_an_epoch_on_synthetic_data(name, tmp_path):
     config = get(name)

@@ -33,7 +33,7 @@ def batch(seed, n, k, h, d_i=7, d_t=5, dtype=np.float64):
 
 
 # Few shapes, many values: every new shape is a compilation.
-SHAPES = [(1, 2, 8), (2, None, 12), (3, 4, 8), (5, 1, 9), (6, 3, 8), (7, 2, 16), (7, None, 8)]
+SHAPES = [(1, 2, 8), (3, 4, 8), (5, 1, 9), (6, 3, 12), (7, None, 8)]
 batches = st.builds(
     lambda seed, shape: dict(zip(("seed", "n", "k", "h"), (seed, *shape), strict=True)),
     st.integers(0, 2**16),
@@ -46,7 +46,7 @@ options = st.fixed_dictionaries(
         "discrepancy": st.sampled_from(["absolute", "squared", "signed"]),
     }
 )
-generated = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
+generated = hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 
 
 @generated
@@ -67,36 +67,21 @@ def test_agrees_with_a_float64_loop(implementation, dtype, tolerance, shape, opt
 @hypothesis.settings(max_examples=6, deadline=None, derandomize=True)
 @hypothesis.given(shape=batches, option=options, mask=st.lists(st.booleans(), min_size=7, max_size=7))
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.usefixtures("quick_compilation")
 def test_gradients_match_finite_differences(implementation, shape, option, mask):
     image, text, a, b, u, c = batch(**shape)
-    where = np.array(mask[: shape["n"]])
+    attention = () if a is None else (np.log(a), np.log(b))  # logits keep the rows summing to one
+
+    @jax.jit
+    def loss(image, text, *logits):
+        attention = [jax.nn.softmax(x) for x in logits] or [None, None]
+        where = np.array(mask[: shape["n"]])
+        return gpldan_jax.graph_pattern_loss(
+            image, text, *attention, u, c, **option, where=where, implementation=implementation
+        )[0]
+
     with jax.enable_x64(True):
-        if a is None:
-
-            def loss(image, text):
-                return gpldan_jax.graph_pattern_loss(
-                    image, text, None, None, u, c, **option, where=where, implementation=implementation
-                )[0]
-
-            check_grads(jax.jit(loss), (image, text), order=1, modes=("rev",), rtol=1e-5, atol=1e-6)
-        else:
-
-            def loss(image, text, image_logits, text_logits):  # logits keep the rows of the attention summing to one
-                return gpldan_jax.graph_pattern_loss(
-                    image,
-                    text,
-                    jax.nn.softmax(image_logits),
-                    jax.nn.softmax(text_logits),
-                    u,
-                    c,
-                    **option,
-                    where=where,
-                    implementation=implementation,
-                )[0]
-
-            check_grads(
-                jax.jit(loss), (image, text, np.log(a), np.log(b)), order=1, modes=("rev",), rtol=1e-5, atol=1e-6
-            )
+        check_grads(loss, (image, text, *attention), order=1, modes=("rev",), rtol=1e-5, atol=1e-6)
 
 
 @functools.partial(jax.jit, static_argnames=("implementation", "discrepancy"))

@@ -1,0 +1,12 @@
+"""Shared by all tests."""
+
+import jax
+import pytest
+
+
+@pytest.fixture
+def quick_compilation():
+    """Compiles with XLA's optimisations off, in half the time, for tests of values and not of the compiler."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
