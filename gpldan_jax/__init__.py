@@ -7,3 +7,9 @@ from gpldan_jax.losses import co_attention_distances as co_attention_distances
 from gpldan_jax.losses import graph_pattern_loss as graph_pattern_loss
 from gpldan_jax.losses import modality_classifier_loss as modality_classifier_loss
 from gpldan_jax.losses import target_distances as target_distances
+from gpldan_jax.models import ModalityClassifier as ModalityClassifier
+from gpldan_jax.models import Projector as Projector
+from gpldan_jax.models import Representation as Representation
+from gpldan_jax.retrieval import mean_average_precision as mean_average_precision
+from gpldan_jax.retrieval import recall_at as recall_at
+from gpldan_jax.training import load_model as load_model
