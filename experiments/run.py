@@ -7,6 +7,7 @@ The same command continues an interrupted run and shows the result of a finished
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs`, which is not installed
@@ -23,6 +24,11 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete the run found in the workdir 
 
 def main(argv: list[str]) -> int:
     """Parses the flags and runs; returns the exit status."""
+    if not {"--help", "-h", "-help"}.isdisjoint(argv):
+        print(__doc__, flags.FLAGS.module_help(flags.FLAGS.find_module_defining_flag("fresh")), sep="\n")
+        print(f"\nSettings, where each comes from and what it may be: {Path(default.__file__).resolve()}")
+        return 0
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
     try:
         config, workdir = parse(argv)
         from experiments import session  # jax takes seconds to import; a mistyped flag should not wait for it
@@ -46,10 +52,14 @@ def parse(argv: list[str]) -> tuple[dict, Path]:
             raise ValueError(f"no config file {file}")
         config = _CONFIG.value
         default.validate(config)
-    except (flags.Error, AttributeError, KeyError, OSError) as error:
-        # Where a config file itself fails, ml_collections puts the traceback into the message; its last line says why.
+    except (AttributeError, KeyError) as error:  # ml_collections quotes its message twice
+        raise ValueError(
+            "unknown config key " + str(error).strip("'\"").replace("\\n", ". ").replace("\\'", "'")
+        ) from error
+    except (flags.Error, OSError) as error:
+        # Where a config file itself fails, the message ends with its traceback, whose last line says why.
         lines = str(error).strip().splitlines()
-        raise ValueError(lines[-1] if "Traceback" in str(error) else " ".join(lines)) from error
+        raise ValueError(lines[-1].removeprefix("ValueError: ")) from error
     name = "-".join(part for part in (Path(file).stem, argument, config.dataset.synthetic and "synthetic") if part)
     return config.to_dict(), Path(_WORKDIR.value or Path("runs") / name)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import platform
+import sys
 from pathlib import Path
 
 import jax
@@ -40,7 +41,7 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
             console.print(f"stopped and saved; the same command continues {directory}")
             return 128 + interrupted.signal_number
         except training.NotFinite as error:
-            console.print(f"error: {error}; the checkpoint before that epoch is kept in {directory}/checkpoints")
+            print(f"error: {error}; {directory}/checkpoints keeps the epoch before", file=sys.stderr)
             return 1
         results = {
             "dataset": dataset.title,

@@ -5,10 +5,20 @@ from pathlib import Path
 
 import gpldan_jax
 
-NAMES = """
-    GraphPatternTerms ModalityClassifier Projector Representation __version__ adversarial_loss co_attention_distances
-    graph_pattern_loss load_model mean_average_precision modality_classifier_loss recall_at target_distances
-""".split()
+NAMES = [
+    "GraphPatternTerms",
+    "ModalityClassifier",
+    "Projector",
+    "Representation",
+    "adversarial_loss",
+    "co_attention_distances",
+    "graph_pattern_loss",
+    "load_model",
+    "mean_average_precision",
+    "modality_classifier_loss",
+    "recall_at",
+    "target_distances",
+]
 
 
 def test_public_names_exist_and_are_documented():

@@ -17,7 +17,7 @@ SMALL = ("--config.model.hidden=32", "--config.model.width=16", "--config.train.
 def run(tmp_path):
     """Starts the command in an empty folder; `wait=False` gives the process, else what came of it."""
 
-    def start(*flags, config="npz.py", wait=True):
+    def start(*flags, config="npz.py", wait=True, optimized=False):
         command = [
             sys.executable,
             str(ROOT / "experiments" / "run.py"),
@@ -27,6 +27,7 @@ def run(tmp_path):
         folder = tmp_path / "somewhere"
         folder.mkdir(exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != "GPLDAN_DATA_DIR"}
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(not optimized)  # half the compilation time
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -1,5 +1,6 @@
 """Pulling the plug: `kill -9` and signals at any moment, and the same run in the end."""
 
+import functools
 import json
 import signal
 import time
@@ -37,6 +38,7 @@ def flags(features):
 
 
 def test_a_run_killed_three_times_ends_with_the_same_bits(run, flags, tmp_path):
+    run = functools.partial(run, optimized=True)  # the program that users run has to be the reproducible one
     whole = run(*flags, f"--workdir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
 

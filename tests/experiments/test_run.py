@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and what it refuses with exit status 2."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -29,6 +30,8 @@ def test_a_run_from_features_to_results(run, features, tmp_path):
     model = training.load_model(tmp_path / "run" / "model.safetensors")
     assert model.metadata["dataset"] == "npz" and model.projector.width == 16
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"config.json", "metrics.jsonl", "checkpoints"}
+    if importlib.util.find_spec("tensorboardX"):
+        assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
     again = run(*flags)
@@ -66,7 +69,7 @@ def test_a_synthetic_run_says_so_everywhere(run, tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--config.loss.alpa=1"], 'Did you mean "alpha"'),
+        (["--config.loss.alpa=1"], "unknown config key 'alpa'. Did you mean \"alpha\""),
         (["--config.loss.alpha=-1"], "config.loss.alpha must be a number at least 0, got -1.0"),
         (["--config.loss.alpha=x"], "config.loss.alpha"),
         (
@@ -114,6 +117,23 @@ def test_bad_input_is_refused_and_nothing_written(run, tmp_path, config, flags, 
     assert refused.returncode == 2, refused.stderr
     assert message in refused.stderr and "Traceback" not in refused.stderr
     assert not list((tmp_path / "somewhere").iterdir())
+
+
+def test_a_class_that_train_lacks_is_a_warning(run, features, tmp_path):
+    with np.load(features) as arrays:
+        arrays = dict(arrays)
+    arrays["label"][-1] = 7
+    np.savez(features, **arrays)
+    warned = run(*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=1", "--workdir=w")
+    assert warned.returncode == 0
+    assert warned.stderr.splitlines() == ["warning: npz test: train has no pair of class 7"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_step_and_term(run, features, tmp_path):
+    stopped = run(*SMALL, f"--config.dataset.path={features}", "--config.optim.learning_rate=1e38", "--workdir=w")
+    assert stopped.returncode == 1
+    assert "loss is" in stopped.stderr and "at step" in stopped.stderr and "Traceback" not in stopped.stderr
+    assert not (tmp_path / "somewhere" / "w" / "results.json").exists()
 
 
 def test_data_with_nan_name_the_rows(run, features, tmp_path):
