@@ -14,14 +14,14 @@ def ridge_cca(
     """Directions of largest correlation between two views: the SVD of `(Sxx + aI)^-1/2 Sxy (Syy + bI)^-1/2`.
 
     Args:
-      images: `[n, d_i]` training inputs.
-      texts: `[n, d_t]` their partners.
-      ridge: at least 0; a and b are `ridge` times the mean variance of their view.
-      components: r; cut to what the data have.
+        images: `[n, d_i]` training inputs.
+        texts: `[n, d_t]` their partners.
+        ridge: at least 0; a and b are `ridge` times the mean variance of their view.
+        components: r; cut to what the data have.
 
     Returns:
-      Two functions that project images and texts, `[m, d] -> [m, r]` with each component weighted by its correlation,
-      and the correlations `[r]`, largest first, in [0, 1].
+        Two functions that project images and texts, `[m, d] -> [m, r]` with each component weighted by its correlation,
+        and the correlations `[r]`, largest first, in [0, 1].
 
     Source: Hotelling, Relations between two sets of variates, Biometrika 1936; ridge: Vinod, J. Econometrics 1976.
 

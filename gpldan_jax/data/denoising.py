@@ -11,15 +11,15 @@ def zero_columns(inputs: jax.Array, key: jax.Array, fraction: float) -> jax.Arra
     columns, an exact number of them, and does not rescale the rest.
 
     Args:
-      inputs: `[n, d]`.
-      key: a `jax.random.key`; it is consumed.
-      fraction: in [0, 1].
+        inputs: `[n, d]`.
+        key: a `jax.random.key`; it is consumed.
+        fraction: in [0, 1].
 
     Returns:
-      `[n, d]`, dtype of `inputs`.
+        `[n, d]`, dtype of `inputs`.
 
     Raises:
-      ValueError: inputs of another rank, or a fraction outside [0, 1].
+        ValueError: inputs of another rank, or a fraction outside [0, 1].
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1; Zhan et al., CDPAE, ACM MM 2018.
 

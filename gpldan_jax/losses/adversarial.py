@@ -15,15 +15,15 @@ def modality_classifier_loss(
     """What the modality classifier D minimises, Eq. 10: `ce(D(V), image) + ce(D(T), text)`, means over the pairs.
 
     Args:
-      image_logits: `[n, 2]`, D's logits for the image features; column 1 is "image", column 0 "text".
-      text_logits: `[n, 2]`, D's logits for the text features.
-      where: `[n]` bool; pairs where it is False are left out.
+        image_logits: `[n, 2]`, D's logits for the image features; column 1 is "image", column 0 "text".
+        text_logits: `[n, 2]`, D's logits for the text features.
+        where: `[n]` bool; pairs where it is False are left out.
 
     Returns:
-      A scalar, at least 0, in nats; `2 log 2` for a classifier that cannot tell the modalities apart.
+        A scalar, at least 0, in nats; `2 log 2` for a classifier that cannot tell the modalities apart.
 
     Raises:
-      ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit.
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
 
@@ -38,15 +38,15 @@ def adversarial_loss(image_logits: jax.Array, text_logits: jax.Array, *, where: 
     """What the projector adds to its loss, the second part of Eq. 11: Eq. 10 with the modalities swapped.
 
     Args:
-      image_logits: `[n, 2]`, as in `modality_classifier_loss`.
-      text_logits: `[n, 2]`.
-      where: `[n]` bool; pairs where it is False are left out.
+        image_logits: `[n, 2]`, as in `modality_classifier_loss`.
+        text_logits: `[n, 2]`.
+        where: `[n]` bool; pairs where it is False are left out.
 
     Returns:
-      A scalar, at least 0, in nats, before the weight lambda.
+        A scalar, at least 0, in nats, before the weight lambda.
 
     Raises:
-      ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit.
 
     >>> import jax.numpy as jnp
     >>> image_logits, text_logits = jnp.array([[0.0, 9.0]]), jnp.array([[9.0, 0.0]])  # D is right about both

@@ -27,18 +27,18 @@ def co_attention_distances(
     of the representations of a pair come from one matrix product; no array is larger than `[n, k, m, k]`.
 
     Args:
-      x: `[n, k, h]`, any float dtype; or `[n, H]` with `x_attention=None`: plain embeddings, k = 1, for which the
-        distance is one minus the cosine.
-      y: `[m, k, h]` or `[m, H]`, like x.
-      x_attention: `[n, k]`, each row sums to 1.
-      y_attention: `[m, k]`, each row sums to 1.
+        x: `[n, k, h]`, any float dtype; or `[n, H]` with `x_attention=None`: plain embeddings, k = 1, for which the
+            distance is one minus the cosine.
+        y: `[m, k, h]` or `[m, H]`, like x.
+        x_attention: `[n, k]`, each row sums to 1.
+        y_attention: `[m, k]`, each row sums to 1.
 
     Returns:
-      `[n, m]`, in [0, 2]. Rows and columns whose attention does not sum to 1 are NaN under a trace (`jax.jit`,
-      `jax.grad`), where values cannot be inspected.
+        `[n, m]`, in [0, 2]. Rows and columns whose attention does not sum to 1 are NaN under a trace (`jax.jit`,
+        `jax.grad`), where values cannot be inspected.
 
     Raises:
-      ValueError: shapes that do not fit, or known attention values whose rows do not sum to 1.
+        ValueError: shapes that do not fit, or known attention values whose rows do not sum to 1.
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1-2.2.
 
@@ -61,15 +61,16 @@ def target_distances(image_inputs: jax.Array, text_inputs: jax.Array, *, where: 
     `d_ori_ij = sqrt(dcos(u_i, u_j) dcos(c_i, c_j))`, divided by its mean over the pairs i != j.
 
     Args:
-      image_inputs: `[n, d_i]`, the image inputs before denoising, any real dtype.
-      text_inputs: `[n, d_t]`, the text inputs before denoising.
-      where: `[n]` bool; pairs where it is False are left out of the mean and get distance 0.
+        image_inputs: `[n, d_i]`, the image inputs before denoising, any real dtype.
+        text_inputs: `[n, d_t]`, the text inputs before denoising.
+        where: `[n]` bool; pairs where it is False are left out of the mean and get distance 0.
 
     Returns:
-      `[n, n]`, symmetric, at least 0, diagonal 0; all zeros where every `d_ori` is 0 or n = 1. It carries no gradient.
+        `[n, n]`, symmetric, at least 0, diagonal 0; all zeros where every `d_ori` is 0 or n = 1. It carries no
+        gradient.
 
     Raises:
-      ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit.
 
     >>> import jax.numpy as jnp
     >>> u = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # cosine distances 1, 1, 2

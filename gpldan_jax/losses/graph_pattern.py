@@ -21,9 +21,9 @@ class GraphPatternTerms(NamedTuple):
     """The three terms of Eq. 9 before their weights, scalars.
 
     Attributes:
-      pairwise: `L_pd`, Eq. 4, in [0, 2].
-      unpaired: `L_ud`, Eq. 6-7.
-      mutual: `L_md`, Eq. 8.
+        pairwise: `L_pd`, Eq. 4, in [0, 2].
+        unpaired: `L_ud`, Eq. 6-7.
+        mutual: `L_md`, Eq. 8.
     """
 
     pairwise: jax.Array
@@ -54,26 +54,26 @@ def graph_pattern_loss(
         L_md = 1/n^2 sum_{i!=j} |l_vt - l_vv| + |l_vt - l_tt| + |l_vv - l_tt|
 
     Args:
-      image: `[n, k, h]` image representations of the n pairs, any float dtype; or plain embeddings `[n, H]`, k = 1.
-      text: text representations, same shape; row i belongs to row i of `image`.
-      image_attention: `[n, k]`, rows sum to 1; `None` for plain embeddings.
-      text_attention: `[n, k]`, like `image_attention`.
-      image_inputs: `[n, d_i]`, the image inputs before denoising; no gradient flows into them.
-      text_inputs: `[n, d_t]`, the text inputs before denoising.
-      alpha: weight of the unpaired term; a number or a traced scalar.
-      beta: weight of the mutual term.
-      discrepancy: rho: `"absolute"` (ours and the default), `"squared"`, or `"signed"` (as printed in the paper).
-      where: `[n]` bool; pairs where it is False (padding) are left out as if they were not there, whatever they hold.
-      implementation: `"dense"`, one matrix product for each distance matrix (the default, also as `None`), or `"vmap"`,
-        the formulas for one pair mapped over both axes: the definition, to read and to test against.
+        image: `[n, k, h]` image representations of the n pairs, any float dtype; or plain embeddings `[n, H]`, k = 1.
+        text: text representations, same shape; row i belongs to row i of `image`.
+        image_attention: `[n, k]`, rows sum to 1; `None` for plain embeddings.
+        text_attention: `[n, k]`, like `image_attention`.
+        image_inputs: `[n, d_i]`, the image inputs before denoising; no gradient flows into them.
+        text_inputs: `[n, d_t]`, the text inputs before denoising.
+        alpha: weight of the unpaired term; a number or a traced scalar.
+        beta: weight of the mutual term.
+        discrepancy: rho: `"absolute"` (ours and the default), `"squared"`, or `"signed"` (as printed in the paper).
+        where: `[n]` bool; pairs where it is False (padding) are left out as if they were not there, whatever they hold.
+        implementation: `"dense"`, one matrix product for each distance matrix (the default, also as `None`), or
+            `"vmap"`, the formulas for one pair mapped over both axes: the definition, to read and to test against.
 
     Returns:
-      The loss, a scalar, and its three unweighted terms. In float32, or float64 where an argument is. Under a trace the
-      loss is NaN where attention rows do not sum to 1.
+        The loss, a scalar, and its three unweighted terms. In float32, or float64 where an argument is. Under a trace
+        the loss is NaN where attention rows do not sum to 1.
 
     Raises:
-      ValueError: shapes that do not fit, an unknown `discrepancy` or `implementation`, known attention values whose
-        rows do not sum to 1.
+        ValueError: shapes that do not fit, an unknown `discrepancy` or `implementation`, known attention values whose
+            rows do not sum to 1.
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.2.
 

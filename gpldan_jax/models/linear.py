@@ -12,8 +12,8 @@ class Linear(nn.Module):
     of this family, learning rates first, were found with this one.
 
     Attributes:
-      features: width of the output.
-      use_bias: whether there is a bias.
+        features: width of the output.
+        use_bias: whether there is a bias.
 
     >>> import jax, jax.numpy as jnp
     >>> parameters = Linear(3).init(jax.random.key(0), jnp.ones((1, 16)))["params"]

@@ -10,7 +10,7 @@ class ModalityClassifier(nn.Module):
     """Logits `[n, 2]` of "text" (column 0) and "image" (column 1) from features before fusion, `[n, H]`.
 
     Attributes:
-      hidden: width of its one hidden layer (the paper does not say; 128 is ours).
+        hidden: width of its one hidden layer (the paper does not say; 128 is ours).
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
 

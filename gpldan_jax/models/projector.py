@@ -17,9 +17,9 @@ class Representation:
     """What the projector makes of n instances of one modality.
 
     Attributes:
-      features: `[n, H]`, the abstract features before fusion (V or T); what the modality classifier sees.
-      parts: `[n, k, h]`, the same numbers as k representations.
-      attention: `[n, k]`, the attention map, rows sum to 1 (Eq. 1).
+        features: `[n, H]`, the abstract features before fusion (V or T); what the modality classifier sees.
+        parts: `[n, k, h]`, the same numbers as k representations.
+        attention: `[n, k]`, the attention map, rows sum to 1 (Eq. 1).
     """
 
     features: jax.Array
@@ -31,12 +31,12 @@ class Projector(nn.Module):
     """`Linear + ReLU` for each modality, then one linear layer that both share, read as k representations.
 
     Attributes:
-      hidden: width of the modality's own layer (2048: DSCMR, whose weight sharing the paper takes up).
-      width: H, width of the common space (1024).
-      parts: k, representations of one instance (4: Sec. 3.2); 1 is the model without diversified attention.
+        hidden: width of the modality's own layer (2048: DSCMR, whose weight sharing the paper takes up).
+        width: H, width of the common space (1024).
+        parts: k, representations of one instance (4: Sec. 3.2); 1 is the model without diversified attention.
 
     Raises:
-      ValueError: k does not divide H.
+        ValueError: k does not divide H.
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1.
 

@@ -16,12 +16,12 @@ def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict
     """All metrics of n test pairs in both directions.
 
     Args:
-      distances: `[n, n]`, image i to text j; pair i is row i and column i.
-      labels: `[n]`, or `None`: then only recall is reported.
+        distances: `[n, n]`, image i to text j; pair i is row i and column i.
+        labels: `[n]`, or `None`: then only recall is reported.
 
     Returns:
-      `{"map@50": {"image_to_text": x, "text_to_image": y, "average": z}, "map@50_trec": ..., "map@all": ...,
-      "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1].
+        `{"map@50": {"image_to_text": x, "text_to_image": y, "average": z}, "map@50_trec": ..., "map@all": ...,
+        "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1].
 
     >>> import numpy as np
     >>> figures = evaluate(np.array([[0.1, 0.2], [0.1, 0.2]]), np.array([0, 1]))

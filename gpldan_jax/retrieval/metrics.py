@@ -30,17 +30,17 @@ def mean_average_precision(
     - `"trec"`: the number of all relevant items in the gallery, as trec_eval counts.
 
     Args:
-      distances: `[q, g]`, any real dtype, finite.
-      query_labels: `[q]`, any dtype that compares.
-      gallery_labels: `[g]`.
-      k: depth of the ranking, at least 1; `None` (or more than g) for all of it, where both conventions agree.
-      convention: `"hits"` or `"trec"`.
+        distances: `[q, g]`, any real dtype, finite.
+        query_labels: `[q]`, any dtype that compares.
+        gallery_labels: `[g]`.
+        k: depth of the ranking, at least 1; `None` (or more than g) for all of it, where both conventions agree.
+        convention: `"hits"` or `"trec"`.
 
     Returns:
-      In [0, 1].
+        In [0, 1].
 
     Raises:
-      ValueError: shapes that do not fit, no queries, distances that are not finite, k below 1, an unknown convention.
+        ValueError: shapes that do not fit, no queries, distances that are not finite, k below 1, an unknown convention.
 
     >>> import numpy as np
     >>> distances = np.array([[0.1, 0.2, 0.3, 0.4]])
@@ -78,14 +78,14 @@ def recall_at(distances: np.ndarray, k: int) -> float:
     """Share of the queries whose true partner, the gallery item of the same index, is among the k nearest.
 
     Args:
-      distances: `[n, n]`, any real dtype, finite; pair i is row i and column i.
-      k: at least 1.
+        distances: `[n, n]`, any real dtype, finite; pair i is row i and column i.
+        k: at least 1.
 
     Returns:
-      In [0, 1].
+        In [0, 1].
 
     Raises:
-      ValueError: a matrix that is not square or empty, distances that are not finite, k below 1.
+        ValueError: a matrix that is not square or empty, distances that are not finite, k below 1.
 
     >>> import numpy as np
     >>> distances = np.array([[0.3, 0.1, 0.2], [0.5, 0.1, 0.9], [0.2, 0.2, 0.2]])  # partners rank 3, 1 and 3

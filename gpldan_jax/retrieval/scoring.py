@@ -20,17 +20,17 @@ def retrieval_distances(
     Works in blocks of rows and columns; beside the result only the representations are kept, `2 H + k` numbers an item.
 
     Args:
-      projector: the model.
-      parameters: its parameters, `{"image_hidden": ..., ...}`.
-      images: `[n, d_i]`, scaled as in training.
-      texts: `[m, d_t]`, scaled as in training.
-      block_size: rows and columns of a tile.
+        projector: the model.
+        parameters: its parameters, `{"image_hidden": ..., ...}`.
+        images: `[n, d_i]`, scaled as in training.
+        texts: `[m, d_t]`, scaled as in training.
+        block_size: rows and columns of a tile.
 
     Returns:
-      `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
+        `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
 
     Raises:
-      ValueError: no images, no texts, or a block_size below 1.
+        ValueError: no images, no texts, or a block_size below 1.
 
     >>> import jax, numpy as np
     >>> projector = Projector(hidden=8, width=8, parts=2)

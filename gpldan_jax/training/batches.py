@@ -16,9 +16,9 @@ def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
     """Mini-batches of an epoch over n pairs.
 
     Args:
-      n: training pairs.
-      batch_size: pairs of a mini-batch.
-      remainder: `"drop"` leaves out what does not fill a batch (other pairs each epoch), `"mask"` pads the last one.
+        n: training pairs.
+        batch_size: pairs of a mini-batch.
+        remainder: `"drop"` leaves out what does not fill a batch (other pairs each epoch), `"mask"` pads the last one.
 
     >>> steps_per_epoch(100, 64, "drop"), steps_per_epoch(100, 64, "mask")
     (1, 2)
@@ -32,12 +32,12 @@ def epoch_batches(
     """The mini-batches of an epoch in their shuffled order, from the step `first_step` of that epoch on.
 
     Args:
-      split: the training pairs.
-      key: the run's key; it is folded, not consumed.
-      epoch: counted from 0.
-      batch_size: pairs of a mini-batch.
-      remainder: as in `steps_per_epoch`.
-      first_step: mini-batches of this epoch to pass over, for a run that was interrupted.
+        split: the training pairs.
+        key: the run's key; it is folded, not consumed.
+        epoch: counted from 0.
+        batch_size: pairs of a mini-batch.
+        remainder: as in `steps_per_epoch`.
+        first_step: mini-batches of this epoch to pass over, for a run that was interrupted.
     """
     steps = steps_per_epoch(len(split), batch_size, remainder)
     order = np.asarray(jax.random.permutation(shuffling_key(key, epoch), len(split)))

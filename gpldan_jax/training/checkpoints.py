@@ -17,9 +17,9 @@ class Progress:
     """How far a run is.
 
     Attributes:
-      epoch: finished epochs.
-      window: the metrics of the steps taken in the epoch under way, oldest first; empty at the end of an epoch.
-      selection: the best epoch so far.
+        epoch: finished epochs.
+        window: the metrics of the steps taken in the epoch under way, oldest first; empty at the end of an epoch.
+        selection: the best epoch so far.
     """
 
     epoch: int = 0
@@ -33,7 +33,7 @@ class Checkpoints:
     Orbax writes under a temporary name and renames, so what has a name is whole.
 
     Args:
-      directory: made when the first checkpoint is written.
+        directory: made when the first checkpoint is written.
     """
 
     def __init__(self, directory: str | os.PathLike):

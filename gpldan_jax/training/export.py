@@ -22,10 +22,10 @@ class TrainedModel:
     """What is needed to represent new images and texts.
 
     Attributes:
-      projector: the network.
-      parameters: its parameters.
-      standardization: how inputs were scaled in training; apply it to new ones first.
-      metadata: what else the file says, JSON values: the dataset, the selected epoch, the config, the version.
+        projector: the network.
+        parameters: its parameters.
+        standardization: how inputs were scaled in training; apply it to new ones first.
+        metadata: what else the file says, JSON values: the dataset, the selected epoch, the config, the version.
     """
 
     projector: Projector
@@ -55,7 +55,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """Reads what `save_model` wrote.
 
     Raises:
-      ValueError: not such a file; the message names it and what is missing.
+        ValueError: not such a file; the message names it and what is missing.
     """
     import safetensors
 

@@ -45,26 +45,26 @@ def train(
     that is asked to stop from the step it had reached, and both end with the same bits as a run left alone.
 
     Args:
-      state: the state before the first step; it is donated.
-      dataset: scaled features; its test split is not looked at.
-      checkpoints: where the run saves, after every epoch.
-      epochs: epochs to train.
-      batch_size: pairs of a mini-batch.
-      remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
-      criterion: `"map"`, `"recall"` or `"last"`, see `criterion_value`.
-      evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
-      patience: evaluations without a better one after which training ends; 0 for never.
-      report: takes the record of each epoch, plain numbers that fit a JSON line.
-      on_step: takes the number of steps started so far.
-      should_stop: asked after every step.
+        state: the state before the first step; it is donated.
+        dataset: scaled features; its test split is not looked at.
+        checkpoints: where the run saves, after every epoch.
+        epochs: epochs to train.
+        batch_size: pairs of a mini-batch.
+        remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
+        criterion: `"map"`, `"recall"` or `"last"`, see `criterion_value`.
+        evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
+        patience: evaluations without a better one after which training ends; 0 for never.
+        report: takes the record of each epoch, plain numbers that fit a JSON line.
+        on_step: takes the number of steps started so far.
+        should_stop: asked after every step.
 
     Returns:
-      The state of the selected epoch, and the progress at the end.
+        The state of the selected epoch, and the progress at the end.
 
     Raises:
-      Interrupted: `should_stop` said so; everything up to the last step is saved.
-      NotFinite: a loss is NaN or infinite; the last checkpoint is the one before that epoch.
-      DataError: as `check_fits`.
+        Interrupted: `should_stop` said so; everything up to the last step is saved.
+        NotFinite: a loss is NaN or infinite; the last checkpoint is the one before that epoch.
+        DataError: as `check_fits`.
     """
     steps = steps_per_epoch(len(dataset.train), batch_size, remainder)
     check_fits(dataset, batch_size=batch_size, criterion=criterion)

@@ -10,9 +10,9 @@ class Selection:
     """The best epoch so far.
 
     Attributes:
-      epoch: epochs trained when the best value was seen, 0 before the first evaluation.
-      value: the best value, higher is better; `None` before the first evaluation.
-      stale: evaluations since then.
+        epoch: epochs trained when the best value was seen, 0 before the first evaluation.
+        value: the best value, higher is better; `None` before the first evaluation.
+        stale: evaluations since then.
 
     >>> selection = Selection()
     >>> for epoch, value in enumerate([0.3, 0.5, 0.5, 0.4], start=1):
@@ -36,10 +36,10 @@ def criterion_value(criterion: str, figures: dict[str, dict[str, float]], epoch:
     """What `criterion` says of the validation figures of an epoch; higher is better.
 
     Args:
-      criterion: `"map"`: the average map@50; `"recall"`: the average of recall@1, 5 and 10 over both directions, which
-        needs no labels; `"last"`: the epoch itself, so that the last one wins.
-      figures: from `gpldan_jax.retrieval.evaluate`; not looked at by `"last"`.
-      epoch: epochs trained.
+        criterion: `"map"`: the average map@50; `"recall"`: the average of recall@1, 5 and 10 over both directions,
+            which needs no labels; `"last"`: the epoch itself, so that the last one wins.
+        figures: from `gpldan_jax.retrieval.evaluate`; not looked at by `"last"`.
+        epoch: epochs trained.
 
     >>> criterion_value("map", {"map@50": {"average": 0.25}}, epoch=3)
     0.25

@@ -17,9 +17,9 @@ class LossWeights(flax.struct.PyTreeNode):
     """Weights of Eq. 9 and 11, float32 scalars; arrays, so that another value is not another compilation.
 
     Attributes:
-      alpha: of the unpaired term.
-      beta: of the mutual term.
-      adversarial: lambda of Eq. 11.
+        alpha: of the unpaired term.
+        beta: of the mutual term.
+        adversarial: lambda of Eq. 11.
     """
 
     alpha: jax.Array
@@ -31,20 +31,20 @@ class TrainState(flax.struct.PyTreeNode):
     """Parameters, optimiser states and the run's key; and, outside the pytree, what `train_step` applies to them.
 
     Attributes:
-      step: int32 scalar, mini-batches seen.
-      key: the run's `jax.random.key`; it is folded, never consumed.
-      projector_parameters: of `projector`.
-      classifier_parameters: of `classifier`.
-      projector_optimizer_state: of `projector_optimizer`.
-      classifier_optimizer_state: of `classifier_optimizer`.
-      weights: of the losses.
-      projector: the network G.
-      classifier: the modality classifier D.
-      projector_optimizer: for G.
-      classifier_optimizer: for D.
-      discrepancy: rho of Eq. 6, see `graph_pattern_loss`.
-      image_denoising: share of the image columns set to zero, in [0, 1].
-      text_denoising: share of the text columns set to zero, in [0, 1].
+        step: int32 scalar, mini-batches seen.
+        key: the run's `jax.random.key`; it is folded, never consumed.
+        projector_parameters: of `projector`.
+        classifier_parameters: of `classifier`.
+        projector_optimizer_state: of `projector_optimizer`.
+        classifier_optimizer_state: of `classifier_optimizer`.
+        weights: of the losses.
+        projector: the network G.
+        classifier: the modality classifier D.
+        projector_optimizer: for G.
+        classifier_optimizer: for D.
+        discrepancy: rho of Eq. 6, see `graph_pattern_loss`.
+        image_denoising: share of the image columns set to zero, in [0, 1].
+        text_denoising: share of the text columns set to zero, in [0, 1].
     """
 
     step: jax.Array

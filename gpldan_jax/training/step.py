@@ -15,9 +15,9 @@ class Batch(flax.struct.PyTreeNode):
     """A mini-batch of n pairs.
 
     Attributes:
-      images: `[n, d_i]` float32, scaled, not yet denoised.
-      texts: `[n, d_t]` float32.
-      where: `[n]` bool, False for padding; or `None`.
+        images: `[n, d_i]` float32, scaled, not yet denoised.
+        texts: `[n, d_t]` float32.
+        where: `[n]` bool, False for padding; or `None`.
     """
 
     images: jax.Array
@@ -32,12 +32,12 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
     The projector sees denoised inputs; the target distances of Eq. 6 come from the clean ones.
 
     Args:
-      state: it is donated: use the one returned.
-      batch: n pairs; every batch of a run must have the same n.
+        state: it is donated: use the one returned.
+        batch: n pairs; every batch of a run must have the same n.
 
     Returns:
-      The next state, and scalars on the device: `loss` (L_G), its unweighted terms `pairwise`, `unpaired`, `mutual` and
-      `adversarial`, and `classifier` (L_D).
+        The next state, and scalars on the device: `loss` (L_G), its unweighted terms `pairwise`, `unpaired`, `mutual`
+        and `adversarial`, and `classifier` (L_D).
     """
     image_key, text_key = jax.random.split(denoising_key(state.key, state.step))
     images = zero_columns(batch.images, image_key, state.image_denoising)

@@ -32,16 +32,17 @@ def opened(directory: str | os.PathLike, description: Mapping[str, Any], *, fres
     """Makes or reopens the folder of a run and keeps every other process out of it meanwhile.
 
     Args:
-      directory: the folder; made where it does not exist.
-      description: what `config.json` holds: `config` and `data` must be those of the run found there; the rest informs.
-      fresh: delete the run found there first.
+        directory: the folder; made where it does not exist.
+        description: what `config.json` holds: `config` and `data` must be those of the run found there; the rest
+            informs.
+        fresh: delete the run found there first.
 
     Yields:
-      The folder.
+        The folder.
 
     Raises:
-      WorkdirError: not a folder one can write to, in use by another process, something else than a run in it, or a run
-        with another config.
+        WorkdirError: not a folder one can write to, in use by another process, something else than a run in it, or a
+            run with another config.
     """
     directory = Path(directory)
     try:
