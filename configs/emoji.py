@@ -3,6 +3,8 @@
 Model and loss: arXiv 2106.13552; the dataset is ours, see gpldan_jax/data/emoji/README.md.
 
     python experiments/run.py --config=configs/emoji.py
+
+Expected: average test map@50 0.598 ± 0.005 over seeds 0, 1, 2; about a minute on two CPU cores.
 """
 
 from configs import default
