@@ -6,8 +6,8 @@ Model and loss: arXiv 2106.13552. The paper's own features (VGG-19 and BERT, `vg
     python experiments/run.py --config=configs/wikipedia.py:raw          # the original release: 128-d SIFT, 10-d LDA
     python experiments/run.py --config=configs/wikipedia.py:vgg19_bert   # 4096-d and 1024-d, as in the paper
 
-Expected: average test map@50 0.421 ± 0.005 (128-d and 100-d) and 0.340 ± 0.004 (raw) over seeds 0, 1, 2; about 40 s on
-two CPU cores.
+Expected: average test map@50 0.421 ± 0.005 (128-d and 100-d) and 0.340 ± 0.004 (raw) over seeds 0, 1, 2; about a minute
+on two CPU cores.
 """
 
 from configs import default

@@ -21,7 +21,7 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
     Returns the exit status: 0, 1 where a loss was not finite, or 128 plus the signal that stopped it. Bad input raises
     `ValueError` before anything is written.
     """
-    console = rich.console.Console(highlight=False, soft_wrap=True)
+    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     dataset, standardization = load(config["dataset"])
     training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"])
     description = {

@@ -41,7 +41,7 @@ class Checkpoints:
 
         self._ocp = ocp
         self.directory = Path(directory).absolute()
-        # Synchronous: when an epoch is reported as done, it is on the disk.
+        # Synchronous: a crash loses the epoch under way and nothing before it.
         options = ocp.CheckpointManagerOptions(max_to_keep=None, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 

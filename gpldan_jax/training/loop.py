@@ -95,8 +95,9 @@ def train(
             selection = selection.updated(epoch + 1, criterion_value(criterion, figures, epoch + 1))
             record |= {"validation": figures, "selected": selection.epoch == epoch + 1}
         progress = Progress(epoch + 1, (), selection)
-        checkpoints.save(state, progress, keep={selection.epoch * steps})
+        # In this order a crash between the two repeats the epoch and its record; in the other the record would be lost.
         report(record)
+        checkpoints.save(state, progress, keep={selection.epoch * steps})
         if should_stop():
             raise Interrupted
 

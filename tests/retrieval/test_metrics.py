@@ -213,7 +213,7 @@ def test_shapes_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, 3.0, float("inf"), float("nan"), "3"])
 def test_depths_that_are_none_are_refused(k):
-    expected = f"^k must be a whole number of at least 1, got {k}$"
+    expected = f"^k must be a whole number of at least 1, got {k!r}$"
     with pytest.raises(ValueError, match=expected):
         mean_average_precision(IN_ORDER, [1], LABELS, k=k)
     with pytest.raises(ValueError, match=expected):
