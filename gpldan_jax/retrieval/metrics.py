@@ -24,7 +24,7 @@ def mean_average_precision(
     """Mean over the queries of the average precision at k; an item is relevant when it shares the query's label.
 
     `AP@k = sum_r precision(r) relevant(r) / R` over the ranks r = 1..k, 0 where nothing is relevant. The conventions
-    differ in R, and the figures by a factor of three:
+    differ in R, and their figures by a factor of up to three:
 
     - `"hits"`: the number of relevant items inside the top k; what the papers of this field report.
     - `"trec"`: the number of all relevant items in the gallery, as trec_eval counts.
