@@ -21,6 +21,7 @@ from typing import Any
 
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
 CHECKPOINTS, TENSORBOARD, _LOCK = "checkpoints", "tensorboard", ".lock"
+_TEMPORARY = ".tmp"
 
 
 class WorkdirError(ValueError):
@@ -65,7 +66,8 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any])
     """`WorkdirError` where the folder holds a run with another config or data, or something that is not a run."""
     directory = Path(directory)
     if not (directory / CONFIG).exists():
-        others = sorted(p.name for p in directory.iterdir() if p.name != _LOCK) if directory.is_dir() else []
+        ours = (_LOCK, CONFIG + _TEMPORARY)  # what a run killed in its first moment leaves
+        others = sorted(p.name for p in directory.iterdir() if p.name not in ours) if directory.is_dir() else []
         if others:
             raise WorkdirError(
                 f"{directory} is not empty and holds no {CONFIG} ({others[0]}, ...); choose another --workdir"
@@ -157,7 +159,7 @@ def _delete_run(directory):
 
 
 def _replace(path, text):
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + _TEMPORARY)
     with open(temporary, "w") as file:
         file.write(text)
         file.flush()

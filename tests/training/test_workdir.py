@@ -81,6 +81,13 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path, fresh)
     assert not (tmp_path / "config.json").exists()
 
 
+def test_a_run_killed_while_it_wrote_its_config_can_start_again(tmp_path):
+    (tmp_path / ".lock").write_text("process 1")
+    (tmp_path / "config.json.tmp").write_text('{"conf')
+    with workdir.opened(tmp_path, RUN):
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json"]
+
+
 def test_a_place_one_cannot_write_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
