@@ -6,6 +6,7 @@ from gpldan_jax.losses import adversarial_loss as adversarial_loss
 from gpldan_jax.losses import co_attention_distances as co_attention_distances
 from gpldan_jax.losses import graph_pattern_loss as graph_pattern_loss
 from gpldan_jax.losses import modality_classifier_loss as modality_classifier_loss
+from gpldan_jax.losses import sharded_graph_pattern_loss as sharded_graph_pattern_loss
 from gpldan_jax.losses import target_distances as target_distances
 from gpldan_jax.models import ModalityClassifier as ModalityClassifier
 from gpldan_jax.models import Projector as Projector

@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+jax.config.update("jax_num_cpu_devices", 8)  # virtual, for what runs over devices; before anything starts a backend
+
 
 @pytest.fixture
 def quick_compilation():

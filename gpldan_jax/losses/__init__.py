@@ -6,3 +6,4 @@ from gpldan_jax.losses.distances import co_attention_distances as co_attention_d
 from gpldan_jax.losses.distances import target_distances as target_distances
 from gpldan_jax.losses.graph_pattern import GraphPatternTerms as GraphPatternTerms
 from gpldan_jax.losses.graph_pattern import graph_pattern_loss as graph_pattern_loss
+from gpldan_jax.losses.sharded import sharded_graph_pattern_loss as sharded_graph_pattern_loss

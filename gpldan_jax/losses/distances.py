@@ -6,15 +6,35 @@ All functions compute in float32, or in float64 where an argument is float64. A 
 its distance is 1 and its gradient 0.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
+# rho of Eq. 6. The printed formula is signed, but its minimum is the collapse of all distances, which Table 3
+# rules out; "absolute" is how CDPAE, by the same authors, and Eq. 8 measure the difference.
+DISCREPANCIES = {"absolute": jnp.abs, "squared": jnp.square, "signed": lambda difference: difference}
 # A squared norm or a distance this many rounding errors from zero carries no information and counts as zero.
 _ROUNDING_ERRORS = 16
 # Smaller instances count as zero: the gradient of a cosine grows as the inverse of the norm and would overflow.
 _SMALLEST_INSTANCE = 1e-30
 # Rows of attention may miss 1 by this much, which covers bfloat16 rounding; they are scaled to sum to 1.
 _ATTENTION_SUM_TOLERANCE = 1e-2
+
+
+class Products(NamedTuple):
+    """How the large matrix products are computed; hashable.
+
+    Attributes:
+        precision: as in `jax.lax.dot_general`.
+        dtype: the operands are rounded to it; `None` leaves them. Sums are kept in the dtype of the operands.
+    """
+
+    precision: str = "highest"
+    dtype: str | None = None
+
+
+EXACT = Products()
 
 
 def co_attention_distances(
@@ -85,7 +105,7 @@ def target_distances(image_inputs: jax.Array, text_inputs: jax.Array, *, where: 
 def as_instances(features, attention, name: str, where=None) -> tuple[jax.Array, jax.Array]:
     """A caller's features and attention as `[n, k, h]` and `[n, k]`; `ValueError` where they do not fit.
 
-    What `where: [n]` leaves out may hold anything; it becomes zeros with uniform attention, which get no gradient.
+    What `where: [n]` leaves out may hold anything. Its attention becomes uniform; its features stay (see `masked`).
     """
     features = _as_float(features, name)
     if attention is None:
@@ -101,9 +121,6 @@ def as_instances(features, attention, name: str, where=None) -> tuple[jax.Array,
             f"{name} must be [n, k, h] with {name}_attention [n, k], got {features.shape} and {attention.shape}"
         )
     if where is not None:
-        if features.shape[0] != where.shape[0]:
-            raise ValueError(f"{name} must have a row for each pair, {where.shape[0]}, got {features.shape[0]}")
-        features = jnp.where(where[:, None, None], features, 0)
         attention = jnp.where(where[:, None], attention, 1 / attention.shape[1])
     # The matrix form needs rows that sum to 1 exactly. NaN is how a traced row that does not is refused.
     sums = attention.sum(-1, keepdims=True)
@@ -125,8 +142,8 @@ def check_attention(attention, name: str, where=None) -> None:
             raise ValueError(f"{name}_attention rows must sum to 1, row {row} sums to {float(sums[row]):.4g}")
 
 
-def as_inputs(image_inputs, text_inputs, where) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The inputs of n pairs as floats without gradient, zeros where left out, and `where` as `[n]` bool.
+def as_inputs(image_inputs, text_inputs, where) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """The inputs of n pairs as floats without gradient, and `where` as `[n]` bool or `None`.
 
     `ValueError` if they do not fit.
     """
@@ -138,15 +155,30 @@ def as_inputs(image_inputs, text_inputs, where) -> tuple[jax.Array, jax.Array, j
             f"got {image_inputs.shape} and {text_inputs.shape}"
         )
     n = image_inputs.shape[0]
-    where = jnp.ones(n, bool) if where is None else jnp.asarray(where, bool)
-    if where.shape != (n,):
-        raise ValueError(f"where must be [n] = ({n},), got {where.shape}")
-    return jnp.where(where[:, None], image_inputs, 0), jnp.where(where[:, None], text_inputs, 0), where
+    if where is not None:
+        where = jnp.asarray(where, bool)
+        if where.shape != (n,):
+            raise ValueError(f"where must be [n] = ({n},), got {where.shape}")
+    return image_inputs, text_inputs, where
+
+
+def masked(x: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Zeros, without gradient, in the rows that `where: [n]` leaves out, whatever they hold."""
+    return x if where is None else jnp.where(where.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+
+def matmul(x: jax.Array, y: jax.Array, contract: tuple[int, int], products: Products = EXACT) -> jax.Array:
+    """The product of two matrices over one axis of each, in the dtype of x."""
+    result = x.dtype
+    if products.dtype is not None:
+        x, y = x.astype(products.dtype), y.astype(products.dtype)
+    axes = (((contract[0],), (contract[1],)), ((), ()))
+    return jax.lax.dot_general(x, y, axes, precision=products.precision, preferred_element_type=result)
 
 
 def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """`1 - cos(a, b)` of two vectors `[h]`: the definition that the matrix forms below have to match."""
-    return 1 - jnp.dot(a * _inverse_root(jnp.dot(a, a), 1), b * _inverse_root(jnp.dot(b, b), 1))
+    return 1 - jnp.dot(a * inverse_root(jnp.dot(a, a), 1), b * inverse_root(jnp.dot(b, b), 1))
 
 
 def unit_scale(x: jax.Array) -> jax.Array:
@@ -154,15 +186,24 @@ def unit_scale(x: jax.Array) -> jax.Array:
 
     A cosine does not change with the length of its arguments, so no gradient flows through the divisor.
     """
-    axes = tuple(range(1, x.ndim))
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0))
     # Where x is a compile-time constant XLA would otherwise turn the square of the quotient into a quotient of squares.
-    return jax.lax.optimization_barrier(x / jnp.where(largest > _SMALLEST_INSTANCE, largest, 1))
+    return jax.lax.optimization_barrier(x / magnitude(x).reshape(-1, *[1] * (x.ndim - 1)))
+
+
+def magnitude(x: jax.Array) -> jax.Array:
+    """The largest magnitude in each instance (leading axis), `[n]`; 1 for an instance that counts as zero."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=tuple(range(1, x.ndim)), initial=0))
+    return jnp.where(largest > _SMALLEST_INSTANCE, largest, 1)
 
 
 def without_rounding(distance: jax.Array) -> jax.Array:
     """Distances with those that are no more than rounding set to 0: a square root would make 3e-4 of 1e-7."""
     return jnp.where(distance < _ROUNDING_ERRORS * jnp.finfo(distance.dtype).eps, 0, distance)
+
+
+def without_cancellation(squared: jax.Array, scale: jax.Array) -> jax.Array:
+    """Squared lengths with those that are no more than rounding at this scale set to infinity: their cosine is 0."""
+    return jnp.where(squared <= _ROUNDING_ERRORS * jnp.finfo(squared.dtype).eps * scale, jnp.inf, squared)
 
 
 def mean_normalized(original: jax.Array, where: jax.Array) -> jax.Array:
@@ -182,31 +223,34 @@ def _co_attention_distances(x, y, x_attention, y_attention):
     return dense_distances(x, y, x_attention, y_attention)
 
 
-def dense_distances(x, y, x_attention, y_attention):
+def dense_distances(x, y, x_attention, y_attention, products: Products = EXACT):
     """`co_attention_distances` of instances that `as_instances` has made."""
+    (n, k, h), m = x.shape, len(y)
     x = _lifted(unit_scale(x), x_attention)
     y = _lifted(unit_scale(y), y_attention)
-    products = jnp.einsum("iah,jbh->iajb", x, y, precision="highest")
-    products = jnp.einsum("iajb,ib,ja->ij", products, x_attention, y_attention, precision="highest")
-    cosines = products * _inverse_fused_norms(x, y_attention) * _inverse_fused_norms(y, x_attention).T
+    inner = matmul(x.reshape(n * k, h), y.reshape(m * k, h), (1, 1), products).reshape(n, k, m, k)
+    inner = jnp.einsum("iajb,ib,ja->ij", inner, x_attention, y_attention, precision="highest")
+    cosines = inner * _inverse_fused_norms(x, y_attention) * _inverse_fused_norms(y, x_attention).T
     return jnp.clip(1 - cosines, 0, 2)
 
 
 @jax.jit
 def _target_distances(image_inputs, text_inputs, where):
     image_inputs, text_inputs, where = as_inputs(image_inputs, text_inputs, where)
-    return dense_targets(image_inputs, text_inputs, where)
+    return dense_targets(image_inputs, text_inputs, jnp.ones(len(image_inputs), bool) if where is None else where)
 
 
-def dense_targets(image_inputs, text_inputs, where):
-    """`target_distances` of inputs that `as_inputs` has made."""
-    return mean_normalized(jnp.sqrt(_input_distances(image_inputs) * _input_distances(text_inputs)), where)
+def dense_targets(image_inputs, text_inputs, where, products: Products = EXACT):
+    """`target_distances` of inputs that `as_inputs` has made, with a `where`."""
+    image, text = (_input_distances(masked(x, where), products) for x in (image_inputs, text_inputs))
+    return mean_normalized(jnp.sqrt(image * text), where)
 
 
-def _input_distances(inputs):
+def _input_distances(inputs, products):
     inputs = unit_scale(inputs)
-    inputs = inputs * _inverse_root(jnp.square(inputs).sum(-1, keepdims=True), 1)
-    return without_rounding(1 - jnp.matmul(inputs, inputs.T, precision="highest"))
+    inputs = inputs * inverse_root(jnp.square(inputs).sum(-1, keepdims=True), 1)
+    # In bfloat16 a cosine may pass 1, and the square root has no use for negative distances.
+    return jnp.maximum(without_rounding(1 - matmul(inputs, inputs, (1, 1), products)), 0)
 
 
 def _lifted(x, attention):
@@ -219,10 +263,11 @@ def _inverse_fused_norms(lifted, other_attention):
     """`1 / |Co(x_i, y_j)|`, `[n, m]`, from the inner products of the lifted representations of x: `[n, k, h]`."""
     grams = jnp.einsum("iah,ibh->iab", lifted, lifted, precision="highest")
     squared = jnp.einsum("iab,ja,jb->ij", grams, other_attention, other_attention, precision="highest")
-    return _inverse_root(squared, jnp.trace(grams, axis1=1, axis2=2)[:, None])
+    return inverse_root(squared, jnp.trace(grams, axis1=1, axis2=2)[:, None])
 
 
-def _inverse_root(squared, scale):
+def inverse_root(squared, scale):
+    """`squared ** -0.5`, 0 where it is no more than rounding at this scale."""
     # The inner `where` keeps the unused branch of the gradient finite.
     is_zero = squared <= _ROUNDING_ERRORS * jnp.finfo(squared.dtype).eps * scale
     return jnp.where(is_zero, 0, jax.lax.rsqrt(jnp.where(is_zero, 1, squared)))

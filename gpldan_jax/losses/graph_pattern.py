@@ -10,11 +10,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import distances
+from gpldan_jax.losses import blocked, distances
 
-# rho of Eq. 6. The printed formula is signed, but its minimum is the collapse of all distances, which Table 3
-# rules out; "absolute" is how CDPAE, by the same authors, and Eq. 8 measure the difference.
-DISCREPANCIES = {"absolute": jnp.abs, "squared": jnp.square, "signed": lambda difference: difference}
+_PRECISIONS = ("default", "high", "highest")
+_COMPUTE_DTYPES = ("float32", "bfloat16")
+# Pairs in a tile. On CPUs a tile of 256 is large enough for the matrix products to run at their limit and small
+# enough for what lies between them to stay in the caches; accelerators want larger products.
+_BLOCK_SIZES = {"cpu": 256}
+_BLOCK_SIZE = 1024
 
 
 class GraphPatternTerms(NamedTuple):
@@ -44,6 +47,9 @@ def graph_pattern_loss(
     discrepancy: str = "absolute",
     where: jax.Array | None = None,
     implementation: str | None = None,
+    block_size: int | None = None,
+    precision: str = "highest",
+    compute_dtype: str | jax.typing.DTypeLike | None = None,
 ) -> tuple[jax.Array, GraphPatternTerms]:
     """Graph pattern loss of a mini-batch, Eq. 4-9: `L_pd + alpha L_ud + beta L_md`.
 
@@ -64,16 +70,28 @@ def graph_pattern_loss(
         beta: weight of the mutual term.
         discrepancy: rho: `"absolute"` (ours and the default), `"squared"`, or `"signed"` (as printed in the paper).
         where: `[n]` bool; pairs where it is False (padding) are left out as if they were not there, whatever they hold.
-        implementation: `"dense"`, one matrix product for each distance matrix (the default, also as `None`), or
-            `"vmap"`, the formulas for one pair mapped over both axes: the definition, to read and to test against.
+        implementation: `"blocked"`, in tiles: memory linear in n, and the gradient computed in the forward pass, once
+            and in reverse only (the default, also as `None`); `"dense"`, one matrix product for each distance matrix,
+            differentiable in every way; or `"vmap"`, the formulas for one pair mapped over both axes: the
+            definition, to read and to test against.
+        block_size: pairs in a tile of `"blocked"`, at most; default 256 on a CPU, 1024 elsewhere.
+        precision: of the large matrix products, as in `jax.lax.dot_general`: `"highest"` is float32 everywhere,
+            `"default"` lets recent GPUs and TPUs round to TF32 or bfloat16. Not for `"vmap"`.
+        compute_dtype: `"bfloat16"` rounds the operands of the large products; sums, norms and all that follows stay in
+            the dtype of the loss. `None` leaves them. Not for `"vmap"`.
 
     Returns:
         The loss, a scalar, and its three unweighted terms. In float32, or float64 where an argument is. Under a trace
         the loss is NaN where attention rows do not sum to 1.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown `discrepancy` or `implementation`, known attention values whose
-            rows do not sum to 1.
+        ValueError: shapes that do not fit, options that are unknown or do not fit each other, known attention values
+            whose rows do not sum to 1.
+        NotImplementedError: a second derivative of `"blocked"`.
+
+    Measured against float64 (n = 256, k = 4, h = 256, normal features, on a CPU; the loss relative, the gradients
+    relative in L2): float32 3e-8 and 7e-7, `compute_dtype="bfloat16"` 1e-6 and 8e-3. `precision="default"` is the same
+    as `"highest"` on a CPU; on accelerators it has not been measured.
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.2.
 
@@ -85,42 +103,72 @@ def graph_pattern_loss(
     >>> bool(jnp.allclose(loss, terms.pairwise + terms.unpaired + 0.1 * terms.mutual))
     True
     """
-    loss_and_terms = _graph_pattern_loss(
-        image,
-        text,
-        image_attention,
-        text_attention,
-        image_inputs,
-        text_inputs,
-        where,
-        alpha,
-        beta,
-        discrepancy=discrepancy,
-        implementation="dense" if implementation is None else implementation,
+    implementation = "blocked" if implementation is None else implementation
+    if implementation not in ("blocked", "dense", "vmap"):
+        raise ValueError(f"implementation must be 'blocked', 'dense' or 'vmap', got {implementation!r}")
+    if block_size is not None and implementation != "blocked":
+        raise ValueError(f"block_size is for implementation='blocked', got {implementation!r}")
+    plan = make_plan(discrepancy, block_size, precision, compute_dtype)
+    if implementation == "vmap" and plan.products != distances.EXACT:
+        raise ValueError("implementation='vmap' has no precision or compute_dtype; it is the definition")
+    features = (image, text, image_attention, text_attention)
+    return planned_loss(
+        *features, image_inputs, text_inputs, where, alpha, beta, implementation=implementation, plan=plan
     )
-    distances.check_attention(image_attention, "image", where)
-    distances.check_attention(text_attention, "text", where)
+
+
+def planned_loss(v, t, a, b, u, c, where, alpha, beta, *, implementation, plan: blocked.Plan):
+    """The loss with checked options; known attention values that do not sum to 1 raise `ValueError`."""
+    loss_and_terms = _jitted_loss(v, t, a, b, u, c, where, alpha, beta, implementation=implementation, plan=plan)
+    distances.check_attention(a, "image", where)
+    distances.check_attention(b, "text", where)
     return loss_and_terms
 
 
-@functools.partial(jax.jit, static_argnames=("discrepancy", "implementation"))
-def _graph_pattern_loss(v, t, a, b, u, c, where, alpha, beta, *, discrepancy, implementation):
-    if discrepancy not in DISCREPANCIES:
-        raise ValueError(f"discrepancy must be one of {', '.join(DISCREPANCIES)}, got {discrepancy!r}")
-    if implementation not in ("vmap", "dense"):
-        raise ValueError(f"implementation must be 'vmap' or 'dense', got {implementation!r}")
+def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis=None) -> blocked.Plan:
+    """The static options of the loss, checked; `ValueError` names what is wrong."""
+    if discrepancy not in distances.DISCREPANCIES:
+        raise ValueError(f"discrepancy must be one of {', '.join(distances.DISCREPANCIES)}, got {discrepancy!r}")
+    if block_size is None:
+        block_size = _BLOCK_SIZES.get(jax.default_backend(), _BLOCK_SIZE)
+    if not isinstance(block_size, int) or block_size < 1:
+        raise ValueError(f"block_size must be a positive int, got {block_size!r}")
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    if compute_dtype is not None:
+        compute_dtype = jnp.dtype(compute_dtype).name
+        if compute_dtype not in _COMPUTE_DTYPES:
+            raise ValueError(f"compute_dtype must be one of {', '.join(_COMPUTE_DTYPES)}, got {compute_dtype!r}")
+    return blocked.Plan(block_size, discrepancy, distances.Products(precision, compute_dtype), mesh, axis)
+
+
+@functools.partial(jax.jit, static_argnames=("implementation", "plan"))
+def _jitted_loss(v, t, a, b, u, c, where, alpha, beta, *, implementation, plan):
     u, c, where = distances.as_inputs(u, c, where)
+    for name, features in (("image", v), ("text", t)):
+        if len(features) != len(u):
+            raise ValueError(f"{name} must have a row for each pair, {len(u)}, got {len(features)}")
     v, a = distances.as_instances(v, a, "image", where)
     t, b = distances.as_instances(t, b, "text", where)
     if v.shape != t.shape:
         raise ValueError(f"image and text must have the same [n, k, h], got {v.shape} and {t.shape}")
+    dtype = jnp.result_type(v, t, a, b, u, c)
+    v, t, a, b, u, c, alpha, beta = (jnp.asarray(x, dtype) for x in (v, t, a, b, u, c, alpha, beta))
+    if implementation == "blocked":
+        v, t, a, b, u, c, where = blocked.over_mesh((v, t, a, b, u, c, where), plan)
+        loss, terms = blocked.loss_and_terms(blocked.Pairs(v, t, a, b, u, c, where), alpha, beta, plan)
+        return loss, GraphPatternTerms(*terms)
 
-    matrices = _vmapped_distances if implementation == "vmap" else _dense_distances
-    l_vt, l_vv, l_tt, d = matrices(v, t, a, b, u, c, where)
-    rho = DISCREPANCIES[discrepancy]
+    where = jnp.ones(len(v), bool) if where is None else where
+    v, t, u, c = (distances.masked(x, where) for x in (v, t, u, c))
+    if implementation == "dense":
+        l_vt, l_vv, l_tt, d = _dense_distances(v, t, a, b, u, c, where, plan.products)
+    else:
+        l_vt, l_vv, l_tt, d = _vmapped_distances(v, t, a, b, u, c, where)
+    rho = distances.DISCREPANCIES[plan.discrepancy]
     unpaired = rho(l_vt - d) + rho(l_vv - d) + rho(l_tt - d)
     mutual = jnp.abs(l_vt - l_vv) + jnp.abs(l_vt - l_tt) + jnp.abs(l_vv - l_tt)
-    n = jnp.maximum(where.sum(), 1)
+    n = jnp.maximum(where.sum(dtype=dtype), 1)
     not_paired = where[:, None] & where[None, :] & ~jnp.eye(where.shape[0], dtype=bool)
     terms = GraphPatternTerms(
         pairwise=jnp.where(where, jnp.diagonal(l_vt), 0).sum() / n,
@@ -130,12 +178,12 @@ def _graph_pattern_loss(v, t, a, b, u, c, where, alpha, beta, *, discrepancy, im
     return terms.pairwise + alpha * terms.unpaired + beta * terms.mutual, terms
 
 
-def _dense_distances(v, t, a, b, u, c, where):
+def _dense_distances(v, t, a, b, u, c, where, products):
     """`l_vt`, `l_vv`, `l_tt` and `d`, all `[n, n]`, by matrix products."""
-    l_vt = distances.dense_distances(v, t, a, b)
-    l_vv = distances.dense_distances(v, v, a, a)
-    l_tt = distances.dense_distances(t, t, b, b)
-    return l_vt, l_vv, l_tt, distances.dense_targets(u, c, where)
+    l_vt = distances.dense_distances(v, t, a, b, products)
+    l_vv = distances.dense_distances(v, v, a, a, products)
+    l_tt = distances.dense_distances(t, t, b, b, products)
+    return l_vt, l_vv, l_tt, distances.dense_targets(u, c, where, products)
 
 
 def _vmapped_distances(v, t, a, b, u, c, where):

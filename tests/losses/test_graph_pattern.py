@@ -13,7 +13,12 @@ from jax.test_util import check_grads
 import gpldan_jax
 from tests.losses import loop_reference
 
-IMPLEMENTATIONS = ("vmap", "dense")
+IMPLEMENTATIONS = [
+    pytest.param({"implementation": "vmap"}, id="vmap"),
+    pytest.param({"implementation": "dense"}, id="dense"),
+    pytest.param({"implementation": "blocked"}, id="one block"),
+    pytest.param({"implementation": "blocked", "block_size": 2}, id="blocks of 2"),
+]
 # Float32 against float64: the distances are O(1) and averaged, so rounding stays below this.
 FLOAT32_TOLERANCE = 1e-5
 # Both sides in float64; what is left is the order of summation.
@@ -58,7 +63,7 @@ def test_agrees_with_a_float64_loop(implementation, dtype, tolerance, shape, opt
     arguments = batch(**shape, dtype=dtype)
     expected, expected_terms = loop_reference.graph_pattern_loss(*arguments, **option, where=where)
     with jax.enable_x64(dtype == np.float64):
-        loss, terms = gpldan_jax.graph_pattern_loss(*arguments, **option, where=where, implementation=implementation)
+        loss, terms = gpldan_jax.graph_pattern_loss(*arguments, **option, where=where, **implementation)
         assert loss.dtype == dtype
         np.testing.assert_allclose(terms, expected_terms, rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(loss, expected, rtol=tolerance, atol=tolerance)
@@ -76,16 +81,14 @@ def test_gradients_match_finite_differences(implementation, shape, option, mask)
     def loss(image, text, *logits):
         attention = [jax.nn.softmax(x) for x in logits] or [None, None]
         where = np.array(mask[: shape["n"]])
-        return gpldan_jax.graph_pattern_loss(
-            image, text, *attention, u, c, **option, where=where, implementation=implementation
-        )[0]
+        return gpldan_jax.graph_pattern_loss(image, text, *attention, u, c, **option, where=where, **implementation)[0]
 
     with jax.enable_x64(True):
         check_grads(loss, (image, text, *attention), order=1, modes=("rev",), rtol=1e-5, atol=1e-6)
 
 
-@functools.partial(jax.jit, static_argnames=("implementation", "discrepancy"))
-def jitted_value_and_grads(features, inputs, where, implementation, discrepancy):
+@functools.partial(jax.jit, static_argnames="options")
+def jitted_value_and_grads(features, inputs, where, options):
     def loss(features):
         return gpldan_jax.graph_pattern_loss(
             *features,
@@ -93,21 +96,23 @@ def jitted_value_and_grads(features, inputs, where, implementation, discrepancy)
             alpha=1.0,
             beta=0.5,
             where=where,
-            implementation=implementation,
-            discrepancy=discrepancy,
+            **dict(options),
         )[0]
 
     return jax.value_and_grad(loss)(features)
 
 
-def value_and_grads(arguments, implementation, where=None, discrepancy="absolute"):
-    return jitted_value_and_grads(arguments[:4], arguments[4:], where, implementation, discrepancy)
+def value_and_grads(arguments, implementation=None, where=None, **options):
+    options = tuple((options | (implementation or {})).items())
+    return jitted_value_and_grads(arguments[:4], arguments[4:], where, options)
 
 
-def test_implementations_have_the_same_gradients():
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
+def test_implementations_have_the_same_gradients(implementation):
     arguments = batch(0, n=16, k=4, h=32, dtype=np.float32)
-    (_, dense), (_, vmap) = (value_and_grads(arguments, implementation) for implementation in ("dense", "vmap"))
-    for one, other in zip(dense, vmap, strict=True):
+    _, expected = value_and_grads(arguments, {"implementation": "vmap"})
+    _, grads = value_and_grads(arguments, implementation)
+    for one, other in zip(grads, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=FLOAT32_TOLERANCE)
 
 
@@ -124,7 +129,7 @@ def test_masked_pairs_leave_no_trace(implementation):
     for one, other in zip(masked_grads, alone_grads, strict=True):
         np.testing.assert_allclose(one[where], other, atol=1e-6)
         assert not np.asarray(one[~where]).any()
-    eager, _ = gpldan_jax.graph_pattern_loss(*padded, alpha=1.0, beta=0.5, where=where, implementation=implementation)
+    eager, _ = gpldan_jax.graph_pattern_loss(*padded, alpha=1.0, beta=0.5, where=where, **implementation)
     np.testing.assert_allclose(eager, alone, rtol=1e-6)
 
 
@@ -173,13 +178,16 @@ def test_the_loss_does_not_depend_on_the_length_of_an_instance(implementation):
     np.testing.assert_allclose(scaled, loss, rtol=1e-6)
 
 
-def test_extreme_scales_survive_constant_folding():
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_extreme_scales_survive_constant_folding(implementation):
     # As arguments the same arrays pass; as constants XLA may square them before it divides by their scale.
     v, t, a, b, u, c = (jnp.asarray(x) for x in batch(2, n=6, k=2, h=8, dtype=np.float32))
-    loss, _ = value_and_grads((v, t, a, b, u, c), "dense")
+    loss, _ = value_and_grads((v, t, a, b, u, c), implementation)
     for scale in (1e20, 1e-20):
         arguments = (v * scale, t * scale, a, b, u * scale, c * scale)
-        constant, _ = jax.jit(lambda x=arguments: gpldan_jax.graph_pattern_loss(*x, alpha=1.0, beta=0.5))()
+        constant, _ = jax.jit(
+            lambda x=arguments: gpldan_jax.graph_pattern_loss(*x, alpha=1.0, beta=0.5, **implementation)
+        )()
         np.testing.assert_allclose(constant, loss, rtol=1e-6)
 
 
@@ -211,7 +219,7 @@ def test_half_precision_and_integer_inputs_compute_in_float32(implementation):
     arguments = batch(5, n=4, k=2, h=8, dtype=np.float32)
     halved = [jnp.asarray(x, jnp.bfloat16) for x in arguments[:4]]
     counts = [np.abs(x * 3).astype(np.int32) for x in arguments[4:]]
-    loss, _ = gpldan_jax.graph_pattern_loss(*halved, *counts, alpha=1.0, beta=1.0, implementation=implementation)
+    loss, _ = gpldan_jax.graph_pattern_loss(*halved, *counts, alpha=1.0, beta=1.0, **implementation)
     expected, _ = loop_reference.graph_pattern_loss(
         *(np.asarray(x, np.float64) for x in halved[:2]),
         *(np.asarray(x, np.float64) / np.asarray(x, np.float64).sum(-1, keepdims=True) for x in halved[2:]),
@@ -229,7 +237,7 @@ def test_attention_that_does_not_sum_to_one_is_rejected(implementation):
     a[1] = [0.5, 0.9]
 
     def loss(a):
-        return gpldan_jax.graph_pattern_loss(v, t, a, b, u, c, alpha=1.0, beta=1.0, implementation=implementation)[0]
+        return gpldan_jax.graph_pattern_loss(v, t, a, b, u, c, alpha=1.0, beta=1.0, **implementation)[0]
 
     with pytest.raises(ValueError, match=r"image_attention rows must sum to 1, row 1 sums to 1\.4"):
         loss(a)
@@ -261,7 +269,12 @@ def test_bad_shapes_name_both_sides(change, message):
     "option, message",
     [
         ({"discrepancy": "abs"}, "discrepancy must be one of absolute, squared, signed, got 'abs'"),
-        ({"implementation": "fast"}, "implementation must be 'vmap' or 'dense', got 'fast'"),
+        ({"implementation": "fast"}, "implementation must be 'blocked', 'dense' or 'vmap', got 'fast'"),
+        ({"block_size": 0}, "block_size must be a positive int, got 0"),
+        ({"block_size": 4, "implementation": "dense"}, "block_size is for implementation='blocked', got 'dense'"),
+        ({"precision": "tf32"}, "precision must be one of default, high, highest, got 'tf32'"),
+        ({"compute_dtype": "float16"}, "compute_dtype must be one of float32, bfloat16, got 'float16'"),
+        ({"compute_dtype": "bfloat16", "implementation": "vmap"}, "'vmap' has no precision or compute_dtype"),
         ({"where": np.ones(3, bool)}, r"where must be \[n\] = \(4,\), got \(3,\)"),
     ],
 )

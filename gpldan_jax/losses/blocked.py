@@ -1,0 +1,457 @@
+"""The loss in tiles: memory linear in the mini-batch, gradients in the forward pass, one device or many.
+
+Images and texts of two blocks of t pairs make one tile of `[2 t, 2 t]` distances, which is symmetric as a whole, so
+tiles on and above the diagonal suffice. Given the mean of `d_ori` (a sweep of its own) the loss is a sum over
+pairs, and a tile's share of the loss and of every gradient is computed and added in one sweep. The gradient is
+collected with respect to the lifted representations and their grams, in the arrays that become the result, and taken
+back to the representations once at the end.
+
+Over devices each one holds a block of the pairs and meets half of the others: copies travel around a ring together
+with the gradients collected for them, and the latter return to their owner. No device sees more than its own share,
+one visitor and a tile.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gpldan_jax.losses import distances, tiles
+
+
+class Pairs(NamedTuple):
+    """What the loss is computed from, n pairs.
+
+    Attributes:
+        image: `[n, k, h]`.
+        text: `[n, k, h]`.
+        image_attention: `[n, k]`, rows sum to 1.
+        text_attention: `[n, k]`.
+        image_inputs: `[n, d_i]`.
+        text_inputs: `[n, d_t]`.
+        where: `[n]` bool or `None`.
+    """
+
+    image: jax.Array
+    text: jax.Array
+    image_attention: jax.Array
+    text_attention: jax.Array
+    image_inputs: jax.Array
+    text_inputs: jax.Array
+    where: jax.Array | None
+
+
+class Plan(NamedTuple):
+    """How to compute; hashable.
+
+    Attributes:
+        block_size: pairs in a tile, at most.
+        discrepancy: rho of Eq. 6.
+        products: precision of the large matrix products.
+        mesh: devices that share the pairs, or `None`.
+        axis: the axes of the mesh that the pairs are spread over.
+    """
+
+    block_size: int
+    discrepancy: str
+    products: distances.Products
+    mesh: jax.sharding.Mesh | None = None
+    axis: tuple[str, ...] | None = None
+
+
+class Statistics(NamedTuple):
+    """Small facts of each instance, computed once.
+
+    Attributes:
+        scales: `[2, n]`, of image and text: one over the largest magnitude.
+        grams: `[g, 2, n]`, of the lifted representations.
+        input_scales: `[2, n]`, one over the length of the inputs, 0 for zeros.
+    """
+
+    scales: jax.Array
+    grams: jax.Array
+    input_scales: jax.Array
+
+
+class Gradient(NamedTuple):
+    """Gradients while they are collected: `image` and `text` of the lifted representations until `_lowered`.
+
+    Attributes:
+        image: `[n, k, h]`.
+        text: `[n, k, h]`.
+        image_attention: `[n, k]`.
+        text_attention: `[n, k]`.
+        grams: `[g, 2, n]`.
+    """
+
+    image: jax.Array
+    text: jax.Array
+    image_attention: jax.Array
+    text_attention: jax.Array
+    grams: jax.Array
+
+
+class Tiling(NamedTuple):
+    """n pairs in `count` blocks of `size`; where they do not divide, the last block overlaps the one before it."""
+
+    n: int
+    size: int
+    count: int
+
+    def start(self, i):
+        return 0 if self.count == 1 else jnp.minimum(i * self.size, self.n - self.size)
+
+    def take(self, x, i, axis=0):
+        return x if self.count == 1 else jax.lax.dynamic_slice_in_dim(x, self.start(i), self.size, axis)
+
+    def put(self, x, block, i, axis=0):
+        return block if self.count == 1 else jax.lax.dynamic_update_slice_in_dim(x, block, self.start(i), axis)
+
+    def rows(self, i):
+        """`[size]`, the rows of block i."""
+        return self.start(i) + jnp.arange(self.size)
+
+    def is_new(self, i):
+        """`[size]` bool: rows that no earlier block has."""
+        return self.rows(i) >= i * self.size
+
+    def each(self, body, carry, first=0):
+        """`body(i, carry)` for the blocks from `first` on; a single block needs no loop."""
+        if self.count > 1:
+            return jax.lax.fori_loop(first, self.count, body, carry)
+        return carry if isinstance(first, int) and first > 0 else body(0, carry)
+
+
+def _tiling(n, block_size) -> Tiling:
+    count = -(-n // block_size)
+    return Tiling(n, -(-n // count), count)
+
+
+def over_mesh(arrays, plan: Plan):
+    """The arrays with their rows over the axes of the plan, where the mesh wants that said; else XLA sees to it."""
+    if plan.mesh is None or jax.sharding.AxisType.Explicit not in plan.mesh.axis_types:
+        return arrays
+    return jax.sharding.reshard(arrays, jax.sharding.NamedSharding(plan.mesh, jax.sharding.PartitionSpec(plan.axis)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def loss_and_terms(pairs: Pairs, alpha, beta, plan: Plan):
+    """The loss of Eq. 9 and its three terms, scalars. Differentiable once, in reverse, in features and weights."""
+    terms, _ = _run(pairs, None, plan)
+    return _weighted(terms, alpha, beta), terms
+
+
+def _forward(pairs, alpha, beta, plan):
+    pairs, alpha, beta = jax.tree.map(lambda x: x.value, (pairs, alpha, beta))
+    terms, gradient = _run(pairs, (1.0, alpha, beta), plan)
+    return (_weighted(terms, alpha, beta), terms), (gradient, terms, pairs, alpha, beta)
+
+
+def _backward(plan, residuals, cotangents):
+    gradient, (_, unpaired, mutual), pairs, alpha, beta = residuals
+    is_zero = [isinstance(x, jax.custom_derivatives.SymbolicZero) for x in jax.tree.leaves(cotangents)]
+    of_loss, *of_terms = (0.0 if zero else x for zero, x in zip(is_zero, jax.tree.leaves(cotangents), strict=True))
+    if all(is_zero[1:]):
+        gradient = jax.tree.map(lambda x: of_loss * x, gradient)
+    else:  # somebody differentiates a single term: one more sweep, with the weights that this gives
+        weights = (of_loss + of_terms[0], of_loss * alpha + of_terms[1], of_loss * beta + of_terms[2])
+        _, gradient = _run(pairs, weights, plan)
+    return Pairs(*gradient, None, None, None), of_loss * unpaired, of_loss * mutual
+
+
+loss_and_terms.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _run(pairs, weights, plan):
+    """The terms, and the gradient of their weighted sum; `None` for no weights."""
+    if plan.mesh is None:
+        return _sweep(pairs, weights, plan)
+    sharded = jax.sharding.PartitionSpec(plan.axis)
+    replicated = jax.sharding.PartitionSpec()
+    sweep = functools.partial(_sweep, plan=plan)
+    return jax.shard_map(
+        sweep,
+        mesh=plan.mesh,
+        in_specs=(sharded, replicated),
+        out_specs=(replicated, sharded),
+        check_vma=False,
+    )(pairs, weights)
+
+
+@_run.defjvp
+def _run_jvp(plan, primals, tangents):
+    raise NotImplementedError(
+        "this implementation of the graph pattern loss has first derivatives only; "
+        "implementation='dense' has derivatives of every order"
+    )
+
+
+def _weighted(terms, alpha, beta):
+    pairwise, unpaired, mutual = terms
+    return pairwise + alpha * unpaired + beta * mutual
+
+
+def _sweep(pairs: Pairs, weights, plan: Plan):
+    """`_run` on one device, or on one of several with its share of the pairs."""
+    n, dtype = len(pairs.image), pairs.image.dtype
+    rho = distances.DISCREPANCIES[plan.discrepancy]
+    tiling = _tiling(n, plan.block_size)
+    statistics = _statistics(pairs, tiling)
+    # As floats: n^2 does not fit into 32 bits from n = 46,341 on.
+    number = jnp.maximum(_over_devices(_is_present(pairs).sum(dtype=dtype), plan), 1)
+    # Products of inputs alone are cheap to hold, and larger blocks of them read the inputs less often.
+    target_scale = _target_scale(pairs, statistics, number, _tiling(n, 2 * plan.block_size), plan)
+    if weights is not None:
+        weights = (weights[1] / number**2, weights[2] / number**2, weights[0] / number)
+
+    def meet(guest, is_own, each_once, carry):
+        # All tiles of our pairs, as rows, with those of a guest; `each_once`: the pairs of blocks i <= j alone.
+        guest_pairs, guest_statistics = guest
+
+        def row(i, carry):
+            sums, of_host, of_guest = carry
+            rows = _instances(pairs, statistics, tiling, i)
+            expanded = tiles.expand(rows.lifted, rows.attention)
+            inputs = _unit_inputs(pairs, statistics, tiling, i)
+
+            def tile(j, columns, own):
+                counted = _counted(pairs, guest_pairs, tiling, i, j, own)
+                target = _original(inputs, guest_pairs, guest_statistics, counted, tiling, j, plan) * target_scale
+                arguments = (expanded, rows, columns, target, counted, rho, plan.products)
+                if weights is None:
+                    return tiles.tile_sums(*arguments), None, None
+                new = _is_counted(pairs, tiling, i)
+                unpaired, mutual, pairwise = weights
+                share = 1 if own else _share(each_once, i, j)
+                scaled = (unpaired * share, mutual * share, jnp.where(new, pairwise, 0))
+                return tiles.tile_gradients(*arguments, scaled, own)
+
+            def column(j, carry):
+                sums, of_guest, of_row = carry
+                columns = _instances(guest_pairs, guest_statistics, tiling, j)
+                of_tile, of_rows, of_columns = tile(j, columns, own=False)
+                share = _share(each_once, i, j)
+                sums = sums._replace(
+                    unpaired=sums.unpaired + share * of_tile.unpaired, mutual=sums.mutual + share * of_tile.mutual
+                )
+                return sums, _collect(of_guest, of_columns, tiling, j), jax.tree.map(jnp.add, of_row, of_rows)
+
+            if is_own:
+                of_tile, _, of_row = tile(i, rows, own=True)
+                sums = tiles.Sums(
+                    pairwise=sums.pairwise + jnp.where(_is_counted(pairs, tiling, i), of_tile.pairwise, 0),
+                    unpaired=sums.unpaired + of_tile.unpaired / 2,
+                    mutual=sums.mutual + of_tile.mutual / 2,
+                )
+                first = i + 1
+            else:
+                of_row = None if weights is None else jax.tree.map(jnp.zeros_like, rows)
+                first = jnp.where(each_once, i, 0)
+            sums, of_guest, of_row = tiling.each(column, (sums, of_guest, of_row), first)
+            if is_own:
+                return sums, of_host, _collect(of_guest, of_row, tiling, i)
+            return sums, _collect(of_host, of_row, tiling, i), of_guest
+
+        return tiling.each(row, carry)
+
+    quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
+    sums = tiles.Sums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
+    gradient = None
+    if weights is not None:
+        zeros = (jnp.zeros_like(x) for x in (*pairs[:4], statistics.grams))
+        gradient = Gradient(*zeros)
+    sums, _, gradient = meet((pairs, statistics), True, True, (sums, None, gradient))
+    if _devices(plan) > 1:
+
+        def step(r, carry):
+            sums, gradient, guest, of_guest = carry
+            guest, of_guest = _shift((guest, of_guest), 1, plan)
+            each_once = 2 * r == _devices(plan)  # opposite each other in the ring, both meet
+            sums, gradient, of_guest = meet(guest, False, each_once, (sums, gradient, of_guest))
+            return sums, gradient, guest, of_guest
+
+        steps = _devices(plan) // 2
+        carry = (sums, gradient, (pairs, statistics), jax.tree.map(jnp.zeros_like, gradient))
+        sums, gradient, _, of_guest = jax.lax.fori_loop(1, steps + 1, step, carry)
+        gradient = jax.tree.map(jnp.add, gradient, _shift(of_guest, -steps, plan))
+    pairwise, unpaired, mutual = (_over_devices(x.sum(), plan) for x in sums)
+    terms = (pairwise / number, unpaired / number**2, mutual / number**2)
+    return terms, None if gradient is None else _lowered(gradient, pairs, statistics, tiling)
+
+
+def _target_scale(pairs, statistics, number, tiling, plan):
+    """One over the mean of `d_ori` over i != j (Eq. 6); 1 where all are 0."""
+
+    def meet(guest, is_own, each_once, total):
+        guest_pairs, guest_statistics = guest
+
+        def row(i, total):
+            inputs = _unit_inputs(pairs, statistics, tiling, i)
+
+            def column(j, total):
+                counted = _counted(pairs, guest_pairs, tiling, i, j, is_own)
+                original = _original(inputs, guest_pairs, guest_statistics, counted, tiling, j, plan)
+                return total + 2 * _share(each_once, i, j) * original
+
+            return tiling.each(column, total, jnp.where(each_once, i, 0))
+
+        return tiling.each(row, total)
+
+    # The inputs alone travel.
+    guest = (pairs._replace(image=None, text=None, image_attention=None, text_attention=None), statistics)
+    total = meet(guest, True, True, jnp.zeros((tiling.size, tiling.size), pairs.image.dtype))
+    if _devices(plan) > 1:
+
+        def step(r, carry):
+            total, guest = carry
+            guest = _shift(guest, 1, plan)
+            return meet(guest, False, 2 * r == _devices(plan), total), guest
+
+        total, _ = jax.lax.fori_loop(1, _devices(plan) // 2 + 1, step, (total, guest))
+    mean = _over_devices(total.sum(), plan) / jnp.maximum(number * (number - 1), 1)
+    return 1 / jnp.where(mean > 0, mean, 1)
+
+
+def _statistics(pairs, tiling) -> Statistics:
+    n, k = pairs.image_attention.shape
+    dtype = pairs.image.dtype
+
+    def block(i, statistics):
+        features, attention = _features(pairs, tiling, i)
+        scales = 1 / distances.magnitude(features)
+        grams = tiles.representation_grams(tiles.lift(features, attention, scales))
+        input_scales = jnp.stack([_inverse_length(x) for x in _inputs(pairs, tiling, i)])
+        return Statistics(
+            tiling.put(statistics.scales, scales.reshape(2, -1), i, 1),
+            tiling.put(statistics.grams, grams.reshape(-1, 2, tiling.size), i, 2),
+            tiling.put(statistics.input_scales, input_scales, i, 1),
+        )
+
+    zeros = jnp.zeros((2, n), dtype)
+    return tiling.each(block, Statistics(zeros, jnp.zeros((k * (k + 1) // 2, 2, n), dtype), zeros))
+
+
+def _inverse_length(inputs):
+    squared = jnp.square(distances.unit_scale(inputs)).sum(-1)
+    return distances.inverse_root(squared, 1) / distances.magnitude(inputs)
+
+
+def _lowered(gradient: Gradient, pairs, statistics, tiling):
+    """The gradient with respect to images, texts and their attention."""
+
+    def block(i, gradient):
+        features, attention = _features(pairs, tiling, i)
+        scales = tiling.take(statistics.scales, i, 1).reshape(-1)
+        lifted, pull = jax.vjp(lambda x, a: tiles.lift(x, a, scales), features, attention)
+        of_grams = tiling.take(gradient.grams, i, 2).reshape(len(gradient.grams), -1)
+        of_lifted = jnp.concatenate([tiling.take(gradient.image, i), tiling.take(gradient.text, i)])
+        of_features, of_attention = pull(of_lifted + tiles.representation_grams_gradient(of_grams, lifted))
+        of_attention += jnp.concatenate(
+            [tiling.take(gradient.image_attention, i), tiling.take(gradient.text_attention, i)]
+        )
+
+        def put(x, new):  # rows of the block before are done
+            is_new = tiling.is_new(i).reshape(-1, *[1] * (x.ndim - 1))
+            return tiling.put(x, jnp.where(is_new, new, tiling.take(x, i)), i)
+
+        (image, text), (image_attention, text_attention) = jnp.split(of_features, 2), jnp.split(of_attention, 2)
+        return gradient._replace(
+            image=put(gradient.image, image),
+            text=put(gradient.text, text),
+            image_attention=put(gradient.image_attention, image_attention),
+            text_attention=put(gradient.text_attention, text_attention),
+        )
+
+    return tuple(tiling.each(block, gradient)[:4])
+
+
+def _collect(gradient, of_block: tiles.Instances | None, tiling, i):
+    """The gradient with that of the instances of block i added."""
+    if gradient is None:
+        return None
+
+    def add(x, new, axis=0):
+        return tiling.put(x, tiling.take(x, i, axis) + new, i, axis)
+
+    (image, text), (image_attention, text_attention) = jnp.split(of_block.lifted, 2), jnp.split(of_block.attention, 2)
+    return Gradient(
+        add(gradient.image, image),
+        add(gradient.text, text),
+        add(gradient.image_attention, image_attention),
+        add(gradient.text_attention, text_attention),
+        add(gradient.grams, of_block.grams.reshape(-1, 2, tiling.size), axis=2),
+    )
+
+
+def _features(pairs, tiling, i):
+    """Representations and attention of block i, images above texts: `[2 t, k, h]`, `[2 t, k]`."""
+    where = None if pairs.where is None else tiling.take(pairs.where, i)
+    features = [distances.masked(tiling.take(x, i), where) for x in (pairs.image, pairs.text)]
+    attention = [tiling.take(x, i) for x in (pairs.image_attention, pairs.text_attention)]
+    return jnp.concatenate(features), jnp.concatenate(attention)
+
+
+def _instances(pairs, statistics, tiling, i) -> tiles.Instances:
+    features, attention = _features(pairs, tiling, i)
+    scales = tiling.take(statistics.scales, i, 1).reshape(-1)
+    grams = tiling.take(statistics.grams, i, 2)
+    return tiles.Instances(tiles.lift(features, attention, scales), attention, grams.reshape(len(grams), -1))
+
+
+def _inputs(pairs, tiling, i):
+    where = None if pairs.where is None else tiling.take(pairs.where, i)
+    return [distances.masked(tiling.take(x, i), where) for x in (pairs.image_inputs, pairs.text_inputs)]
+
+
+def _unit_inputs(pairs, statistics, tiling, i):
+    scales = tiling.take(statistics.input_scales, i, 1)
+    return [x * scale[:, None] for x, scale in zip(_inputs(pairs, tiling, i), scales, strict=True)]
+
+
+def _original(row_inputs, guest_pairs, guest_statistics, counted, tiling, j, plan):
+    """`d_ori` of a tile, 0 where a pair is not counted: `[t, t]`."""
+    scales = tiling.take(guest_statistics.input_scales, j, 1)
+    inputs = [tiling.take(x, j) for x in (guest_pairs.image_inputs, guest_pairs.text_inputs)]
+    return jnp.where(counted, tiles.original_distances(row_inputs, inputs, scales, plan.products), 0)
+
+
+def _counted(pairs, guest_pairs, tiling, i, j, is_own):
+    """The pairs of a tile that count: present, in no tile before and, among our own, not of an instance with itself."""
+    counted = _is_counted(guest_pairs, tiling, j)[:, None] & _is_counted(pairs, tiling, i)[None, :]
+    if is_own:
+        counted &= tiling.rows(j)[:, None] != tiling.rows(i)[None, :]
+    return counted
+
+
+def _is_counted(pairs, tiling, i):
+    is_new = tiling.is_new(i)
+    return is_new if pairs.where is None else is_new & tiling.take(pairs.where, i)
+
+
+def _is_present(pairs):
+    return jnp.ones(len(pairs.image), bool) if pairs.where is None else pairs.where
+
+
+def _share(each_once, i, j):
+    """A half for tiles that come up twice: a block with itself, or as the guest of the block that is its guest."""
+    return jnp.where(each_once & (i == j), 0.5, 1.0)
+
+
+def _devices(plan) -> int:
+    if plan.mesh is None:
+        return 1
+    return math.prod(plan.mesh.shape[axis] for axis in plan.axis)
+
+
+def _over_devices(x, plan):
+    return x if plan.mesh is None else jax.lax.psum(x, plan.axis)
+
+
+def _shift(tree, steps, plan):
+    """Device i gets what device i + `steps` has."""
+    size = _devices(plan)
+    permutation = [(i, (i - steps) % size) for i in range(size)]
+    return jax.tree.map(lambda x: jax.lax.ppermute(x, plan.axis, permutation), tree)
