@@ -65,12 +65,12 @@ class Statistics(NamedTuple):
     """Small facts of each instance, computed once.
 
     Attributes:
-        scales: `[2, n]`, of image and text: one over the largest magnitude.
+        magnitudes: `[2, n]`, the largest of image and text.
         grams: `[g, 2, n]`, of the lifted representations.
         input_scales: `[2, n]`, one over the length of the inputs, 0 for zeros.
     """
 
-    scales: jax.Array
+    magnitudes: jax.Array
     grams: jax.Array
     input_scales: jax.Array
 
@@ -117,16 +117,18 @@ class Tiling(NamedTuple):
         """`[size]` bool: rows that no earlier block has."""
         return self.rows(i) >= i * self.size
 
-    def each(self, body, carry, first=0):
-        """`body(i, carry)` for the blocks from `first` on; a single block needs no loop."""
+    def each(self, body, carry, first=0, stop=None):
+        """`body(i, carry)` for the blocks from `first` to `stop`, the end; a single block needs no loop."""
         if self.count > 1:
-            return jax.lax.fori_loop(first, self.count, body, carry)
+            return jax.lax.fori_loop(first, self.count if stop is None else stop, body, carry)
         return carry if isinstance(first, int) and first > 0 else body(0, carry)
 
 
-def _tiling(n, block_size) -> Tiling:
-    count = -(-n // block_size)
-    return Tiling(n, -(-n // count), count)
+def _tilings(n, block_size) -> tuple[Tiling, Tiling]:
+    """Blocks, and blocks that are two of those each (or one, where there is but one)."""
+    count = -(-n // (block_size // 2))
+    size = -(-n // count)
+    return Tiling(n, size, count), Tiling(n, min(2 * size, n), -(-count // 2))
 
 
 def over_mesh(arrays, plan: Plan):
@@ -198,17 +200,19 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
     """`_run` on one device, or on one of several with its share of the pairs."""
     n, dtype = len(pairs.image), pairs.image.dtype
     rho = distances.DISCREPANCIES[plan.discrepancy]
-    tiling = _tiling(n, plan.block_size)
-    statistics = _statistics(pairs, tiling)
+    halves, blocks = _tilings(n, plan.block_size)
+    statistics = _statistics(pairs, halves)
     # As floats: n^2 does not fit into 32 bits from n = 46,341 on.
     number = jnp.maximum(_over_devices(_is_present(pairs).sum(dtype=dtype), plan), 1)
-    # Products of inputs alone are cheap to hold, and larger blocks of them read the inputs less often.
-    target_scale = _target_scale(pairs, statistics, number, _tiling(n, 2 * plan.block_size), plan)
+    target_scale = _target_scale(pairs, statistics, number, blocks, plan)
     if weights is not None:
         weights = (weights[1] / number**2, weights[2] / number**2, weights[0] / number)
 
-    def meet(guest, is_own, each_once, carry):
-        # All tiles of our pairs, as rows, with those of a guest; `each_once`: the pairs of blocks i <= j alone.
+    def meet(guest, tiling, gradients, first, stop=None, each_once=False, own=False):
+        """Our blocks i, as rows, with the blocks `first(i)` to `stop(i)` of a guest, and with themselves for `own`.
+
+        Gradients are added to those of the host and the guest; the host's are `None` where the guest is ourselves.
+        """
         guest_pairs, guest_statistics = guest
 
         def row(i, carry):
@@ -216,70 +220,82 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
             rows = _instances(pairs, statistics, tiling, i)
             expanded = tiles.expand(rows.lifted, rows.attention)
             inputs = _unit_inputs(pairs, statistics, tiling, i)
+            is_counted = _is_counted(pairs, tiling, i)
 
-            def tile(j, columns, own):
+            def tile(j, columns, share, own=False):
                 counted = _counted(pairs, guest_pairs, tiling, i, j, own)
                 target = _original(inputs, guest_pairs, guest_statistics, counted, tiling, j, plan) * target_scale
                 arguments = (expanded, rows, columns, target, counted, rho, plan.products)
                 if weights is None:
                     return tiles.tile_sums(*arguments), None, None
-                new = _is_counted(pairs, tiling, i)
                 unpaired, mutual, pairwise = weights
-                share = 1 if own else _share(each_once, i, j)
-                scaled = (unpaired * share, mutual * share, jnp.where(new, pairwise, 0))
-                return tiles.tile_gradients(*arguments, scaled, own)
+                weights_here = (unpaired * share, mutual * share, jnp.where(is_counted, pairwise, 0))
+                return tiles.tile_gradients(*arguments, weights_here, own)
 
             def column(j, carry):
                 sums, of_guest, of_row = carry
                 columns = _instances(guest_pairs, guest_statistics, tiling, j)
-                of_tile, of_rows, of_columns = tile(j, columns, own=False)
                 share = _share(each_once, i, j)
+                of_tile, of_rows, of_columns = tile(j, columns, share)
                 sums = sums._replace(
                     unpaired=sums.unpaired + share * of_tile.unpaired, mutual=sums.mutual + share * of_tile.mutual
                 )
                 return sums, _collect(of_guest, of_columns, tiling, j), jax.tree.map(jnp.add, of_row, of_rows)
 
-            if is_own:
-                of_tile, _, of_row = tile(i, rows, own=True)
+            of_row = None if weights is None else jax.tree.map(jnp.zeros_like, rows)
+            if own:
+                of_tile, _, of_row = tile(i, rows, share=1, own=True)
                 sums = tiles.Sums(
-                    pairwise=sums.pairwise + jnp.where(_is_counted(pairs, tiling, i), of_tile.pairwise, 0),
+                    pairwise=sums.pairwise + jnp.where(is_counted, of_tile.pairwise, 0),
                     unpaired=sums.unpaired + of_tile.unpaired / 2,
                     mutual=sums.mutual + of_tile.mutual / 2,
                 )
-                first = i + 1
-            else:
-                of_row = None if weights is None else jax.tree.map(jnp.zeros_like, rows)
-                first = jnp.where(each_once, i, 0)
-            sums, of_guest, of_row = tiling.each(column, (sums, of_guest, of_row), first)
-            if is_own:
-                return sums, of_host, _collect(of_guest, of_row, tiling, i)
+            carry = (sums, of_guest, of_row)
+            sums, of_guest, of_row = tiling.each(column, carry, first(i), None if stop is None else stop(i))
+            if of_host is None:
+                return sums, None, _collect(of_guest, of_row, tiling, i)
             return sums, _collect(of_host, of_row, tiling, i), of_guest
 
-        return tiling.each(row, carry)
+        quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
+        sums = tiles.Sums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
+        sums, of_host, of_guest = tiling.each(row, (sums, *gradients))
+        return jnp.stack([x.sum() for x in sums]), of_host, of_guest
 
-    quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
-    sums = tiles.Sums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
+    ourselves = (pairs, statistics)
     gradient = None
     if weights is not None:
         zeros = (jnp.zeros_like(x) for x in (*pairs[:4], statistics.grams))
         gradient = Gradient(*zeros)
-    sums, _, gradient = meet((pairs, statistics), True, True, (sums, None, gradient))
+    # A block with itself: its halves with themselves and with each other, for a tile with itself is computed twice.
+    sums, _, gradient = meet(
+        ourselves,
+        halves,
+        (None, gradient),
+        first=lambda i: i + 1,
+        stop=lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count),
+        own=True,
+    )
+    if blocks.count > 1:
+        others, _, gradient = meet(ourselves, blocks, (None, gradient), first=lambda i: i + 1)
+        sums += others
     if _devices(plan) > 1:
 
         def step(r, carry):
             sums, gradient, guest, of_guest = carry
             guest, of_guest = _shift((guest, of_guest), 1, plan)
             each_once = 2 * r == _devices(plan)  # opposite each other in the ring, both meet
-            sums, gradient, of_guest = meet(guest, False, each_once, (sums, gradient, of_guest))
-            return sums, gradient, guest, of_guest
+            others, gradient, of_guest = meet(
+                guest, blocks, (gradient, of_guest), first=lambda i: jnp.where(each_once, i, 0), each_once=each_once
+            )
+            return sums + others, gradient, guest, of_guest
 
         steps = _devices(plan) // 2
-        carry = (sums, gradient, (pairs, statistics), jax.tree.map(jnp.zeros_like, gradient))
+        carry = (sums, gradient, ourselves, jax.tree.map(jnp.zeros_like, gradient))
         sums, gradient, _, of_guest = jax.lax.fori_loop(1, steps + 1, step, carry)
         gradient = jax.tree.map(jnp.add, gradient, _shift(of_guest, -steps, plan))
-    pairwise, unpaired, mutual = (_over_devices(x.sum(), plan) for x in sums)
+    pairwise, unpaired, mutual = _over_devices(sums, plan)
     terms = (pairwise / number, unpaired / number**2, mutual / number**2)
-    return terms, None if gradient is None else _lowered(gradient, pairs, statistics, tiling)
+    return terms, None if gradient is None else _lowered(gradient, pairs, statistics, halves)
 
 
 def _target_scale(pairs, statistics, number, tiling, plan):
@@ -321,11 +337,11 @@ def _statistics(pairs, tiling) -> Statistics:
 
     def block(i, statistics):
         features, attention = _features(pairs, tiling, i)
-        scales = 1 / distances.magnitude(features)
-        grams = tiles.representation_grams(tiles.lift(features, attention, scales))
+        magnitudes = distances.magnitude(features)
+        grams = tiles.representation_grams(tiles.lift(features, attention, magnitudes))
         input_scales = jnp.stack([_inverse_length(x) for x in _inputs(pairs, tiling, i)])
         return Statistics(
-            tiling.put(statistics.scales, scales.reshape(2, -1), i, 1),
+            tiling.put(statistics.magnitudes, magnitudes.reshape(2, -1), i, 1),
             tiling.put(statistics.grams, grams.reshape(-1, 2, tiling.size), i, 2),
             tiling.put(statistics.input_scales, input_scales, i, 1),
         )
@@ -344,8 +360,8 @@ def _lowered(gradient: Gradient, pairs, statistics, tiling):
 
     def block(i, gradient):
         features, attention = _features(pairs, tiling, i)
-        scales = tiling.take(statistics.scales, i, 1).reshape(-1)
-        lifted, pull = jax.vjp(lambda x, a: tiles.lift(x, a, scales), features, attention)
+        magnitudes = tiling.take(statistics.magnitudes, i, 1).reshape(-1)
+        lifted, pull = jax.vjp(lambda x, a: tiles.lift(x, a, magnitudes), features, attention)
         of_grams = tiling.take(gradient.grams, i, 2).reshape(len(gradient.grams), -1)
         of_lifted = jnp.concatenate([tiling.take(gradient.image, i), tiling.take(gradient.text, i)])
         of_features, of_attention = pull(of_lifted + tiles.representation_grams_gradient(of_grams, lifted))
@@ -396,9 +412,9 @@ def _features(pairs, tiling, i):
 
 def _instances(pairs, statistics, tiling, i) -> tiles.Instances:
     features, attention = _features(pairs, tiling, i)
-    scales = tiling.take(statistics.scales, i, 1).reshape(-1)
+    magnitudes = tiling.take(statistics.magnitudes, i, 1).reshape(-1)
     grams = tiling.take(statistics.grams, i, 2)
-    return tiles.Instances(tiles.lift(features, attention, scales), attention, grams.reshape(len(grams), -1))
+    return tiles.Instances(tiles.lift(features, attention, magnitudes), attention, grams.reshape(len(grams), -1))
 
 
 def _inputs(pairs, tiling, i):

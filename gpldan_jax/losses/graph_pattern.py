@@ -14,9 +14,8 @@ from gpldan_jax.losses import blocked, distances
 
 _PRECISIONS = ("default", "high", "highest")
 _COMPUTE_DTYPES = ("float32", "bfloat16")
-# Pairs in a tile. On CPUs a tile of 256 is large enough for the matrix products to run at their limit and small
-# enough for what lies between them to stay in the caches; accelerators want larger products.
-_BLOCK_SIZES = {"cpu": 256}
+# On CPUs products of this size run at their limit, and larger tiles would leave the caches; accelerators want more.
+_BLOCK_SIZES = {"cpu": 512}
 _BLOCK_SIZE = 1024
 
 
@@ -74,7 +73,7 @@ def graph_pattern_loss(
             and in reverse only (the default, also as `None`); `"dense"`, one matrix product for each distance matrix,
             differentiable in every way; or `"vmap"`, the formulas for one pair mapped over both axes: the
             definition, to read and to test against.
-        block_size: pairs in a tile of `"blocked"`, at most; default 256 on a CPU, 1024 elsewhere.
+        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 1024 elsewhere.
         precision: of the large matrix products, as in `jax.lax.dot_general`: `"highest"` is float32 everywhere,
             `"default"` lets recent GPUs and TPUs round to TF32 or bfloat16. Not for `"vmap"`.
         compute_dtype: `"bfloat16"` rounds the operands of the large products; sums, norms and all that follows stay in
@@ -131,8 +130,8 @@ def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis
         raise ValueError(f"discrepancy must be one of {', '.join(distances.DISCREPANCIES)}, got {discrepancy!r}")
     if block_size is None:
         block_size = _BLOCK_SIZES.get(jax.default_backend(), _BLOCK_SIZE)
-    if not isinstance(block_size, int) or block_size < 1:
-        raise ValueError(f"block_size must be a positive int, got {block_size!r}")
+    if not isinstance(block_size, int) or block_size < 2:
+        raise ValueError(f"block_size must be an int of at least 2, got {block_size!r}")
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
     if compute_dtype is not None:

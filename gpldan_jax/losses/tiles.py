@@ -49,10 +49,12 @@ class Sums(NamedTuple):
     mutual: jax.Array
 
 
-def lift(x, attention, scale):
-    """`x' = scale (x + sum_a a_a x_a)`, `[s, k, h]`; `scale`: `[s]`."""
-    x = x * scale[:, None, None]
-    return x + sum(attention[:, a, None] * x[:, a] for a in range(x.shape[1]))[:, None]
+def lift(x, attention, magnitudes):
+    """`x' = (x + sum_a a_a x_a) / magnitude`, `[s, k, h]`; `magnitudes`: `[s]`."""
+    magnitudes = magnitudes[:, None]
+    # Divided on its own, the sum is computed once and not for every representation that it is added to; see below.
+    own = sum(attention[:, a, None] * x[:, a] for a in range(x.shape[1])) / magnitudes
+    return x / magnitudes[:, None] + own[:, None]
 
 
 def representation_grams(lifted):
@@ -116,8 +118,8 @@ def tile_gradients(expanded, rows: Instances, columns: Instances, target, pairs,
         is_paired = jnp.eye(t, dtype=bool)[:, None, :] & ~jnp.eye(2, dtype=bool)[:, None, :, None]
         slope += jnp.where(is_paired, weights[2], 0)
     slope = jnp.where(jnp.abs(tile.cosine) >= 1, 0, slope)  # clipped
-    # Each of these ends in a division: XLA keeps the result of one, instead of computing all of the above once more
-    # inside every loop that reads it.
+    # Each of these ends in a division: XLA keeps the result of one, where it would compute cheaper operations once more
+    # inside every loop that reads them, with all that they depend on.
     to_inner = -slope / tile.norm
     to_rows = (-0.5 * to_inner * tile.inner / tile.squared_rows).reshape(s, s)
     to_columns = (-0.5 * to_inner * tile.inner / tile.squared_columns).reshape(s, s)

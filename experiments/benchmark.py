@@ -1,0 +1,188 @@
+"""How fast the loss is, beside what one would use otherwise.
+
+    python experiments/benchmark.py loss --sizes 64 256 2048
+    python experiments/benchmark.py train --config=configs/xmedia.py --sizes 64 256
+    python experiments/benchmark.py plot RESULT.json ... --out loss.png
+    python experiments/benchmark.py compare OLD.json NEW.json
+
+`loss` and `train` print tables and write a JSON file. Times are of calls that wait for their result, without
+compilation, all implementations in turn; "of ceiling" holds the least operations that the loss takes against the
+fastest matrix product of the same library, measured in the same rounds, "of best" against that of the faster library.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs` and this package, not installed
+
+from experiments.benchmarking import machine, results
+from experiments.benchmarking.problem import JAX_IMPLEMENTATIONS, MODES, PRECISIONS, TORCH_IMPLEMENTATIONS
+
+
+def main(argv: list[str]) -> int:
+    """Parses the flags and runs the command; returns the exit status."""
+    try:
+        options, rest = _parser().parse_known_args(argv)
+        if unknown := [flag for flag in rest if options.command != "train" or not flag.startswith("--config.")]:
+            raise ValueError(f"unexpected argument {unknown[0]!r}")
+        if options.command == "plot":
+            return plot(options)
+        if options.command == "compare":
+            return compare(options)
+        return measure(options, rest, argv)
+    except ValueError as error:  # bad input: what is wrong, in one line, without a traceback
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except results.Disagreement as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) -> int:
+    """`loss` and `train`."""
+    if options.out:
+        machine.check_writable(options.out, (".json",))
+    if options.plot:
+        check_plot(options.plot)
+    old = results.read(options.compare) if options.compare else None
+    if options.command == "train":
+        from experiments import run
+
+        config, _ = run.parse(["benchmark.py", f"--config={options.config}", *overrides])
+    elif options.width % options.representations:
+        raise ValueError(f"--representations must divide --width, got {options.representations} and {options.width}")
+
+    import jax  # takes seconds; a mistyped flag should not wait for it
+
+    if options.devices:
+        jax.config.update("jax_num_cpu_devices", options.devices)
+    jax.config.update("jax_enable_compilation_cache", False)  # the time to compile is a figure here
+    description = machine.description()
+    date = time.strftime("%Y-%m-%d-%H%M%S")
+    slug = re.sub(r"\W+", "-", machine.title(description).lower()).strip("-")
+    out = options.out or Path("runs") / f"benchmark-{options.command}-{slug}-{date}.json"
+    machine.check_writable(out, (".json",))
+    options.sizes = sorted(set(options.sizes))
+    options.ceiling_size = options.ceiling_size or (3072 if description["platform"] == "cpu" else 8192)
+    if options.command == "train":
+        from experiments.benchmarking import train
+
+        record = train.measure(options, config)
+    else:
+        from experiments.benchmarking import loss
+
+        record = loss.measure(options)
+    record |= {"machine": description, "date": date, "command": shlex.join(argv), "commit": machine.commit()}
+    record |= {"peak_memory_bytes": machine.own_memory("VmHWM")}
+
+    from experiments.benchmarking import tables
+
+    tables.show(record, markdown=options.markdown)
+    text = json.dumps(record | {"rows": [asdict(row) for row in record["rows"]]}, indent=2)
+    machine.write(out, lambda path: path.write_text(text + "\n"))
+    print(f"written to {out}", file=sys.stderr)
+    if options.plot:
+        draw([record], options.plot)
+    return show_comparison(old, record, options.threshold) if old else 0
+
+
+def plot(options: argparse.Namespace) -> int:
+    """`plot`."""
+    check_plot(options.out)
+    draw([results.read(path) for path in options.results], options.out)
+    return 0
+
+
+def check_plot(path: Path) -> None:
+    """`ValueError` where no plot can be drawn there."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("plot needs matplotlib: pip install 'gpldan_jax[plots]'")
+    machine.check_writable(path, (".png", ".svg", ".pdf"))
+
+
+def draw(records: list[dict], out: Path) -> None:
+    """Writes the plot of some runs."""
+    from experiments.benchmarking import plots
+
+    machine.write(out, lambda path: plots.plot(records, path))
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`compare`."""
+    return show_comparison(results.read(options.old), results.read(options.new), options.threshold)
+
+
+def show_comparison(old: dict, new: dict, threshold: float) -> int:
+    """Prints the ratios; 1 where one is below the threshold."""
+    compared = results.compare(old, new)
+    print(f"old: {machine.title(old['machine'])}; new: {machine.title(new['machine'])}")
+    print(f"{'old time / new time':60}  as it is  in units of each run's ceiling")
+    for row, raw, normalised in compared:
+        name = f"{row.implementation}, {results.MODE_TITLES[row.mode]}, {row.precision}, n = {row.n}"
+        print(f"{name:60} {raw:9.3f} {normalised:9.3f}{'  slower' if normalised < threshold else ''}")
+    return int(any(normalised < threshold for _, _, normalised in compared))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ValueError(message)  # for one line, where argparse prints the usage too
+
+
+def _parser():
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name, about):
+        return commands.add_parser(name, help=about, description=about, allow_abbrev=False).add_argument
+
+    add_to_loss = add = command("loss", "Times the graph pattern loss.")
+    for flag, choices, default, about in (
+        ("--implementations", (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS), None, "default: all that can run here"),
+        ("--mode", MODES, ["forward_and_grad"], "default: the latter"),
+        ("--precisions", PRECISIONS, ["highest"], "default: highest, all that vmap and torch have"),
+    ):
+        about = f"of {', '.join(choices)}; {about}"
+        add(flag, nargs="+", choices=choices, default=default, metavar="NAME", help=about)
+    add("--block_size", type=_positive, help="of blocked and sharded")
+    add("--width", type=_positive, default=1024, help="H; default %(default)s")
+    add("--representations", type=_positive, default=4, help="k; default %(default)s")
+    add("--image_inputs", type=_positive, default=4096, help="width of the image inputs; default %(default)s")
+    add("--text_inputs", type=_positive, default=1024, help="width of the text inputs; default %(default)s")
+    add_to_train = add = command("train", "Times the training step on generated data of a config's shapes.")
+    add("--config", required=True, help="a file of configs/; --config.KEY=VALUE changes a setting")
+    for add, sizes in ((add_to_loss, [64, 256, 2048]), (add_to_train, [64, 256])):
+        add("--sizes", nargs="+", type=_positive, default=sizes, metavar="N", help="pairs; default %(default)s")
+        add("--rounds", type=_positive, help="how often to time each; default: as often as --seconds allow")
+        add("--seconds", type=float, default=20, help="about how long to time each size; default %(default)s")
+        add("--ceiling_size", type=_positive, help="rows of the ceiling's product; default 3072, on accelerators 8192")
+        add("--devices", type=_positive, help="split the CPU into this many devices, for sharded")
+        add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
+        add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
+        add("--compare", type=Path, metavar="OLD", help="compare with an earlier JSON file, like the command compare")
+        add("--threshold", type=float, default=0.9, help="of that comparison; default %(default)s")
+        add("--markdown", action="store_true", help="print the tables in Markdown")
+    add = command("plot", "Draws time and memory against n.")
+    add("results", nargs="+", type=Path, help="JSON files")
+    add("--out", type=Path, required=True, help="PNG, SVG or PDF file")
+    add = command("compare", "Compares two runs; exit status 1 where the new one is slower than the threshold.")
+    add("old", type=Path)
+    add("new", type=Path)
+    add("--threshold", type=float, default=0.9, help="least old time / new time; default %(default)s")
+    return parser
+
+
+def _positive(text):
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""The machine that a benchmark runs on: what it is, the memory it has, and the files written on it."""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import resource
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+_PACKAGES = ("jax", "jaxlib", "torch", "numpy")
+
+
+def description() -> dict:
+    """The device as jax sees it, the processor, and the versions of what computes."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "device_kind": device.device_kind,
+        "platform": device.platform,
+        "devices": jax.device_count(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES if importlib.util.find_spec(name)},
+    }
+
+
+def title(machine: dict) -> str:
+    """What to call it: the accelerator, or the processor and its cores.
+
+    >>> title({"platform": "cpu", "device_kind": "cpu", "cpu": "AMD EPYC", "cores": 2, "devices": 1})
+    'AMD EPYC, 2 cores'
+    """
+    if machine["platform"] == "cpu":
+        return f"{machine['cpu']}, {machine['cores']} cores"
+    return machine["device_kind"] + (f" x {machine['devices']}" if machine["devices"] > 1 else "")
+
+
+def commit() -> str | None:
+    """The git commit of this checkout, `-dirty` where files differ from it; `None` outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def available_memory(device=None) -> int:
+    """Bytes that a computation on this jax device may take; of the machine where it is `None` or the CPU."""
+    if device is not None and (statistics := device.memory_stats()):
+        return statistics["bytes_limit"]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not Linux
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # no limit
+        available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text()))  # of a container
+    return available * 9 // 10  # a computer without any memory left stops more than the benchmark
+
+
+def own_memory(field: str) -> int:
+    """Bytes of this process: `"VmRSS"` now, `"VmHWM"` at its peak.
+
+    Not `ru_maxrss`: on Linux that of a child starts at the peak of the process that started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    except OSError:  # not Linux: all there is, in bytes on macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def does_not_fit(size: int) -> str:
+    """Why something of this many bytes is not run."""
+    return f"does not fit (predicted {size / 1e9:.1f} GB)"
+
+
+def one_line(error: Exception) -> str:
+    """The first line of what an error says, shortened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def check_writable(path: Path, suffixes: tuple[str, ...]) -> None:
+    """`ValueError` where no file can be written there, found out before an hour of measuring and not after."""
+    if path.suffix not in suffixes:
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}")
+
+
+def write(path: Path, save: Callable[[Path], object]) -> None:
+    """Writes a file whole or not at all: `save` writes it under another name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cpu_model():
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
