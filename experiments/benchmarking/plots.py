@@ -59,7 +59,7 @@ def plot(records: Sequence[Mapping], path: Path) -> None:
             steps = (1, 2, 5) if high / low < _FEW_DECADES else (1,)
             axis.yaxis.set_major_locator(ticker.LogLocator(subs=steps))
             axis.minorticks_off()
-            axis.yaxis.set_major_formatter("{x:,g}")
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
             axis.grid(color="0.9")
             axis.spines[["top", "right"]].set_visible(False)
         time.set_title(f"{results.MODE_TITLES[mode]}, {machine.title(record['machine'])}", loc="left")

@@ -18,29 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import distances, tiles
-
-
-class Pairs(NamedTuple):
-    """What the loss is computed from, n pairs.
-
-    Attributes:
-        image: `[n, k, h]`.
-        text: `[n, k, h]`.
-        image_attention: `[n, k]`, rows sum to 1.
-        text_attention: `[n, k]`.
-        image_inputs: `[n, d_i]`.
-        text_inputs: `[n, d_t]`.
-        where: `[n]` bool or `None`.
-    """
-
-    image: jax.Array
-    text: jax.Array
-    image_attention: jax.Array
-    text_attention: jax.Array
-    image_inputs: jax.Array
-    text_inputs: jax.Array
-    where: jax.Array | None
+from gpldan_jax.losses import blocks, distances, tiles
 
 
 class Plan(NamedTuple):
@@ -61,76 +39,6 @@ class Plan(NamedTuple):
     axis: tuple[str, ...] | None = None
 
 
-class Statistics(NamedTuple):
-    """Small facts of each instance, computed once.
-
-    Attributes:
-        magnitudes: `[2, n]`, the largest of image and text.
-        grams: `[g, 2, n]`, of the lifted representations.
-        input_scales: `[2, n]`, one over the length of the inputs, 0 for zeros.
-    """
-
-    magnitudes: jax.Array
-    grams: jax.Array
-    input_scales: jax.Array
-
-
-class Gradient(NamedTuple):
-    """Gradients while they are collected: `image` and `text` of the lifted representations until `_lowered`.
-
-    Attributes:
-        image: `[n, k, h]`.
-        text: `[n, k, h]`.
-        image_attention: `[n, k]`.
-        text_attention: `[n, k]`.
-        grams: `[g, 2, n]`.
-    """
-
-    image: jax.Array
-    text: jax.Array
-    image_attention: jax.Array
-    text_attention: jax.Array
-    grams: jax.Array
-
-
-class Tiling(NamedTuple):
-    """n pairs in `count` blocks of `size`; where they do not divide, the last block overlaps the one before it."""
-
-    n: int
-    size: int
-    count: int
-
-    def start(self, i):
-        return 0 if self.count == 1 else jnp.minimum(i * self.size, self.n - self.size)
-
-    def take(self, x, i, axis=0):
-        return x if self.count == 1 else jax.lax.dynamic_slice_in_dim(x, self.start(i), self.size, axis)
-
-    def put(self, x, block, i, axis=0):
-        return block if self.count == 1 else jax.lax.dynamic_update_slice_in_dim(x, block, self.start(i), axis)
-
-    def rows(self, i):
-        """`[size]`, the rows of block i."""
-        return self.start(i) + jnp.arange(self.size)
-
-    def is_new(self, i):
-        """`[size]` bool: rows that no earlier block has."""
-        return self.rows(i) >= i * self.size
-
-    def each(self, body, carry, first=0, stop=None):
-        """`body(i, carry)` for the blocks from `first` to `stop`, the end; a single block needs no loop."""
-        if self.count > 1:
-            return jax.lax.fori_loop(first, self.count if stop is None else stop, body, carry)
-        return carry if isinstance(first, int) and first > 0 else body(0, carry)
-
-
-def _tilings(n, block_size) -> tuple[Tiling, Tiling]:
-    """Blocks, and blocks that are two of those each (or one, where there is but one)."""
-    count = -(-n // (block_size // 2))
-    size = -(-n // count)
-    return Tiling(n, size, count), Tiling(n, min(2 * size, n), -(-count // 2))
-
-
 def over_mesh(arrays, plan: Plan):
     """The arrays with their rows over the axes of the plan, where the mesh wants that said; else XLA sees to it."""
     if plan.mesh is None or jax.sharding.AxisType.Explicit not in plan.mesh.axis_types:
@@ -139,7 +47,7 @@ def over_mesh(arrays, plan: Plan):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def loss_and_terms(pairs: Pairs, alpha, beta, plan: Plan):
+def loss_and_terms(pairs: blocks.Pairs, alpha, beta, plan: Plan):
     """The loss of Eq. 9 and its three terms, scalars. Differentiable once, in reverse, in features and weights."""
     terms, _ = _run(pairs, None, plan)
     return _weighted(terms, alpha, beta), terms
@@ -160,7 +68,7 @@ def _backward(plan, residuals, cotangents):
     else:  # somebody differentiates a single term: one more sweep, with the weights that this gives
         weights = (of_loss + of_terms[0], of_loss * alpha + of_terms[1], of_loss * beta + of_terms[2])
         _, gradient = _run(pairs, weights, plan)
-    return Pairs(*gradient, None, None, None), of_loss * unpaired, of_loss * mutual
+    return blocks.Pairs(*gradient, None, None, None), of_loss * unpaired, of_loss * mutual
 
 
 loss_and_terms.defvjp(_forward, _backward, symbolic_zeros=True)
@@ -196,15 +104,15 @@ def _weighted(terms, alpha, beta):
     return pairwise + alpha * unpaired + beta * mutual
 
 
-def _sweep(pairs: Pairs, weights, plan: Plan):
+def _sweep(pairs: blocks.Pairs, weights, plan: Plan):
     """`_run` on one device, or on one of several with its share of the pairs."""
     n, dtype = len(pairs.image), pairs.image.dtype
     rho = distances.DISCREPANCIES[plan.discrepancy]
-    halves, blocks = _tilings(n, plan.block_size)
-    statistics = _statistics(pairs, halves)
+    halves, wholes = blocks.tilings(n, plan.block_size)
+    statistics = blocks.statistics_of(pairs, halves)
     # As floats: n^2 does not fit into 32 bits from n = 46,341 on.
-    number = jnp.maximum(_over_devices(_is_present(pairs).sum(dtype=dtype), plan), 1)
-    target_scale = _target_scale(pairs, statistics, number, blocks, plan)
+    number = jnp.maximum(_over_devices(blocks.is_present(pairs).sum(dtype=dtype), plan), 1)
+    target_scale = _target_scale(pairs, statistics, number, wholes, plan)
     if weights is not None:
         weights = (weights[1] / number**2, weights[2] / number**2, weights[0] / number)
 
@@ -217,15 +125,17 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
 
         def row(i, carry):
             sums, of_host, of_guest = carry
-            rows = _instances(pairs, statistics, tiling, i)
+            rows = blocks.instances(pairs, statistics, tiling, i)
             expanded = tiles.expand(rows.lifted, rows.attention)
-            inputs = _unit_inputs(pairs, statistics, tiling, i)
-            is_counted = _is_counted(pairs, tiling, i)
+            inputs = blocks.unit_inputs(pairs, statistics, tiling, i)
+            is_counted = blocks.is_counted(pairs, tiling, i)
 
             def tile(j, columns, share, own=False):
-                counted = _counted(pairs, guest_pairs, tiling, i, j, own)
-                target = _original(inputs, guest_pairs, guest_statistics, counted, tiling, j, plan) * target_scale
-                arguments = (expanded, rows, columns, target, counted, rho, plan.products)
+                counted = blocks.counted(pairs, guest_pairs, tiling, i, j, own)
+                originals = blocks.original_distances(
+                    inputs, guest_pairs, guest_statistics, counted, tiling, j, plan.products
+                )
+                arguments = (expanded, rows, columns, originals * target_scale, counted, rho, plan.products)
                 if weights is None:
                     return tiles.tile_sums(*arguments), None, None
                 unpaired, mutual, pairwise = weights
@@ -234,13 +144,13 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
 
             def column(j, carry):
                 sums, of_guest, of_row = carry
-                columns = _instances(guest_pairs, guest_statistics, tiling, j)
+                columns = blocks.instances(guest_pairs, guest_statistics, tiling, j)
                 share = _share(each_once, i, j)
                 of_tile, of_rows, of_columns = tile(j, columns, share)
                 sums = sums._replace(
                     unpaired=sums.unpaired + share * of_tile.unpaired, mutual=sums.mutual + share * of_tile.mutual
                 )
-                return sums, _collect(of_guest, of_columns, tiling, j), jax.tree.map(jnp.add, of_row, of_rows)
+                return sums, blocks.collect(of_guest, of_columns, tiling, j), jax.tree.map(jnp.add, of_row, of_rows)
 
             of_row = None if weights is None else jax.tree.map(jnp.zeros_like, rows)
             if own:
@@ -253,8 +163,8 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
             carry = (sums, of_guest, of_row)
             sums, of_guest, of_row = tiling.each(column, carry, first(i), None if stop is None else stop(i))
             if of_host is None:
-                return sums, None, _collect(of_guest, of_row, tiling, i)
-            return sums, _collect(of_host, of_row, tiling, i), of_guest
+                return sums, None, blocks.collect(of_guest, of_row, tiling, i)
+            return sums, blocks.collect(of_host, of_row, tiling, i), of_guest
 
         quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
         sums = tiles.Sums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
@@ -265,7 +175,7 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
     gradient = None
     if weights is not None:
         zeros = (jnp.zeros_like(x) for x in (*pairs[:4], statistics.grams))
-        gradient = Gradient(*zeros)
+        gradient = blocks.Gradient(*zeros)
     # A block with itself: its halves with themselves and with each other, for a tile with itself is computed twice.
     sums, _, gradient = meet(
         ourselves,
@@ -275,8 +185,8 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
         stop=lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count),
         own=True,
     )
-    if blocks.count > 1:
-        others, _, gradient = meet(ourselves, blocks, (None, gradient), first=lambda i: i + 1)
+    if wholes.count > 1:
+        others, _, gradient = meet(ourselves, wholes, (None, gradient), first=lambda i: i + 1)
         sums += others
     if _devices(plan) > 1:
 
@@ -285,7 +195,7 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
             guest, of_guest = _shift((guest, of_guest), 1, plan)
             each_once = 2 * r == _devices(plan)  # opposite each other in the ring, both meet
             others, gradient, of_guest = meet(
-                guest, blocks, (gradient, of_guest), first=lambda i: jnp.where(each_once, i, 0), each_once=each_once
+                guest, wholes, (gradient, of_guest), first=lambda i: jnp.where(each_once, i, 0), each_once=each_once
             )
             return sums + others, gradient, guest, of_guest
 
@@ -295,7 +205,7 @@ def _sweep(pairs: Pairs, weights, plan: Plan):
         gradient = jax.tree.map(jnp.add, gradient, _shift(of_guest, -steps, plan))
     pairwise, unpaired, mutual = _over_devices(sums, plan)
     terms = (pairwise / number, unpaired / number**2, mutual / number**2)
-    return terms, None if gradient is None else _lowered(gradient, pairs, statistics, halves)
+    return terms, None if gradient is None else blocks.lowered(gradient, pairs, statistics, halves)
 
 
 def _target_scale(pairs, statistics, number, tiling, plan):
@@ -305,11 +215,13 @@ def _target_scale(pairs, statistics, number, tiling, plan):
         guest_pairs, guest_statistics = guest
 
         def row(i, total):
-            inputs = _unit_inputs(pairs, statistics, tiling, i)
+            inputs = blocks.unit_inputs(pairs, statistics, tiling, i)
 
             def column(j, total):
-                counted = _counted(pairs, guest_pairs, tiling, i, j, is_own)
-                original = _original(inputs, guest_pairs, guest_statistics, counted, tiling, j, plan)
+                counted = blocks.counted(pairs, guest_pairs, tiling, i, j, is_own)
+                original = blocks.original_distances(
+                    inputs, guest_pairs, guest_statistics, counted, tiling, j, plan.products
+                )
                 return total + 2 * _share(each_once, i, j) * original
 
             return tiling.each(column, total, jnp.where(each_once, i, 0))
@@ -329,126 +241,6 @@ def _target_scale(pairs, statistics, number, tiling, plan):
         total, _ = jax.lax.fori_loop(1, _devices(plan) // 2 + 1, step, (total, guest))
     mean = _over_devices(total.sum(), plan) / jnp.maximum(number * (number - 1), 1)
     return 1 / jnp.where(mean > 0, mean, 1)
-
-
-def _statistics(pairs, tiling) -> Statistics:
-    n, k = pairs.image_attention.shape
-    dtype = pairs.image.dtype
-
-    def block(i, statistics):
-        features, attention = _features(pairs, tiling, i)
-        magnitudes = distances.magnitude(features)
-        grams = tiles.representation_grams(tiles.lift(features, attention, magnitudes))
-        input_scales = jnp.stack([_inverse_length(x) for x in _inputs(pairs, tiling, i)])
-        return Statistics(
-            tiling.put(statistics.magnitudes, magnitudes.reshape(2, -1), i, 1),
-            tiling.put(statistics.grams, grams.reshape(-1, 2, tiling.size), i, 2),
-            tiling.put(statistics.input_scales, input_scales, i, 1),
-        )
-
-    zeros = jnp.zeros((2, n), dtype)
-    return tiling.each(block, Statistics(zeros, jnp.zeros((k * (k + 1) // 2, 2, n), dtype), zeros))
-
-
-def _inverse_length(inputs):
-    squared = jnp.square(distances.unit_scale(inputs)).sum(-1)
-    return distances.inverse_root(squared, 1) / distances.magnitude(inputs)
-
-
-def _lowered(gradient: Gradient, pairs, statistics, tiling):
-    """The gradient with respect to images, texts and their attention."""
-
-    def block(i, gradient):
-        features, attention = _features(pairs, tiling, i)
-        magnitudes = tiling.take(statistics.magnitudes, i, 1).reshape(-1)
-        lifted, pull = jax.vjp(lambda x, a: tiles.lift(x, a, magnitudes), features, attention)
-        of_grams = tiling.take(gradient.grams, i, 2).reshape(len(gradient.grams), -1)
-        of_lifted = jnp.concatenate([tiling.take(gradient.image, i), tiling.take(gradient.text, i)])
-        of_features, of_attention = pull(of_lifted + tiles.representation_grams_gradient(of_grams, lifted))
-        of_attention += jnp.concatenate(
-            [tiling.take(gradient.image_attention, i), tiling.take(gradient.text_attention, i)]
-        )
-
-        def put(x, new):  # rows of the block before are done
-            is_new = tiling.is_new(i).reshape(-1, *[1] * (x.ndim - 1))
-            return tiling.put(x, jnp.where(is_new, new, tiling.take(x, i)), i)
-
-        (image, text), (image_attention, text_attention) = jnp.split(of_features, 2), jnp.split(of_attention, 2)
-        return gradient._replace(
-            image=put(gradient.image, image),
-            text=put(gradient.text, text),
-            image_attention=put(gradient.image_attention, image_attention),
-            text_attention=put(gradient.text_attention, text_attention),
-        )
-
-    return tuple(tiling.each(block, gradient)[:4])
-
-
-def _collect(gradient, of_block: tiles.Instances | None, tiling, i):
-    """The gradient with that of the instances of block i added."""
-    if gradient is None:
-        return None
-
-    def add(x, new, axis=0):
-        return tiling.put(x, tiling.take(x, i, axis) + new, i, axis)
-
-    (image, text), (image_attention, text_attention) = jnp.split(of_block.lifted, 2), jnp.split(of_block.attention, 2)
-    return Gradient(
-        add(gradient.image, image),
-        add(gradient.text, text),
-        add(gradient.image_attention, image_attention),
-        add(gradient.text_attention, text_attention),
-        add(gradient.grams, of_block.grams.reshape(-1, 2, tiling.size), axis=2),
-    )
-
-
-def _features(pairs, tiling, i):
-    """Representations and attention of block i, images above texts: `[2 t, k, h]`, `[2 t, k]`."""
-    where = None if pairs.where is None else tiling.take(pairs.where, i)
-    features = [distances.masked(tiling.take(x, i), where) for x in (pairs.image, pairs.text)]
-    attention = [tiling.take(x, i) for x in (pairs.image_attention, pairs.text_attention)]
-    return jnp.concatenate(features), jnp.concatenate(attention)
-
-
-def _instances(pairs, statistics, tiling, i) -> tiles.Instances:
-    features, attention = _features(pairs, tiling, i)
-    magnitudes = tiling.take(statistics.magnitudes, i, 1).reshape(-1)
-    grams = tiling.take(statistics.grams, i, 2)
-    return tiles.Instances(tiles.lift(features, attention, magnitudes), attention, grams.reshape(len(grams), -1))
-
-
-def _inputs(pairs, tiling, i):
-    where = None if pairs.where is None else tiling.take(pairs.where, i)
-    return [distances.masked(tiling.take(x, i), where) for x in (pairs.image_inputs, pairs.text_inputs)]
-
-
-def _unit_inputs(pairs, statistics, tiling, i):
-    scales = tiling.take(statistics.input_scales, i, 1)
-    return [x * scale[:, None] for x, scale in zip(_inputs(pairs, tiling, i), scales, strict=True)]
-
-
-def _original(row_inputs, guest_pairs, guest_statistics, counted, tiling, j, plan):
-    """`d_ori` of a tile, 0 where a pair is not counted: `[t, t]`."""
-    scales = tiling.take(guest_statistics.input_scales, j, 1)
-    inputs = [tiling.take(x, j) for x in (guest_pairs.image_inputs, guest_pairs.text_inputs)]
-    return jnp.where(counted, tiles.original_distances(row_inputs, inputs, scales, plan.products), 0)
-
-
-def _counted(pairs, guest_pairs, tiling, i, j, is_own):
-    """The pairs of a tile that count: present, in no tile before and, among our own, not of an instance with itself."""
-    counted = _is_counted(guest_pairs, tiling, j)[:, None] & _is_counted(pairs, tiling, i)[None, :]
-    if is_own:
-        counted &= tiling.rows(j)[:, None] != tiling.rows(i)[None, :]
-    return counted
-
-
-def _is_counted(pairs, tiling, i):
-    is_new = tiling.is_new(i)
-    return is_new if pairs.where is None else is_new & tiling.take(pairs.where, i)
-
-
-def _is_present(pairs):
-    return jnp.ones(len(pairs.image), bool) if pairs.where is None else pairs.where
 
 
 def _share(each_once, i, j):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import blocked, distances
+from gpldan_jax.losses import blocked, blocks, distances
 
 _PRECISIONS = ("default", "high", "highest")
 _COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -155,7 +155,7 @@ def _jitted_loss(v, t, a, b, u, c, where, alpha, beta, *, implementation, plan):
     v, t, a, b, u, c, alpha, beta = (jnp.asarray(x, dtype) for x in (v, t, a, b, u, c, alpha, beta))
     if implementation == "blocked":
         v, t, a, b, u, c, where = blocked.over_mesh((v, t, a, b, u, c, where), plan)
-        loss, terms = blocked.loss_and_terms(blocked.Pairs(v, t, a, b, u, c, where), alpha, beta, plan)
+        loss, terms = blocked.loss_and_terms(blocks.Pairs(v, t, a, b, u, c, where), alpha, beta, plan)
         return loss, GraphPatternTerms(*terms)
 
     where = jnp.ones(len(v), bool) if where is None else where
