@@ -63,11 +63,18 @@ def _backward(plan, residuals, cotangents):
     gradient, (_, unpaired, mutual), pairs, alpha, beta = residuals
     is_zero = [isinstance(x, jax.custom_derivatives.SymbolicZero) for x in jax.tree.leaves(cotangents)]
     of_loss, *of_terms = (0.0 if zero else x for zero, x in zip(is_zero, jax.tree.leaves(cotangents), strict=True))
-    if all(is_zero[1:]):
-        gradient = jax.tree.map(lambda x: of_loss * x, gradient)
-    else:  # somebody differentiates a single term: one more sweep, with the weights that this gives
+
+    def of_the_loss():
+        return jax.tree.map(lambda x: of_loss * x, gradient)
+
+    def of_single_terms():  # one more sweep, with the weights that this gives
         weights = (of_loss + of_terms[0], of_loss * alpha + of_terms[1], of_loss * beta + of_terms[2])
-        _, gradient = _run(pairs, weights, plan)
+        return _run(pairs, weights, plan)[1]
+
+    if all(is_zero[1:]):
+        gradient = of_the_loss()
+    else:  # the terms that a scan hands on come with zeros, too
+        gradient = jax.lax.cond(jnp.any(jnp.stack(of_terms) != 0), of_single_terms, of_the_loss)
     return blocks.Pairs(*gradient, None, None, None), of_loss * unpaired, of_loss * mutual
 
 

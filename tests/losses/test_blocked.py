@@ -68,6 +68,23 @@ def test_single_terms_and_weights_have_gradients():
         check_grads(jax.jit(mixture), (image, 0.5, 2.0), order=1, modes=("rev",), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("quick_compilation")
+def test_terms_that_are_only_reported_by_a_scan_leave_the_gradient_alone():
+    arguments = [jnp.asarray(x) for x in batch(4, n=5, k=2, h=6, dtype=np.float32)]
+
+    def over_two_batches(image):
+        def one(total, scale):
+            loss, terms = gpldan_jax.graph_pattern_loss(image * scale, *arguments[1:], alpha=1.0, beta=0.1)
+            return total + loss, terms
+
+        return jax.lax.scan(one, 0.0, jnp.array([1.0, 2.0]))
+
+    gradient, terms = jax.grad(over_two_batches, has_aux=True)(arguments[0])
+    assert terms.mutual.shape == (2,)
+    # The loss does not depend on the length of an instance.
+    np.testing.assert_allclose(gradient, 2 * jax.grad(loss)(*arguments), rtol=1e-5, atol=1e-7)
+
+
 def test_a_second_derivative_is_refused():
     image, text, a, b, u, c = batch(2, n=4, k=2, h=6, dtype=np.float32)
     with pytest.raises(NotImplementedError, match="implementation='dense' has derivatives of every order"):
