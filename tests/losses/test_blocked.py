@@ -92,33 +92,32 @@ def test_a_second_derivative_is_refused():
     jax.grad(lambda x: jnp.sum(jax.grad(loss)(x, text, a, b, u, c, implementation="dense") ** 2))(image)
 
 
-# Of the loss, relative, and of the gradients, relative in L2; the docstring has what is measured at n = 256.
+# Of the loss, relative, and of the gradients, relative in L2: about twice what the docstring of the loss says.
 @pytest.mark.parametrize(
     "options, loss_error, gradient_error",
-    [({}, 5e-7, 2e-6), ({"precision": "default"}, 5e-7, 2e-6), ({"compute_dtype": "bfloat16"}, 1e-4, 1e-2)],
+    [({}, 2e-7, 2e-6), ({"precision": "default"}, 2e-7, 2e-6), ({"compute_dtype": "bfloat16"}, 1e-5, 2e-2)],
     ids=["highest", "default", "bfloat16"],
 )
 @pytest.mark.parametrize("implementation", ["blocked", "dense"])
 def test_precision_is_as_documented(implementation, options, loss_error, gradient_error):
     if options.get("precision") == "default" and jax.default_backend() != "cpu":
         pytest.skip("default precision is float32 on CPUs only")
-    arguments = batch(3, n=24, k=4, h=256, d_i=512, d_t=256)
+    arguments = batch(3, n=256, k=4, h=256, d_i=512, d_t=256)
 
     def value_and_gradients(dtype, **options):
         features, inputs = ([jnp.asarray(x, dtype) for x in part] for part in (arguments[:4], arguments[4:]))
-
-        def smooth(features):  # rounding may flip the sign of |l - d|, which in a batch this small shows
-            options_of_loss = {"alpha": 1.0, "beta": 0.0, "discrepancy": "squared", **options}
-            return gpldan_jax.graph_pattern_loss(*features, *inputs, **options_of_loss)[0]
-
-        return jax.jit(jax.value_and_grad(smooth))(features)
+        return jax.jit(jax.value_and_grad(lambda features, inputs: loss(*features, *inputs, **options)))(
+            features, inputs
+        )
 
     with jax.enable_x64(True):
         expected, expected_grads = value_and_gradients(jnp.float64, implementation="dense")
         value, grads = value_and_gradients(jnp.float32, implementation=implementation, **options)
         assert value.dtype == jnp.float32
+        print(f"loss {abs(value - expected) / expected:.1e}")  # pytest -rP shows what is measured
         assert abs(value - expected) < loss_error * expected
         for grad, expected_grad in zip(grads, expected_grads, strict=True):
+            print(f"gradient {jnp.linalg.norm(grad - expected_grad) / jnp.linalg.norm(expected_grad):.1e}")
             assert jnp.linalg.norm(grad - expected_grad) < gradient_error * jnp.linalg.norm(expected_grad)
             if "compute_dtype" in options:  # the option has an effect
                 assert jnp.linalg.norm(grad - expected_grad) > 1e-4 * jnp.linalg.norm(expected_grad)
