@@ -51,6 +51,10 @@ def get_config() -> config_dict.ConfigDict:
                 "evaluate_every": 1,
                 "patience": 0,  # evaluations without a better one before stopping, 0 for never
             },
+            "mesh": {  # where a run is computed, not what: it may change when a run is continued
+                "data": 0,  # devices that share each mini-batch, 0 for all
+                "resident": True,  # the training pairs stay on the devices; False where they do not fit
+            },
         }
     )
 
@@ -124,4 +128,6 @@ _RULES = {
     "train.selection": _one_of("map", "recall", "last"),
     "train.evaluate_every": _whole(1),
     "train.patience": _whole(0),
+    "mesh.data": _whole(0),
+    "mesh.resident": _BOOL,
 }

@@ -20,6 +20,10 @@ from configs import default
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file of configs/, see its header.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs/<config name>.")
 _FRESH = flags.DEFINE_bool("fresh", False, "Delete the run found in the workdir and start over.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One process of several: SLURM, Open MPI or Kubernetes knows.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process, where no cluster says so.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "With --coordinator: how many processes.", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process", None, "With --coordinator: which of them this is, from 0.", lower_bound=0)
 
 
 def main(argv: list[str]) -> int:
@@ -31,8 +35,10 @@ def main(argv: list[str]) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
     try:
         config, workdir = parse(argv)
-        from experiments import session  # jax takes seconds to import; a mistyped flag should not wait for it
+        from experiments import processes, session  # jax takes seconds to import; a mistyped flag should not wait
 
+        if _DISTRIBUTED.value or _COORDINATOR.value:
+            processes.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         return session.run(config, workdir, fresh=_FRESH.value)
     except ValueError as error:  # bad input: what is wrong, in one line, without a traceback
         print(f"error: {error}", file=sys.stderr)
@@ -50,6 +56,7 @@ def parse(argv: list[str]) -> tuple[dict, Path]:
         file, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
         if not Path(file).is_file():
             raise ValueError(f"no config file {file}")
+        _check_processes()
         config = _CONFIG.value
         default.validate(config)
     except (AttributeError, KeyError) as error:  # ml_collections quotes its message twice
@@ -62,6 +69,14 @@ def parse(argv: list[str]) -> tuple[dict, Path]:
         raise ValueError(lines[-1].removeprefix("ValueError: ")) from error
     name = "-".join(part for part in (Path(file).stem, argument, config.dataset.synthetic and "synthetic") if part)
     return config.to_dict(), Path(_WORKDIR.value or Path("runs") / name)
+
+
+def _check_processes():
+    given = [flag.value is not None for flag in (_COORDINATOR, _PROCESSES, _PROCESS)]
+    if any(given) and (not all(given) or _DISTRIBUTED.value):
+        raise ValueError("--coordinator, --processes and --process belong together, --distributed needs none of them")
+    if all(given) and _PROCESS.value >= _PROCESSES.value:
+        raise ValueError(f"--process must be below --processes, got {_PROCESS.value} of {_PROCESSES.value}")
 
 
 if __name__ == "__main__":

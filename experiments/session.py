@@ -1,5 +1,6 @@
 """One run from config to results: what `run.py` does once its flags are understood."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import platform
@@ -11,6 +12,7 @@ import rich.console
 import rich.progress
 import rich.table
 
+from experiments import processes
 from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.training import workdir as workdirs
 
@@ -19,24 +21,33 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
     """Trains, evaluates and writes the results, or continues or shows what the workdir holds.
 
     Returns the exit status: 0, 1 where a loss was not finite, or 128 plus the signal that stopped it. Bad input raises
-    `ValueError` before anything is written.
+    `ValueError` before anything is written. Of several processes all call it; the first one prints and writes.
     """
-    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    dataset, standardization = load(config["dataset"])
-    training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"])
-    description = {
-        "config": config,
-        "data": dataset.fingerprint(),
-        "dataset": dataset.title,
-        "versions": _versions(),
-    }
-    with workdirs.opened(directory, description, fresh=fresh), training.interruption() as interrupted:
-        if results := workdirs.read_results(directory):
+    first = processes.is_first()
+    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=not first)
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            mesh = training.data_mesh(config["mesh"]["data"])
+            dataset, standardization = load(config["dataset"])
+            training.check_fits(
+                dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"]
+            )
+            description = {
+                "config": config,
+                "data": dataset.fingerprint(),
+                "dataset": dataset.title,
+                "versions": _versions(),
+            }
+            if first:  # the folder is the same for all
+                stack.enter_context(workdirs.opened(directory, description, fresh=fresh))
+        results = workdirs.read_results(directory)
+        interrupted = stack.enter_context(training.interruption())
+        if training.agreed(float(bool(results))):
             console.print(f"{directory} is finished (--fresh starts over)")
             show(results, console)
             return 0
         try:
-            state, progress = _train(config, dataset, directory, console, interrupted)
+            state, progress = _train(config, dataset, directory, console, interrupted, mesh)
         except training.Interrupted:
             console.print(f"stopped and saved; the same command continues {directory}")
             return 128 + interrupted.signal_number
@@ -53,6 +64,8 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
             split = getattr(dataset, name)
             results[name] = training.evaluate_split(state, split) if len(split) else None
         results["chance"] = retrieval.chance(len(dataset.test), dataset.test.labels) if len(dataset.test) else None
+        if not first:
+            return 0
         training.save_model(
             directory / workdirs.MODEL,
             training.TrainedModel(
@@ -87,7 +100,9 @@ def load(config: dict) -> tuple[data.PairedDataset, data.Standardization]:
     )
 
 
-def initial_state(config: dict, dataset: data.PairedDataset) -> training.TrainState:
+def initial_state(
+    config: dict, dataset: data.PairedDataset, mesh: jax.sharding.Mesh | None = None
+) -> training.TrainState:
     """The state before the first step, from the groups `model`, `loss`, `denoise`, `optim` and the seed."""
     model, loss, optim = config["model"], config["loss"], config["optim"]
     return training.create_train_state(
@@ -96,14 +111,16 @@ def initial_state(config: dict, dataset: data.PairedDataset) -> training.TrainSt
         dataset.text_dim,
         projector=models.Projector(hidden=model["hidden"], width=model["width"], parts=model["parts"]),
         classifier=models.ModalityClassifier(hidden=model["classifier_hidden"]),
-        projector_optimizer=training.adam_with_l2(optim["learning_rate"], optim["weight_decay"]),
-        classifier_optimizer=training.rmsprop(optim["classifier_learning_rate"]),
         alpha=loss["alpha"],
         beta=loss["beta"],
         adversarial=loss["adversarial"],
+        learning_rate=optim["learning_rate"],
+        weight_decay=optim["weight_decay"],
+        classifier_learning_rate=optim["classifier_learning_rate"],
         discrepancy=loss["discrepancy"],
         image_denoising=config["denoise"]["image"],
         text_denoising=config["denoise"]["text"],
+        mesh=mesh,
     )
 
 
@@ -126,15 +143,20 @@ def show(results: dict, console: rich.console.Console) -> None:
     console.print(table)
 
 
-def _train(config, dataset, directory, console, interrupted):
+def _train(config, dataset, directory, console, interrupted, mesh):
     settings = config["train"]
     steps = training.steps_per_epoch(len(dataset.train), settings["batch_size"], settings["remainder"])
     checkpoints = training.Checkpoints(directory / workdirs.CHECKPOINTS)
     resumed_step = checkpoints.latest() or 0
-    workdirs.keep_records(directory / workdirs.METRICS, resumed_step // steps)
+    first = processes.is_first()
+    if first:
+        workdirs.keep_records(directory / workdirs.METRICS, resumed_step // steps)
     if resumed_step:
         console.print(f"continuing {directory} after step {resumed_step} of {steps * settings['epochs']}")
-    writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step)
+    if mesh:
+        whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        console.print(f"{mesh.size} devices{whole} share each mini-batch")
+    writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step) if first else None
     bar = rich.progress.Progress(
         rich.progress.TextColumn(dataset.title),
         rich.progress.BarColumn(),
@@ -149,27 +171,34 @@ def _train(config, dataset, directory, console, interrupted):
     def report(record):
         if dataset.synthetic:
             record = record | {"synthetic": True}
-        workdirs.append_record(directory / workdirs.METRICS, record)
+        if first:
+            workdirs.append_record(directory / workdirs.METRICS, record)
         console.print(_line(record, settings["epochs"], dataset))
         if writer:
             for name, value in _scalars(record):
                 writer.add_scalar(f"synthetic/{name}" if dataset.synthetic else name, value, record["step"])
 
+    def should_stop():
+        # Processes are signalled apart and must stop in the same epoch.
+        interrupted.signal_number = int(processes.gathered(interrupted.signal_number or 0).max()) or None
+        return bool(interrupted)
+
     try:
         with bar:
             return training.train(
-                initial_state(config, dataset),
+                initial_state(config, dataset, mesh),
                 dataset,
                 checkpoints,
                 epochs=settings["epochs"],
                 batch_size=settings["batch_size"],
                 remainder=settings["remainder"],
+                resident=config["mesh"]["resident"],
                 criterion=settings["selection"],
                 evaluate_every=settings["evaluate_every"],
                 patience=settings["patience"],
                 report=report,
                 on_step=lambda step: bar.update(task, completed=step),
-                should_stop=lambda: bool(interrupted),
+                should_stop=should_stop,
             )
     finally:
         checkpoints.close()

@@ -1,15 +1,60 @@
-"""The mini-batches of an epoch, a function of (key, epoch)."""
+"""The mini-batches of an epoch, a function of (key, epoch): sent one by one, or taken from pairs on the device."""
 
 from collections.abc import Iterator
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from gpldan_jax.data import PairedSplit
+from gpldan_jax.training.mesh import AXIS, row_sharding, shares
 from gpldan_jax.training.state import shuffling_key
-from gpldan_jax.training.step import Batch
 
 REMAINDERS = ("drop", "mask")
+
+
+class Batch(flax.struct.PyTreeNode):
+    """A mini-batch of n pairs.
+
+    Attributes:
+        images: `[n, d_i]` float32, scaled, not yet denoised.
+        texts: `[n, d_t]` float32.
+        where: `[n]` bool, False for padding; or `None`.
+    """
+
+    images: jax.Array
+    texts: jax.Array
+    where: jax.Array | None = None
+
+
+class ResidentPairs(flax.struct.PyTreeNode):
+    """All training pairs on the device, or spread over the devices of a mesh.
+
+    Attributes:
+        images: `[n, d_i]` float32; with a mesh the last row is repeated until they divide evenly.
+        texts: `[n, d_t]` float32, likewise.
+        count: n.
+        mesh: as in `TrainState`.
+    """
+
+    images: jax.Array
+    texts: jax.Array
+    count: int = flax.struct.field(pytree_node=False)
+    mesh: jax.sharding.Mesh | None = flax.struct.field(pytree_node=False)
+
+    def take(self, rows: jax.Array, where: jax.Array | None) -> Batch:
+        """The pairs of these rows, `[b]` int32; with a mesh, each device holds its share of them."""
+        images, texts = (_take(of, rows, self.mesh) for of in (self.images, self.texts))
+        return Batch(images, texts, where)
+
+
+def resident_pairs(split: PairedSplit, mesh: jax.sharding.Mesh | None = None) -> ResidentPairs:
+    """Puts pairs on the device; with a mesh, each process sends the rows of its own devices only."""
+    rows = np.minimum(np.arange(len(split) + -len(split) % shares(mesh)), len(split) - 1)
+    images, texts = (_send(of, rows, mesh) for of in (split.images, split.texts))
+    return ResidentPairs(images, texts, count=len(split), mesh=mesh)
 
 
 def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
@@ -26,10 +71,44 @@ def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
     return n // batch_size if remainder == "drop" else -(-n // batch_size)
 
 
+def epoch_rows(
+    key: jax.Array, epoch: int | jax.Array, n: int, *, batch_size: int, remainder: str, multiple: int = 1
+) -> tuple[jax.Array, jax.Array | None]:
+    """Which pairs the mini-batches of an epoch hold.
+
+    Args:
+        key: the run's key; it is folded, not consumed.
+        epoch: counted from 0.
+        n: training pairs, at least batch_size.
+        batch_size: pairs of a mini-batch.
+        remainder: as in `steps_per_epoch`.
+        multiple: every mini-batch is padded to a multiple of this.
+
+    Returns:
+        Rows `[steps, b]` int32, and which of them are no padding, `[steps, b]` bool, or `None` where all are.
+    """
+    steps = steps_per_epoch(n, batch_size, remainder)
+    order = jax.random.permutation(shuffling_key(key, epoch), n)
+    whole = jnp.resize(order, steps * batch_size).reshape(steps, batch_size)
+    padding = -batch_size % multiple
+    rows = jnp.pad(whole, ((0, 0), (0, padding)), mode="wrap") if padding else whole
+    if not padding and remainder == "drop":
+        return rows, None
+    place = batch_size * np.arange(steps)[:, None] + np.arange(batch_size + padding)
+    return rows, jnp.asarray((place < n) & (np.arange(batch_size + padding) < batch_size))
+
+
 def epoch_batches(
-    split: PairedSplit, key: jax.Array, epoch: int, *, batch_size: int, remainder: str, first_step: int = 0
+    split: PairedSplit,
+    key: jax.Array,
+    epoch: int,
+    *,
+    batch_size: int,
+    remainder: str,
+    first_step: int = 0,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Iterator[Batch]:
-    """The mini-batches of an epoch in their shuffled order, from the step `first_step` of that epoch on.
+    """The mini-batches of an epoch from host arrays, one by one, from the step `first_step` of that epoch on.
 
     Args:
         split: the training pairs.
@@ -38,13 +117,38 @@ def epoch_batches(
         batch_size: pairs of a mini-batch.
         remainder: as in `steps_per_epoch`.
         first_step: mini-batches of this epoch to pass over, for a run that was interrupted.
+        mesh: as in `TrainState`; each process reads and sends the rows of its own devices only.
     """
-    steps = steps_per_epoch(len(split), batch_size, remainder)
-    order = np.asarray(jax.random.permutation(shuffling_key(key, epoch), len(split)))
-    for step in range(first_step, steps):
-        rows = order[step * batch_size : (step + 1) * batch_size]
-        if remainder == "drop":
-            yield Batch(split.images[rows], split.texts[rows])
-        else:
-            padded = np.resize(rows, batch_size)
-            yield Batch(split.images[padded], split.texts[padded], np.arange(batch_size) < len(rows))
+    options = {"batch_size": batch_size, "remainder": remainder, "multiple": shares(mesh)}
+    rows, where = jax.device_get(_epoch_rows(key, epoch, len(split), **options))
+    for step in range(first_step, len(rows)):
+        images, texts = (_send(of, rows[step], mesh) for of in (split.images, split.texts))
+        yield Batch(images, texts, None if where is None else where[step])
+
+
+_epoch_rows = jax.jit(epoch_rows, static_argnums=2, static_argnames=("batch_size", "remainder", "multiple"))
+
+
+def _send(array, rows, mesh):
+    """Rows of a host array, on the device or spread over the devices."""
+    if mesh is None:
+        return jax.device_put(array[rows])
+    shape = len(rows), array.shape[1]
+    return jax.make_array_from_callback(shape, row_sharding(mesh), lambda index: array[rows[index[0]]])
+
+
+def _take(array, rows, mesh):
+    """Rows of an array on the devices; with a mesh each device ends with its share of them."""
+    if mesh is None:
+        return array[rows]
+
+    # Any device may hold any row: each puts in what it has, zeros for the rest, and the sum goes out in shares. That
+    # moves no more than the mini-batch, and adding zeros changes no bit.
+    def take(local, rows):
+        places = rows - jax.lax.axis_index(AXIS) * len(local)
+        here = (places >= 0) & (places < len(local))
+        found = jnp.where(here[:, None], local[jnp.clip(places, 0, len(local) - 1)], 0)
+        return jax.lax.psum_scatter(found, AXIS, tiled=True)
+
+    spread = PartitionSpec(AXIS)
+    return jax.shard_map(take, mesh=mesh, in_specs=(spread, PartitionSpec()), out_specs=spread)(array, rows)

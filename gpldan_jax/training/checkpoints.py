@@ -8,6 +8,7 @@ from pathlib import Path
 import flax.serialization
 import jax
 
+from gpldan_jax.training.mesh import replicated
 from gpldan_jax.training.selection import Selection
 from gpldan_jax.training.state import TrainState
 
@@ -67,8 +68,8 @@ class Checkpoints:
     def restore(self, state: TrainState, step: int) -> tuple[TrainState, Progress]:
         """State and progress of a checkpoint; `state` gives shapes (`jax.eval_shape` will do) and what is static."""
         args = self._ocp.args
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        abstract = jax.tree.map(lambda leaf: leaf.update(sharding=device), jax.eval_shape(_as_dict, state))
+        sharding = replicated(state.mesh)  # whatever devices wrote it
+        abstract = jax.tree.map(lambda leaf: leaf.update(sharding=sharding), jax.eval_shape(_as_dict, state))
         restored = self._manager.restore(
             step, args=args.Composite(state=args.StandardRestore(abstract), progress=args.JsonRestore())
         )

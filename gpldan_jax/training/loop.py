@@ -9,11 +9,12 @@ import numpy as np
 
 from gpldan_jax.data import DataError, PairedDataset, PairedSplit
 from gpldan_jax.retrieval import evaluate, retrieval_distances
-from gpldan_jax.training.batches import epoch_batches, steps_per_epoch
+from gpldan_jax.training.batches import epoch_batches, resident_pairs, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints, Progress
+from gpldan_jax.training.mesh import agreed, on_one_device
 from gpldan_jax.training.selection import criterion_value
 from gpldan_jax.training.state import TrainState
-from gpldan_jax.training.step import TERMS, train_step
+from gpldan_jax.training.step import TERMS, train_epoch, train_step
 
 
 class Interrupted(Exception):
@@ -32,6 +33,7 @@ def train(
     epochs: int,
     batch_size: int,
     remainder: str = "drop",
+    resident: bool = True,
     criterion: str = "map",
     evaluate_every: int = 1,
     patience: int = 0,
@@ -51,12 +53,14 @@ def train(
         epochs: epochs to train.
         batch_size: pairs of a mini-batch.
         remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
+        resident: whether the training pairs stay on the device and an epoch is one program, which is faster; otherwise
+            mini-batches are sent one by one, for pairs that do not fit there. Both give the same bits on a CPU.
         criterion: `"map"`, `"recall"` or `"last"`, see `criterion_value`.
         evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
         patience: evaluations without a better one after which training ends; 0 for never.
         report: takes the record of each epoch, plain numbers that fit a JSON line.
-        on_step: takes the number of steps started so far.
-        should_stop: asked after every step.
+        on_step: takes the number of steps done so far.
+        should_stop: asked after every epoch; where `resident` is False and there is one process, after every step.
 
     Returns:
         The state of the selected epoch, and the progress at the end.
@@ -71,20 +75,29 @@ def train(
     template, progress = jax.eval_shape(lambda: state), Progress()
     if (latest := checkpoints.latest()) is not None:
         state, progress = checkpoints.restore(template, latest)
+    pairs = resident_pairs(dataset.train, state.mesh) if resident and progress.epoch < epochs else None
+    batches = {"batch_size": batch_size, "remainder": remainder}
 
     while progress.epoch < epochs and not (patience and progress.selection.stale >= patience):
         epoch, window, started = progress.epoch, list(progress.window), time.perf_counter()
-        for batch in epoch_batches(
-            dataset.train, state.key, epoch, batch_size=batch_size, remainder=remainder, first_step=len(window)
-        ):
-            state, metrics = train_step(state, batch)
-            window.append(metrics)
-            on_step(epoch * steps + len(window))
-            if should_stop() and len(window) < steps:
-                window = _on_host(window, epoch * steps)
-                progress = Progress(epoch, window, progress.selection)
-                checkpoints.save(state, progress, keep={progress.selection.epoch * steps})
-                raise Interrupted
+        if resident and not window:
+            state, metrics = train_epoch(state, pairs, **batches)
+            metrics = jax.device_get(metrics)
+            window = [{name: values[step] for name, values in metrics.items()} for step in range(steps)]
+            on_step((epoch + 1) * steps)
+        else:  # or the rest of an epoch that was interrupted
+            for batch in epoch_batches(
+                dataset.train, state.key, epoch, **batches, first_step=len(window), mesh=state.mesh
+            ):
+                state, metrics = train_step(state, batch)
+                window.append(metrics)
+                on_step(epoch * steps + len(window))
+                # Several processes would have to wait for each other in every step to agree.
+                if jax.process_count() == 1 and should_stop() and len(window) < steps:
+                    window = _on_host(window, epoch * steps)
+                    progress = Progress(epoch, window, progress.selection)
+                    checkpoints.save(state, progress, keep={progress.selection.epoch * steps})
+                    raise Interrupted
         window = _on_host(window, epoch * steps)
         record = {"epoch": epoch + 1, "step": (epoch + 1) * steps} | _means(window)
         record["seconds"] = time.perf_counter() - started
@@ -120,8 +133,9 @@ def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> No
 
 def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str, float]]:
     """All metrics of a split under the projector of `state`; see `gpldan_jax.retrieval.evaluate`."""
-    distances = retrieval_distances(state.projector, state.projector_parameters, split.images, split.texts)
-    return evaluate(distances, split.labels)
+    parameters = on_one_device(state.projector_parameters)
+    distances = retrieval_distances(state.projector, parameters, split.images, split.texts)
+    return agreed(evaluate(distances, split.labels))
 
 
 def _on_host(window: list[Mapping], first_step: int) -> tuple[dict[str, float], ...]:

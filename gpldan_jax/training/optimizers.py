@@ -1,9 +1,12 @@
 """The two optimisers of Sec. 3.2, with the semantics of the PyTorch ones that the authors used."""
 
+import jax
 import optax
 
 
-def adam_with_l2(learning_rate: float = 1e-4, weight_decay: float = 1e-4) -> optax.GradientTransformation:
+def adam_with_l2(
+    learning_rate: float | jax.Array = 1e-4, weight_decay: float | jax.Array = 1e-4
+) -> optax.GradientTransformation:
     """`torch.optim.Adam(lr, weight_decay=...)`, for the projector.
 
     PyTorch's weight decay is L2: it is added to the gradient before the moments are taken, which is not what
@@ -18,7 +21,7 @@ def adam_with_l2(learning_rate: float = 1e-4, weight_decay: float = 1e-4) -> opt
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
 
 
-def rmsprop(learning_rate: float = 5e-5) -> optax.GradientTransformation:
+def rmsprop(learning_rate: float | jax.Array = 5e-5) -> optax.GradientTransformation:
     """`torch.optim.RMSprop(lr)`, for the modality classifier.
 
     optax's own defaults differ from PyTorch's in the decay (0.9) and in where epsilon is added. Default rate: Sec. 3.2

@@ -1,5 +1,6 @@
 """Everything a training run carries from step to step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -8,23 +9,33 @@ import jax.numpy as jnp
 import optax
 
 from gpldan_jax.models import ModalityClassifier, Projector
+from gpldan_jax.training.mesh import replicated
+from gpldan_jax.training.optimizers import adam_with_l2, rmsprop
 
 # Streams of the run's key. What is drawn depends on (seed, stream, epoch or step) only: a resumed run is the same run.
 _INITIAL, _SHUFFLING, _DENOISING = range(3)
 
 
-class LossWeights(flax.struct.PyTreeNode):
-    """Weights of Eq. 9 and 11, float32 scalars; arrays, so that another value is not another compilation.
+class Hyperparameters(flax.struct.PyTreeNode):
+    """The numbers of Eq. 9 and 11 and of the optimisers, float32 scalars.
+
+    They are arrays, so that another value is not another compilation and many values can be trained in one program.
 
     Attributes:
-        alpha: of the unpaired term.
-        beta: of the mutual term.
+        alpha: weight of the unpaired term.
+        beta: weight of the mutual term.
         adversarial: lambda of Eq. 11.
+        learning_rate: of the projector's optimiser.
+        weight_decay: likewise.
+        classifier_learning_rate: of the classifier's optimiser.
     """
 
     alpha: jax.Array
     beta: jax.Array
     adversarial: jax.Array
+    learning_rate: jax.Array
+    weight_decay: jax.Array
+    classifier_learning_rate: jax.Array
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -37,14 +48,15 @@ class TrainState(flax.struct.PyTreeNode):
         classifier_parameters: of `classifier`.
         projector_optimizer_state: of `projector_optimizer`.
         classifier_optimizer_state: of `classifier_optimizer`.
-        weights: of the losses.
+        hyperparameters: of the losses and the optimisers.
         projector: the network G.
         classifier: the modality classifier D.
-        projector_optimizer: for G.
-        classifier_optimizer: for D.
+        projector_optimizer: makes the one for G of a learning rate and a weight decay.
+        classifier_optimizer: makes the one for D of a learning rate.
         discrepancy: rho of Eq. 6, see `graph_pattern_loss`.
         image_denoising: share of the image columns set to zero, in [0, 1].
         text_denoising: share of the text columns set to zero, in [0, 1].
+        mesh: the devices that share each mini-batch, see `data_mesh`; `None` for one.
     """
 
     step: jax.Array
@@ -53,67 +65,69 @@ class TrainState(flax.struct.PyTreeNode):
     classifier_parameters: Any
     projector_optimizer_state: Any
     classifier_optimizer_state: Any
-    weights: LossWeights
+    hyperparameters: Hyperparameters
     projector: Projector = flax.struct.field(pytree_node=False)
     classifier: ModalityClassifier = flax.struct.field(pytree_node=False)
-    projector_optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
-    classifier_optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+    projector_optimizer: Callable[..., optax.GradientTransformation] = flax.struct.field(pytree_node=False)
+    classifier_optimizer: Callable[..., optax.GradientTransformation] = flax.struct.field(pytree_node=False)
     discrepancy: str = flax.struct.field(pytree_node=False)
     image_denoising: float = flax.struct.field(pytree_node=False)
     text_denoising: float = flax.struct.field(pytree_node=False)
+    mesh: jax.sharding.Mesh | None = flax.struct.field(pytree_node=False)
 
 
 def create_train_state(
-    seed: int,
+    seed: int | jax.Array,
     image_dim: int,
     text_dim: int,
     *,
     projector: Projector,
     classifier: ModalityClassifier,
-    projector_optimizer: optax.GradientTransformation,
-    classifier_optimizer: optax.GradientTransformation,
-    alpha: float,
-    beta: float,
-    adversarial: float,
+    alpha: float | jax.Array,
+    beta: float | jax.Array,
+    adversarial: float | jax.Array,
+    learning_rate: float | jax.Array = 1e-4,
+    weight_decay: float | jax.Array = 1e-4,
+    classifier_learning_rate: float | jax.Array = 5e-5,
+    projector_optimizer: Callable[..., optax.GradientTransformation] = adam_with_l2,
+    classifier_optimizer: Callable[..., optax.GradientTransformation] = rmsprop,
     discrepancy: str = "absolute",
     image_denoising: float = 0.0,
     text_denoising: float = 0.0,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> TrainState:
-    """The state before the first step, a function of the seed.
+    """The state before the first step, a function of the seed; the same on any number of devices.
 
-    >>> from gpldan_jax.training import adam_with_l2, rmsprop
     >>> state = create_train_state(
     ...     0, 10, 6, projector=Projector(hidden=8, width=8, parts=2), classifier=ModalityClassifier(),
-    ...     projector_optimizer=adam_with_l2(), classifier_optimizer=rmsprop(), alpha=1.0, beta=0.1, adversarial=0.01,
+    ...     alpha=1.0, beta=0.1, adversarial=0.01,
     ... )
     >>> int(state.step), state.projector_parameters["image_hidden"]["kernel"].shape
     (0, (10, 8))
     """
-    key = jax.random.key(seed)
-    projector_key, classifier_key = jax.random.split(jax.random.fold_in(key, _INITIAL))
+    numbers = (alpha, beta, adversarial, learning_rate, weight_decay, classifier_learning_rate)
 
-    @jax.jit
-    def initial():
+    def initial(seed, numbers):
+        key = jax.random.key(seed)
+        hyperparameters = Hyperparameters(*(jnp.asarray(number, jnp.float32) for number in numbers))
+        projector_key, classifier_key = jax.random.split(jax.random.fold_in(key, _INITIAL))
         images, texts = jnp.zeros((1, image_dim)), jnp.zeros((1, text_dim))
         projector_parameters = projector.init(projector_key, images, texts)["params"]
         features = jnp.zeros((1, projector.width))
         classifier_parameters = classifier.init(classifier_key, features)["params"]
-        return (
-            projector_parameters,
-            classifier_parameters,
-            projector_optimizer.init(projector_parameters),
-            classifier_optimizer.init(classifier_parameters),
-        )
+        # What an optimiser starts with does not depend on its rate.
+        return {
+            "step": jnp.zeros((), jnp.int32),
+            "key": key,
+            "projector_parameters": projector_parameters,
+            "classifier_parameters": classifier_parameters,
+            "projector_optimizer_state": projector_optimizer(0.0, 0.0).init(projector_parameters),
+            "classifier_optimizer_state": classifier_optimizer(0.0).init(classifier_parameters),
+            "hyperparameters": hyperparameters,
+        }
 
-    projector_parameters, classifier_parameters, projector_optimizer_state, classifier_optimizer_state = initial()
     return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        key=key,
-        projector_parameters=projector_parameters,
-        classifier_parameters=classifier_parameters,
-        projector_optimizer_state=projector_optimizer_state,
-        classifier_optimizer_state=classifier_optimizer_state,
-        weights=LossWeights(*(jnp.asarray(weight, jnp.float32) for weight in (alpha, beta, adversarial))),
+        **jax.jit(initial, out_shardings=replicated(mesh))(seed, numbers),
         projector=projector,
         classifier=classifier,
         projector_optimizer=projector_optimizer,
@@ -121,10 +135,11 @@ def create_train_state(
         discrepancy=discrepancy,
         image_denoising=image_denoising,
         text_denoising=text_denoising,
+        mesh=mesh,
     )
 
 
-def shuffling_key(key: jax.Array, epoch: int) -> jax.Array:
+def shuffling_key(key: jax.Array, epoch: int | jax.Array) -> jax.Array:
     """The key that orders the pairs of an epoch."""
     return jax.random.fold_in(jax.random.fold_in(key, _SHUFFLING), epoch)
 

@@ -1,28 +1,22 @@
 """One mini-batch of adversarial training, Eq. 10-11."""
 
-import flax.struct
+import functools
+
 import jax
 import optax
 
 from gpldan_jax.data.denoising import zero_columns
-from gpldan_jax.losses import adversarial_loss, graph_pattern_loss, modality_classifier_loss
+from gpldan_jax.losses import (
+    adversarial_loss,
+    graph_pattern_loss,
+    modality_classifier_loss,
+    sharded_graph_pattern_loss,
+)
+from gpldan_jax.training.batches import Batch, ResidentPairs, epoch_rows, steps_per_epoch
+from gpldan_jax.training.mesh import AXIS, shares
 from gpldan_jax.training.state import TrainState, denoising_key
 
 TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "classifier")
-
-
-class Batch(flax.struct.PyTreeNode):
-    """A mini-batch of n pairs.
-
-    Attributes:
-        images: `[n, d_i]` float32, scaled, not yet denoised.
-        texts: `[n, d_t]` float32.
-        where: `[n]` bool, False for padding; or `None`.
-    """
-
-    images: jax.Array
-    texts: jax.Array
-    where: jax.Array | None = None
 
 
 @jax.jit(donate_argnames="state")
@@ -39,6 +33,13 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
         The next state, and scalars on the device: `loss` (L_G), its unweighted terms `pairwise`, `unpaired`, `mutual`
         and `adversarial`, and `classifier` (L_D).
     """
+    numbers = state.hyperparameters
+    classifier_optimizer = state.classifier_optimizer(numbers.classifier_learning_rate)
+    projector_optimizer = state.projector_optimizer(numbers.learning_rate, numbers.weight_decay)
+    pattern_loss = graph_pattern_loss
+    if state.mesh:
+        pattern_loss = functools.partial(sharded_graph_pattern_loss, mesh=state.mesh, axis=AXIS)
+
     image_key, text_key = jax.random.split(denoising_key(state.key, state.step))
     images = zero_columns(batch.images, image_key, state.image_denoising)
     texts = zero_columns(batch.texts, text_key, state.text_denoising)
@@ -57,30 +58,30 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
         return modality_classifier_loss(*classify(parameters, image, text), where=batch.where)
 
     classifier_loss, gradients = jax.value_and_grad(classifier_objective)(state.classifier_parameters)
-    updates, classifier_optimizer_state = state.classifier_optimizer.update(
+    updates, classifier_optimizer_state = classifier_optimizer.update(
         gradients, state.classifier_optimizer_state, state.classifier_parameters
     )
     classifier_parameters = optax.apply_updates(state.classifier_parameters, updates)
 
     def projector_objective(parameters):
         image, text = represent(parameters)
-        loss, terms = graph_pattern_loss(
+        loss, terms = pattern_loss(
             image.parts,
             text.parts,
             image.attention,
             text.attention,
             batch.images,
             batch.texts,
-            alpha=state.weights.alpha,
-            beta=state.weights.beta,
+            alpha=numbers.alpha,
+            beta=numbers.beta,
             discrepancy=state.discrepancy,
             where=batch.where,
         )
         adversarial = adversarial_loss(*classify(classifier_parameters, image, text), where=batch.where)
-        return loss + state.weights.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
+        return loss + numbers.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
 
     (loss, terms), gradients = jax.value_and_grad(projector_objective, has_aux=True)(state.projector_parameters)
-    updates, projector_optimizer_state = state.projector_optimizer.update(
+    updates, projector_optimizer_state = projector_optimizer.update(
         gradients, state.projector_optimizer_state, state.projector_parameters
     )
     state = state.replace(
@@ -91,3 +92,27 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
         classifier_optimizer_state=classifier_optimizer_state,
     )
     return state, {"loss": loss, **terms, "classifier": classifier_loss}
+
+
+@jax.jit(static_argnames=("batch_size", "remainder"), donate_argnames="state")
+def train_epoch(
+    state: TrainState, pairs: ResidentPairs, *, batch_size: int, remainder: str = "drop"
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """All steps of an epoch in one program: the host takes no part until they are done.
+
+    The same steps, on the same mini-batches, as `train_step` on those of `epoch_batches`.
+
+    Args:
+        state: at the start of an epoch, `state.step` being a multiple of its steps; it is donated.
+        pairs: the training pairs, on the devices of `state.mesh`.
+        batch_size: pairs of a mini-batch.
+        remainder: as in `steps_per_epoch`.
+
+    Returns:
+        The next state, and what `train_step` returns of each step, `[steps]` on the device.
+    """
+    epoch = state.step // steps_per_epoch(pairs.count, batch_size, remainder)
+    batches = epoch_rows(
+        state.key, epoch, pairs.count, batch_size=batch_size, remainder=remainder, multiple=shares(state.mesh)
+    )
+    return jax.lax.scan(lambda state, batch: train_step(state, pairs.take(*batch)), state, batches)

@@ -22,6 +22,7 @@ from typing import Any
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
 CHECKPOINTS, TENSORBOARD, _LOCK = "checkpoints", "tensorboard", ".lock"
 _TEMPORARY = ".tmp"
+_PLACE = "mesh."  # where a run is computed does not make it another run
 
 
 class WorkdirError(ValueError):
@@ -34,8 +35,8 @@ def opened(directory: str | os.PathLike, description: Mapping[str, Any], *, fres
 
     Args:
         directory: the folder; made where it does not exist.
-        description: what `config.json` holds: `config` and `data` must be those of the run found there; the rest
-            informs.
+        description: what `config.json` holds: `config` (but for its group `mesh`) and `data` must be those of the run
+            found there; the rest informs.
         fresh: delete the run found there first.
 
     Yields:
@@ -78,7 +79,7 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any])
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+        if not key.startswith(_PLACE) and old.get(key, _ABSENT) != new.get(key, _ABSENT)
     ]
     if not changes and found.get("data") != description["data"]:
         changes = ["the data are not those it was started with"]

@@ -13,6 +13,8 @@ from tests.training import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+# As in test_epoch.py.
+DEVICES_TOLERANCE = 1e-4
 OPTIONS = {"epochs": 4, "batch_size": 8, "criterion": "map"}
 
 
@@ -53,9 +55,9 @@ def test_training_lowers_the_loss_and_beats_its_start(tmp_path):
     json.dumps(records)  # plain numbers
 
 
-@pytest.mark.parametrize("remainder", ["drop", "mask"])
-def test_an_interrupted_run_ends_like_one_left_alone(tmp_path, remainder):
-    options = {"dataset": tiny.dataset(n=45), "remainder": remainder, "criterion": "last"}
+@pytest.mark.parametrize("remainder, resident", [("drop", True), ("drop", False), ("mask", False)])
+def test_an_interrupted_run_ends_like_one_left_alone(tmp_path, remainder, resident):
+    options = {"dataset": tiny.dataset(n=45), "remainder": remainder, "resident": resident, "criterion": "last"}
     whole, progress, records = train(tmp_path / "whole", **options)
     steps = training.steps_per_epoch(45, 8, remainder)
     resumed = []
@@ -82,11 +84,33 @@ def test_an_interrupted_run_ends_like_one_left_alone(tmp_path, remainder):
     assert without_time(resumed + rest) == without_time(records)
 
 
-def test_one_compilation_for_a_whole_run(tmp_path):
-    training.train_step.clear_cache()
-    traced = training.train_step._cache_size
-    train(tmp_path, dataset=tiny.dataset(n=45), remainder="mask", epochs=3)
-    assert traced() == 1
+@pytest.mark.parametrize("resident", [True, False])
+def test_one_compilation_for_a_whole_run(tmp_path, resident):
+    program = training.train_epoch if resident else training.train_step
+    program.clear_cache()
+    train(tmp_path, dataset=tiny.dataset(n=45), remainder="mask", epochs=3, resident=resident)
+    assert program._cache_size() == 1
+
+
+def test_a_run_goes_on_with_other_devices_and_without_resident_data(tmp_path):
+    _, _, alone = train(tmp_path / "alone", epochs=4, criterion="last")
+    _, _, records = train(tmp_path / "moved", state=tiny.state(mesh=training.data_mesh(4)), epochs=1, criterion="last")
+    seen = []
+    with pytest.raises(training.Interrupted):  # in the middle of the second epoch
+        train(
+            tmp_path / "moved",
+            resident=False,
+            criterion="last",
+            on_step=seen.append,
+            should_stop=lambda: seen[-1] >= 7,
+        )
+    assert seen == [6, 7]
+    state = tiny.state(mesh=training.data_mesh(2))
+    state, _, rest = train(tmp_path / "moved", state=state, epochs=4, criterion="last")
+    assert [record["epoch"] for record in rest] == [2, 3, 4]
+    for record, expected in zip(records + rest, alone, strict=True):
+        assert record["loss"] == pytest.approx(expected["loss"], rel=DEVICES_TOLERANCE)
+    assert len(state.projector_parameters["shared"]["kernel"].addressable_shards) == 2
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
@@ -159,7 +183,7 @@ def test_batches_are_a_shuffle_of_all_pairs_that_depends_on_the_epoch():
         for batch in training.epoch_batches(split, key, epoch, batch_size=8, remainder=remainder):
             where = np.ones(8, bool) if batch.where is None else batch.where
             assert batch.images.shape == (8, 10)
-            rows.extend(batch.images[where, 0].astype(int))
+            rows.extend(np.asarray(batch.images)[where, 0].astype(int).tolist())
         return rows
 
     assert sorted(order(0, "mask")) == list(range(45))

@@ -71,7 +71,7 @@ def test_a_step_is_eq_10_then_eq_11_against_the_new_classifier():
         state.classifier_optimizer_state,
         pairs,
         *columns,
-        static=(state.projector, state.classifier, state.classifier_optimizer),
+        static=(state.projector, state.classifier, state.classifier_optimizer(1e-3)),
     )
     after, metrics = training.train_step(state, pairs)
     np.testing.assert_allclose(metrics["classifier"], d_loss, rtol=1e-5)

@@ -32,6 +32,12 @@ def test_a_changed_config_is_refused_naming_the_keys(tmp_path):
     assert workdir.read_json(tmp_path / "config.json") == RUN
 
 
+def test_other_devices_do_not_make_another_run(tmp_path):
+    for devices in (1, 4):
+        with workdir.opened(tmp_path, RUN | {"config": RUN["config"] | {"mesh": {"data": devices}}}):
+            pass
+
+
 def test_changed_data_are_refused(tmp_path):
     with workdir.opened(tmp_path, RUN):
         pass

@@ -17,20 +17,15 @@ def dataset(n=40, labels=True, seed=0):
     return paired_dataset("tiny", train=splits[0], validation=splits[1], test=splits[2])
 
 
-# Made once: another optimiser object is another compilation of the step.
-PROJECTOR_OPTIMIZER = training.adam_with_l2(1e-2)
-CLASSIFIER_OPTIMIZER = training.rmsprop(1e-3)
-
-
 def state(seed=0, **changes):
     settings = {
         "projector": models.Projector(hidden=16, width=8, parts=2),
         "classifier": models.ModalityClassifier(hidden=8),
-        "projector_optimizer": PROJECTOR_OPTIMIZER,
-        "classifier_optimizer": CLASSIFIER_OPTIMIZER,
         "alpha": 1.0,
         "beta": 0.1,
         "adversarial": 0.01,
+        "learning_rate": 1e-2,
+        "classifier_learning_rate": 1e-3,
         "image_denoising": 0.5,
         "text_denoising": 0.7,
     }

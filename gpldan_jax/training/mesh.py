@@ -1,0 +1,69 @@
+"""The devices of a run and what lies where: rows of the data are spread, parameters are on every device."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+AXIS = "data"
+
+
+class MeshError(ValueError):
+    """There are not the devices that were asked for."""
+
+
+def data_mesh(devices: int = 0) -> Mesh | None:
+    """The mesh that shares the rows of each mini-batch among devices, of all processes if there are several.
+
+    Args:
+        devices: how many; 0 for all there are.
+
+    Returns:
+        A mesh with one axis, `"data"`; `None` for a single device.
+
+    Raises:
+        MeshError: more than there are, or with several processes not all of them.
+
+    >>> data_mesh(1) is None
+    True
+    """
+    found = jax.devices()
+    devices = devices or len(found)
+    if devices > len(found) or (jax.process_count() > 1 and devices < len(found)):
+        have = f"at most {len(found)}" if jax.process_count() == 1 else f"{len(found)} or 0, with several processes"
+        raise MeshError(f"mesh.data must be {have} ({found[0].platform} devices), got {devices}")
+    if devices == 1:
+        return None
+    return Mesh(np.array(found[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh | None) -> jax.sharding.Sharding:
+    """A copy on each device of a mesh; without a mesh, on the first device."""
+    return NamedSharding(mesh, PartitionSpec()) if mesh else SingleDeviceSharding(jax.local_devices()[0])
+
+
+def row_sharding(mesh: Mesh | None) -> jax.sharding.Sharding:
+    """An equal share of the rows on each device of a mesh; without a mesh, all on the first device."""
+    return NamedSharding(mesh, PartitionSpec(AXIS)) if mesh else replicated(None)
+
+
+def shares(mesh: Mesh | None) -> int:
+    """Into how many parts rows are spread."""
+    return mesh.size if mesh else 1
+
+
+def on_one_device(tree: Any) -> Any:
+    """Replicated arrays as arrays of this process's first device, for what one device does alone."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+
+def agreed(figures: Any) -> Any:
+    """A tree of floats as the first process has it: processes that computed it apart decide alike by it."""
+    if jax.process_count() == 1:
+        return figures
+    from jax.experimental import multihost_utils
+
+    leaves, tree = jax.tree.flatten(figures)
+    bits = np.asarray(leaves, np.float64).view(np.uint32)  # without x64 a float64 would lose half of them
+    return jax.tree.unflatten(tree, np.asarray(multihost_utils.broadcast_one_to_all(bits)).view(np.float64).tolist())
