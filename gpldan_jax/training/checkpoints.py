@@ -1,37 +1,21 @@
 """Checkpoints through Orbax: the whole state and how far the run is, written together or not at all."""
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import flax.serialization
 import jax
 
-from gpldan_jax.training.mesh import replicated
-from gpldan_jax.training.selection import Selection
-from gpldan_jax.training.state import TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        epoch: finished epochs.
-        window: the metrics of the steps taken in the epoch under way, oldest first; empty at the end of an epoch.
-        selection: the best epoch so far.
-    """
-
-    epoch: int = 0
-    window: tuple[Mapping[str, float], ...] = ()
-    selection: Selection = dataclasses.field(default_factory=Selection)
+State = TypeVar("State")
 
 
 class Checkpoints:
-    """The checkpoints of one run, by step: the latest and that of the selected epoch.
+    """The checkpoints of one run, by step: the latest one and those it is told to keep.
 
-    Orbax writes under a temporary name and renames, so what has a name is whole.
+    Orbax writes under a temporary name and renames, so what has a name is whole. Of several processes all call each
+    method, and the folder is the same for all.
 
     Args:
         directory: made when the first checkpoint is written.
@@ -50,44 +34,55 @@ class Checkpoints:
         """The step of the latest checkpoint, `None` where there is none."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, progress: Progress, keep: set[int]) -> None:
-        """Writes a checkpoint at `state.step`, then deletes all but it and those of the steps in `keep`."""
-        step = int(state.step)
+    def save(self, step: int, state: Any, progress: Mapping[str, Any], keep: set[int] | frozenset[int] = frozenset()):
+        """Writes a checkpoint, then deletes all but it and those of the steps in `keep`.
+
+        Args:
+            step: its name.
+            state: a pytree, of flax dataclasses, dicts and optax's tuples.
+            progress: JSON values.
+            keep: steps.
+        """
         args = self._ocp.args
         self._manager.save(
             step,
-            args=args.Composite(
-                state=args.StandardSave(_as_dict(state)), progress=args.JsonSave(dataclasses.asdict(progress))
-            ),
+            args=args.Composite(state=args.StandardSave(_as_dict(state)), progress=args.JsonSave(dict(progress))),
             force=True,
         )
         for other in self._manager.all_steps():
             if other != step and other not in keep:
                 self._manager.delete(other)
 
-    def restore(self, state: TrainState, step: int) -> tuple[TrainState, Progress]:
-        """State and progress of a checkpoint; `state` gives shapes (`jax.eval_shape` will do) and what is static."""
+    def restore(self, state: State, step: int, sharding: jax.sharding.Sharding) -> tuple[State, dict[str, Any]]:
+        """State and progress of a checkpoint.
+
+        Args:
+            state: gives shapes (`jax.eval_shape` will do) and what is static.
+            step: its name.
+            sharding: where its arrays go, whatever devices wrote them.
+        """
         args = self._ocp.args
-        sharding = replicated(state.mesh)  # whatever devices wrote it
         abstract = jax.tree.map(lambda leaf: leaf.update(sharding=sharding), jax.eval_shape(_as_dict, state))
         restored = self._manager.restore(
             step, args=args.Composite(state=args.StandardRestore(abstract), progress=args.JsonRestore())
         )
-        values = dict(restored.state)
-        values["key"] = jax.random.wrap_key_data(values["key"])
-        progress = restored.progress
-        return flax.serialization.from_state_dict(state, values), Progress(
-            epoch=progress["epoch"],
-            window=tuple(progress["window"]),
-            selection=Selection(**progress["selection"]),
+        # The keys of the template say which of the arrays are keys.
+        like = flax.serialization.to_state_dict(state)
+        values = jax.tree.map(
+            lambda leaf, value: jax.random.wrap_key_data(value) if _is_key(leaf) else value, like, restored.state
         )
+        return flax.serialization.from_state_dict(state, values), restored.progress
 
     def close(self) -> None:
         """Lets go of Orbax's threads."""
         self._manager.close()
 
 
-def _as_dict(state: TrainState) -> dict:
+def _as_dict(state):
     # Plain nested dicts with names on the disk, whatever optax calls its tuples next year.
     values = flax.serialization.to_state_dict(state)
-    return values | {"key": jax.random.key_data(state.key)}
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, values)
+
+
+def _is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

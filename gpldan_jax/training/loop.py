@@ -1,5 +1,6 @@
 """The epochs of a run: train, evaluate on validation, select, save, report."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,13 +9,29 @@ import jax
 import numpy as np
 
 from gpldan_jax.data import DataError, PairedDataset, PairedSplit
+from gpldan_jax.models import Projector
 from gpldan_jax.retrieval import evaluate, retrieval_distances
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, steps_per_epoch
-from gpldan_jax.training.checkpoints import Checkpoints, Progress
-from gpldan_jax.training.mesh import agreed, on_one_device
-from gpldan_jax.training.selection import criterion_value
+from gpldan_jax.training.checkpoints import Checkpoints
+from gpldan_jax.training.mesh import agreed, on_one_device, replicated
+from gpldan_jax.training.selection import Selection, criterion_value
 from gpldan_jax.training.state import TrainState
 from gpldan_jax.training.step import TERMS, train_epoch, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: finished epochs.
+        window: the metrics of the steps taken in the epoch under way, oldest first; empty at the end of an epoch.
+        selection: the best epoch so far.
+    """
+
+    epoch: int = 0
+    window: tuple[Mapping[str, float], ...] = ()
+    selection: Selection = dataclasses.field(default_factory=Selection)
 
 
 class Interrupted(Exception):
@@ -74,9 +91,13 @@ def train(
     check_fits(dataset, batch_size=batch_size, criterion=criterion)
     template, progress = jax.eval_shape(lambda: state), Progress()
     if (latest := checkpoints.latest()) is not None:
-        state, progress = checkpoints.restore(template, latest)
+        state, record = checkpoints.restore(template, latest, replicated(template.mesh))
+        progress = Progress(record["epoch"], tuple(record["window"]), Selection(**record["selection"]))
     pairs = resident_pairs(dataset.train, state.mesh) if resident and progress.epoch < epochs else None
     batches = {"batch_size": batch_size, "remainder": remainder}
+
+    def save(step):
+        checkpoints.save(step, state, dataclasses.asdict(progress), keep={progress.selection.epoch * steps})
 
     while progress.epoch < epochs and not (patience and progress.selection.stale >= patience):
         epoch, window, started = progress.epoch, list(progress.window), time.perf_counter()
@@ -96,7 +117,7 @@ def train(
                 if jax.process_count() == 1 and should_stop() and len(window) < steps:
                     window = _on_host(window, epoch * steps)
                     progress = Progress(epoch, window, progress.selection)
-                    checkpoints.save(state, progress, keep={progress.selection.epoch * steps})
+                    save(epoch * steps + len(window))
                     raise Interrupted
         window = _on_host(window, epoch * steps)
         record = {"epoch": epoch + 1, "step": (epoch + 1) * steps} | _means(window)
@@ -110,11 +131,11 @@ def train(
         progress = Progress(epoch + 1, (), selection)
         # In this order a crash between the two repeats the epoch and its record; in the other the record would be lost.
         report(record)
-        checkpoints.save(state, progress, keep={selection.epoch * steps})
+        save((epoch + 1) * steps)
         if should_stop():
             raise Interrupted
 
-    selected, _ = checkpoints.restore(template, progress.selection.epoch * steps)
+    selected, _ = checkpoints.restore(template, progress.selection.epoch * steps, replicated(template.mesh))
     return selected, progress
 
 
@@ -133,17 +154,33 @@ def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> No
 
 def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str, float]]:
     """All metrics of a split under the projector of `state`; see `gpldan_jax.retrieval.evaluate`."""
-    parameters = on_one_device(state.projector_parameters)
-    distances = retrieval_distances(state.projector, parameters, split.images, split.texts)
-    return agreed(evaluate(distances, split.labels))
+    return agreed(evaluate_parameters(state.projector, on_one_device(state.projector_parameters), split))
+
+
+def evaluate_parameters(projector: Projector, parameters: dict, split: PairedSplit) -> dict[str, dict[str, float]]:
+    """Likewise, under a projector and its parameters on one device."""
+    return evaluate(retrieval_distances(projector, parameters, split.images, split.texts), split.labels)
+
+
+def not_finite(metrics: Mapping[str, np.ndarray], first_step: int) -> str:
+    """Which loss was not finite first, such as "the pairwise loss is nan at step 11"; empty where all were finite.
+
+    Args:
+        metrics: of each step, `[steps]`.
+        first_step: steps before the first of these.
+    """
+    names = (*TERMS, "loss")
+    losses = np.stack([metrics[name] for name in names], axis=1)
+    for step, name in np.argwhere(~np.isfinite(losses))[:1]:
+        which = "loss" if names[name] == "loss" else f"{names[name]} loss"
+        return f"the {which} is {losses[step, name]} at step {first_step + step + 1}"
+    return ""
 
 
 def _on_host(window: list[Mapping], first_step: int) -> tuple[dict[str, float], ...]:
     window = tuple({name: float(value) for name, value in metrics.items()} for metrics in jax.device_get(window))
-    for step, metrics in enumerate(window, start=first_step + 1):
-        for name in (*TERMS, "loss"):
-            if not np.isfinite(metrics[name]):
-                raise NotFinite(f"the {name} loss is {metrics[name]} at step {step}")
+    if message := not_finite({name: [metrics[name] for metrics in window] for name in window[0]}, first_step):
+        raise NotFinite(message)
     return window
 
 

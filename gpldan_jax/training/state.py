@@ -106,28 +106,9 @@ def create_train_state(
     (0, (10, 8))
     """
     numbers = (alpha, beta, adversarial, learning_rate, weight_decay, classifier_learning_rate)
-
-    def initial(seed, numbers):
-        key = jax.random.key(seed)
-        hyperparameters = Hyperparameters(*(jnp.asarray(number, jnp.float32) for number in numbers))
-        projector_key, classifier_key = jax.random.split(jax.random.fold_in(key, _INITIAL))
-        images, texts = jnp.zeros((1, image_dim)), jnp.zeros((1, text_dim))
-        projector_parameters = projector.init(projector_key, images, texts)["params"]
-        features = jnp.zeros((1, projector.width))
-        classifier_parameters = classifier.init(classifier_key, features)["params"]
-        # What an optimiser starts with does not depend on its rate.
-        return {
-            "step": jnp.zeros((), jnp.int32),
-            "key": key,
-            "projector_parameters": projector_parameters,
-            "classifier_parameters": classifier_parameters,
-            "projector_optimizer_state": projector_optimizer(0.0, 0.0).init(projector_parameters),
-            "classifier_optimizer_state": classifier_optimizer(0.0).init(classifier_parameters),
-            "hyperparameters": hyperparameters,
-        }
-
+    networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
-        **jax.jit(initial, out_shardings=replicated(mesh))(seed, numbers),
+        **_initial(seed, numbers, image_dim, text_dim, *networks, mesh),
         projector=projector,
         classifier=classifier,
         projector_optimizer=projector_optimizer,
@@ -137,6 +118,29 @@ def create_train_state(
         text_denoising=text_denoising,
         mesh=mesh,
     )
+
+
+@jax.jit(static_argnums=range(2, 9))
+def _initial(
+    seed, numbers, image_dim, text_dim, projector, classifier, projector_optimizer, classifier_optimizer, mesh
+):
+    key = jax.random.key(seed)
+    projector_key, classifier_key = jax.random.split(jax.random.fold_in(key, _INITIAL))
+    images, texts = jnp.zeros((1, image_dim)), jnp.zeros((1, text_dim))
+    projector_parameters = projector.init(projector_key, images, texts)["params"]
+    features = jnp.zeros((1, projector.width))
+    classifier_parameters = classifier.init(classifier_key, features)["params"]
+    arrays = {
+        "step": jnp.zeros((), jnp.int32),
+        "key": key,
+        "projector_parameters": projector_parameters,
+        "classifier_parameters": classifier_parameters,
+        # What an optimiser starts with does not depend on its rate.
+        "projector_optimizer_state": projector_optimizer(0.0, 0.0).init(projector_parameters),
+        "classifier_optimizer_state": classifier_optimizer(0.0).init(classifier_parameters),
+        "hyperparameters": Hyperparameters(*(jnp.asarray(number, jnp.float32) for number in numbers)),
+    }
+    return jax.lax.with_sharding_constraint(arrays, replicated(mesh)) if mesh else arrays
 
 
 def shuffling_key(key: jax.Array, epoch: int | jax.Array) -> jax.Array:

@@ -1,0 +1,111 @@
+"""A grid of runs against each of them alone."""
+
+import jax
+import numpy as np
+import pytest
+
+from gpldan_jax import training
+from gpldan_jax.training.mesh import replicated, row_sharding
+from tests.training import tiny
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+# Under vmap XLA sums products in another order; Adam blows the difference up with the steps.
+GRID_TOLERANCE = 1e-4
+SEEDS, ALPHAS, RATES = (0, 1, 1, 2), (1.0, 0.5, 2.0, 1.0), (1e-2, 1e-2, 1e-3, 1e-2)
+OPTIONS = {"epochs": 3, "batch_size": 8, "criterion": "map"}
+
+
+def states():
+    def member(seed, alpha, rate):
+        return tiny.state(seed, alpha=alpha, learning_rate=rate)
+
+    return jax.vmap(member)(np.array(SEEDS, np.uint32), np.array(ALPHAS, np.float32), np.array(RATES, np.float32))
+
+
+def alone(index):
+    return tiny.state(SEEDS[index], alpha=ALPHAS[index], learning_rate=RATES[index])
+
+
+def train_grid(directory, dataset=None, **options):
+    checkpoints = training.Checkpoints(directory)
+    try:
+        return training.train_grid(states(), dataset or tiny.dataset(), checkpoints, **OPTIONS | options)
+    finally:
+        checkpoints.close()
+
+
+def assert_same(one, other, tolerance=0.0):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_members_start_as_the_runs_that_they_are():
+    stacked = states()
+    for index in range(len(SEEDS)):
+        member, run = training.member_of(stacked, index), alone(index)
+        np.testing.assert_array_equal(jax.random.key_data(member.key), jax.random.key_data(run.key))
+        assert_same(member.replace(key=0), run.replace(key=0), 1e-6)  # a product of a few roundings
+
+
+@pytest.mark.parametrize("at_once, devices", [(1, 1), (3, 1), (None, 2)])
+def test_members_are_the_runs_that_they_are(at_once, devices):
+    dataset, mesh = tiny.dataset(), training.data_mesh(devices)
+    pairs = training.resident_pairs(dataset.train)
+    stacked, losses = jax.device_put(states(), row_sharding(mesh)), []
+    pairs = jax.device_put(pairs, replicated(mesh))
+    for _ in range(2):
+        stacked, metrics = training.train_grid_epoch(stacked, pairs, batch_size=8, at_once=at_once, mesh=mesh)
+        losses.append(metrics["loss"])
+    losses = np.concatenate(losses, axis=1)
+    for index in range(len(SEEDS)):
+        run, expected = training.member_of(states(), index), []
+        for _ in range(2):
+            run, metrics = training.train_epoch(run, training.resident_pairs(dataset.train), batch_size=8)
+            expected.append(metrics["loss"])
+        np.testing.assert_allclose(losses[index], np.concatenate(expected), rtol=GRID_TOLERANCE)
+        if at_once == 1:
+            assert_same(training.member_of(stacked.projector_parameters, index), run.projector_parameters)
+    assert len(np.unique(losses[:, -1])) == len(SEEDS)
+
+
+def test_a_grid_selects_like_each_run_and_resumes_to_the_same_bits(tmp_path):
+    selected, members = train_grid(tmp_path / "whole", at_once=1)
+    for index, member in enumerate(members):
+        checkpoints = training.Checkpoints(tmp_path / str(index))
+        run, progress = training.train(alone(index), tiny.dataset(), checkpoints, **OPTIONS)
+        checkpoints.close()
+        assert member.selection.epoch == progress.selection.epoch and not member.failed
+        assert member.selection.value == pytest.approx(progress.selection.value, abs=1e-6)
+        assert_same(training.member_of(selected, index), run.projector_parameters, GRID_TOLERANCE)
+
+    seen = []
+    with pytest.raises(training.Interrupted):
+        train_grid(tmp_path / "parts", at_once=1, on_epoch=seen.append, should_stop=lambda: len(seen) == 2)
+    again, same = train_grid(tmp_path / "parts", at_once=1, on_epoch=seen.append)
+    assert seen == [1, 2, 3] and same == members
+    assert_same(again, selected)
+
+
+def test_a_member_that_diverges_is_named_and_stops_no_other(tmp_path, monkeypatch):
+    broken = states()
+    broken = broken.replace(
+        hyperparameters=broken.hyperparameters.replace(alpha=np.array([1.0, np.nan, 2.0, 1.0], np.float32))
+    )
+    _, expected = train_grid(tmp_path / "sound")
+    monkeypatch.setattr("tests.training.test_grid.states", lambda: broken)
+    _, members = train_grid(tmp_path / "broken")
+    assert [member.failed for member in members] == ["", "the loss is nan at step 1", "", ""]
+    for index in (0, 2, 3):
+        assert members[index] == expected[index]
+
+
+def test_a_grid_compiles_once_and_moves_nothing_between_host_and_device():
+    pairs, stacked = training.resident_pairs(tiny.dataset().train), states()
+    training.train_grid_epoch.clear_cache()
+    with jax.transfer_guard("disallow"):
+        for _ in range(2):
+            stacked, _ = training.train_grid_epoch(stacked, pairs, batch_size=8)
+    stacked = states()  # the next slice
+    stacked, _ = training.train_grid_epoch(stacked, pairs, batch_size=8)
+    assert training.train_grid_epoch._cache_size() == 1
