@@ -95,6 +95,11 @@ def _whole(low):
     return f"a whole number of at least {low}", lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
 
 
+def _seed():
+    most = 2**32 - 1  # jax would drop the higher bits
+    return f"a whole number from 0 to {most}", lambda v: _whole(0)[1](v) and v <= most
+
+
 def _one_of(*choices):
     return f"one of {', '.join(choices)}", lambda value: value in choices
 
@@ -121,7 +126,7 @@ _RULES = {
     "optim.learning_rate": _number(0, above=True),
     "optim.weight_decay": _number(0),
     "optim.classifier_learning_rate": _number(0, above=True),
-    "train.seed": _whole(0),
+    "train.seed": _seed(),
     "train.epochs": _whole(1),
     "train.batch_size": _whole(1),
     "train.remainder": _one_of("drop", "mask"),

@@ -36,7 +36,7 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
                 "config": config,
                 "data": dataset.fingerprint(),
                 "dataset": dataset.title,
-                "versions": _versions(),
+                "versions": versions(),
             }
             if first:  # the folder is the same for all
                 stack.enter_context(workdirs.opened(directory, description, fresh=fresh))
@@ -66,20 +66,8 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
         results["chance"] = retrieval.chance(len(dataset.test), dataset.test.labels) if len(dataset.test) else None
         if not first:
             return 0
-        training.save_model(
-            directory / workdirs.MODEL,
-            training.TrainedModel(
-                projector=state.projector,
-                parameters=jax.device_get(state.projector_parameters),
-                standardization=standardization,
-                metadata={
-                    "dataset": dataset.title,
-                    "epoch": progress.selection.epoch,
-                    "config": config,
-                    "version": importlib.metadata.version("gpldan_jax"),
-                },
-            ),
-        )
+        model = trained_model(config, dataset, standardization, state.projector_parameters, progress.selection.epoch)
+        training.save_model(directory / workdirs.MODEL, model)
         workdirs.write_json(directory / workdirs.RESULTS, results)
         show(results, console)
     return 0
@@ -100,6 +88,29 @@ def load(config: dict) -> tuple[data.PairedDataset, data.Standardization]:
     )
 
 
+def trained_model(
+    config: dict, dataset: data.PairedDataset, standardization: data.Standardization, parameters: dict, epoch: int
+) -> training.TrainedModel:
+    """What a run saves of the selected epoch."""
+    return training.TrainedModel(
+        projector=projector(config),
+        parameters=jax.device_get(parameters),
+        standardization=standardization,
+        metadata={
+            "dataset": dataset.title,
+            "epoch": epoch,
+            "config": config,
+            "version": importlib.metadata.version("gpldan_jax"),
+        },
+    )
+
+
+def projector(config: dict) -> models.Projector:
+    """The network G that a config describes."""
+    model = config["model"]
+    return models.Projector(hidden=model["hidden"], width=model["width"], parts=model["parts"])
+
+
 def initial_state(
     config: dict, dataset: data.PairedDataset, mesh: jax.sharding.Mesh | None = None
 ) -> training.TrainState:
@@ -109,7 +120,7 @@ def initial_state(
         config["train"]["seed"],
         dataset.image_dim,
         dataset.text_dim,
-        projector=models.Projector(hidden=model["hidden"], width=model["width"], parts=model["parts"]),
+        projector=projector(config),
         classifier=models.ModalityClassifier(hidden=model["classifier_hidden"]),
         alpha=loss["alpha"],
         beta=loss["beta"],
@@ -143,6 +154,19 @@ def show(results: dict, console: rich.console.Console) -> None:
     console.print(table)
 
 
+def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Progress:
+    """A bar for a terminal; nothing elsewhere."""
+    return rich.progress.Progress(
+        rich.progress.TextColumn(title),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 def _train(config, dataset, directory, console, interrupted, mesh):
     settings = config["train"]
     steps = training.steps_per_epoch(len(dataset.train), settings["batch_size"], settings["remainder"])
@@ -157,15 +181,7 @@ def _train(config, dataset, directory, console, interrupted, mesh):
         whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         console.print(f"{mesh.size} devices{whole} share each mini-batch")
     writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step) if first else None
-    bar = rich.progress.Progress(
-        rich.progress.TextColumn(dataset.title),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    bar = progress_bar(console, dataset.title)
     task = bar.add_task("train", total=steps * settings["epochs"], completed=resumed_step)
 
     def report(record):
@@ -232,7 +248,8 @@ def _tensorboard(directory, step):
     return tensorboardX.SummaryWriter(str(directory), purge_step=step or None)
 
 
-def _versions():
+def versions() -> dict[str, str]:
+    """Of what computes, and the device it computes on."""
     packages = ("gpldan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    return versions | {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
+    found = {package: importlib.metadata.version(package) for package in packages}
+    return found | {"python": platform.python_version(), "device": jax.devices()[0].device_kind}

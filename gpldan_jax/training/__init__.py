@@ -11,6 +11,7 @@ from gpldan_jax.training.export import load_model as load_model
 from gpldan_jax.training.export import save_model as save_model
 from gpldan_jax.training.grid import Member as Member
 from gpldan_jax.training.grid import member_of as member_of
+from gpldan_jax.training.grid import stack_states as stack_states
 from gpldan_jax.training.grid import train_grid as train_grid
 from gpldan_jax.training.grid import train_grid_epoch as train_grid_epoch
 from gpldan_jax.training.interruption import interruption as interruption
@@ -23,6 +24,7 @@ from gpldan_jax.training.loop import evaluate_split as evaluate_split
 from gpldan_jax.training.loop import train as train
 from gpldan_jax.training.mesh import agreed as agreed
 from gpldan_jax.training.mesh import data_mesh as data_mesh
+from gpldan_jax.training.mesh import shares as shares
 from gpldan_jax.training.optimizers import adam_with_l2 as adam_with_l2
 from gpldan_jax.training.optimizers import rmsprop as rmsprop
 from gpldan_jax.training.selection import Selection as Selection

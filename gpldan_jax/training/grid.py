@@ -1,11 +1,10 @@
 """A grid of runs as one program: its members differ in seed and hyperparameters, which are data.
 
-A stacked state is a `TrainState` whose arrays have a leading axis of `m` members, as `jax.vmap` of
-`create_train_state` makes it.
+A stacked state is a `TrainState` whose arrays have a leading axis of `m` members, see `stack_states`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -44,6 +43,15 @@ class _GridState(flax.struct.PyTreeNode):
     selected: Any
 
 
+def stack_states(states: Sequence[TrainState]) -> TrainState:
+    """Members of a grid as one state; they may differ in seed and hyperparameters only.
+
+    Raises:
+        ValueError: they differ in a network, an optimiser, the discrepancy, the denoising or the mesh.
+    """
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
 @jax.jit(static_argnames=("batch_size", "remainder", "at_once", "mesh"), donate_argnames="states")
 def train_grid_epoch(
     states: TrainState,
@@ -57,7 +65,7 @@ def train_grid_epoch(
     """An epoch of every member in one program; each is what `train_epoch` makes of it but for the order of summation.
 
     Args:
-        states: m members, see this module; donated. With a mesh, m divides evenly among its devices.
+        states: m members, from `stack_states`; donated. With a mesh, m divides evenly among its devices.
         pairs: the training pairs, of one device or replicated over the mesh.
         batch_size: pairs of a mini-batch.
         remainder: as in `steps_per_epoch`.
@@ -109,7 +117,7 @@ def train_grid(
     behind without stopping the others. A grid that is killed continues from its last whole epoch.
 
     Args:
-        states: m members before the first step, see this module; donated.
+        states: m members before the first step, from `stack_states`; donated.
         dataset: scaled features; its test split is not looked at.
         checkpoints: where the grid saves, after every epoch.
         epochs: epochs to train.

@@ -15,12 +15,13 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
 CHECKPOINTS, TENSORBOARD, _LOCK = "checkpoints", "tensorboard", ".lock"
+RUN = (CHECKPOINTS, TENSORBOARD, METRICS, RESULTS, MODEL)
 _TEMPORARY = ".tmp"
 _PLACE = "mesh."  # where a run is computed does not make it another run
 
@@ -30,7 +31,13 @@ class WorkdirError(ValueError):
 
 
 @contextlib.contextmanager
-def opened(directory: str | os.PathLike, description: Mapping[str, Any], *, fresh: bool = False) -> Iterator[Path]:
+def opened(
+    directory: str | os.PathLike,
+    description: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    holds: Iterable[str] = RUN,
+) -> Iterator[Path]:
     """Makes or reopens the folder of a run and keeps every other process out of it meanwhile.
 
     Args:
@@ -38,6 +45,7 @@ def opened(directory: str | os.PathLike, description: Mapping[str, Any], *, fres
         description: what `config.json` holds: `config` (but for its group `mesh`) and `data` must be those of the run
             found there; the rest informs.
         fresh: delete the run found there first.
+        holds: the names of what that deletes, files and folders.
 
     Yields:
         The folder.
@@ -55,7 +63,7 @@ def opened(directory: str | os.PathLike, description: Mapping[str, Any], *, fres
     with lock:
         _take(lock, directory)
         if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
-            _delete_run(directory)
+            _delete(directory, holds)
             write_json(directory / CONFIG, description)
         check_same_run(directory, description)
         if not (directory / CONFIG).exists():
@@ -152,11 +160,12 @@ def _take(lock, directory):
     lock.flush()
 
 
-def _delete_run(directory):
-    for folder in (CHECKPOINTS, TENSORBOARD):
-        shutil.rmtree(directory / folder, ignore_errors=True)
-    for name in (METRICS, RESULTS, MODEL):
-        (directory / name).unlink(missing_ok=True)
+def _delete(directory, names):
+    for path in (directory / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _replace(path, text):

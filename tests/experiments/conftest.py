@@ -17,10 +17,10 @@ SMALL = ("--config.model.hidden=32", "--config.model.width=16", "--config.train.
 def run(tmp_path):
     """Starts the command in an empty folder; `wait=False` gives the process, else what came of it."""
 
-    def start(*flags, config="npz.py", wait=True, optimized=False):
+    def start(*flags, config="npz.py", script="run.py", wait=True, optimized=False):
         command = [
             sys.executable,
-            str(ROOT / "experiments" / "run.py"),
+            str(ROOT / "experiments" / script),
             f"--config={ROOT / 'configs' / config}",
             *flags,
         ]
