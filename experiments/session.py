@@ -32,6 +32,8 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
             training.check_fits(
                 dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"]
             )
+            if config["mesh"]["resident"]:
+                training.check_resident(dataset, mesh)
             description = {
                 "config": config,
                 "data": dataset.fingerprint(),

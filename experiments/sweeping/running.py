@@ -11,7 +11,7 @@ import dataclasses
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -20,7 +20,7 @@ import rich.console
 from experiments import session
 from experiments.sweeping import outputs, points, slices
 from experiments.sweeping.outputs import Result
-from experiments.sweeping.points import Grid, Member
+from experiments.sweeping.points import Grid
 from gpldan_jax import data, retrieval, training
 from gpldan_jax.training import workdir as workdirs
 

@@ -32,7 +32,7 @@ def fitting_size(
     at_once: int | None,
     mesh: jax.sharding.Mesh | None,
 ) -> int:
-    """How many of these members fit half of the free memory together, as XLA counts it; at least one for each device."""
+    """How many of these members fit half of the free memory together, as XLA counts it; at least one a device."""
     devices = training.shares(mesh)
     device = jax.local_devices()[0]
     budget = _SHARE * machine.available_memory(device)

@@ -19,6 +19,7 @@ from gpldan_jax.training.loop import Interrupted as Interrupted
 from gpldan_jax.training.loop import NotFinite as NotFinite
 from gpldan_jax.training.loop import Progress as Progress
 from gpldan_jax.training.loop import check_fits as check_fits
+from gpldan_jax.training.loop import check_resident as check_resident
 from gpldan_jax.training.loop import evaluate_parameters as evaluate_parameters
 from gpldan_jax.training.loop import evaluate_split as evaluate_split
 from gpldan_jax.training.loop import train as train

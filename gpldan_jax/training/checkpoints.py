@@ -60,12 +60,21 @@ class Checkpoints:
             state: gives shapes (`jax.eval_shape` will do) and what is static.
             step: its name.
             sharding: where its arrays go, whatever devices wrote them.
+
+        Raises:
+            ValueError: it is of another state.
         """
         args = self._ocp.args
         abstract = jax.tree.map(lambda leaf: leaf.update(sharding=sharding), jax.eval_shape(_as_dict, state))
-        restored = self._manager.restore(
-            step, args=args.Composite(state=args.StandardRestore(abstract), progress=args.JsonRestore())
-        )
+        try:
+            restored = self._manager.restore(
+                step, args=args.Composite(state=args.StandardRestore(abstract), progress=args.JsonRestore())
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{self.directory / str(step)} holds no checkpoint that fits this run, but perhaps one of another "
+                f"version of gpldan_jax ({str(error).splitlines()[0].rstrip(':')}); --fresh starts over"
+            ) from error
         # The keys of the template say which of the arrays are keys.
         like = flax.serialization.to_state_dict(state)
         values = jax.tree.map(

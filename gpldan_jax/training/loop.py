@@ -13,7 +13,7 @@ from gpldan_jax.models import Projector
 from gpldan_jax.retrieval import evaluate, retrieval_distances
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints
-from gpldan_jax.training.mesh import agreed, on_one_device, replicated
+from gpldan_jax.training.mesh import agreed, memory_limit, on_one_device, replicated, shares
 from gpldan_jax.training.selection import Selection, criterion_value
 from gpldan_jax.training.state import TrainState
 from gpldan_jax.training.step import TERMS, train_epoch, train_step
@@ -32,6 +32,10 @@ class Progress:
     epoch: int = 0
     window: tuple[Mapping[str, float], ...] = ()
     selection: Selection = dataclasses.field(default_factory=Selection)
+
+
+# The rest is for parameters, optimisers and mini-batches.
+_RESIDENT_SHARE = 0.8
 
 
 class Interrupted(Exception):
@@ -150,6 +154,17 @@ def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> No
         raise DataError(f"train.selection={criterion} needs validation pairs, {dataset.title} has none; use 'last'")
     if criterion == "map" and dataset.train.labels is None:
         raise DataError(f"train.selection=map needs labels, {dataset.title} has none; use 'recall' or 'last'")
+
+
+def check_resident(dataset: PairedDataset, mesh: jax.sharding.Mesh | None) -> None:
+    """`DataError` where the training pairs leave their devices no memory to train in."""
+    needed = (dataset.train.images.nbytes + dataset.train.texts.nbytes) // shares(mesh)
+    limit = memory_limit(jax.local_devices()[0])
+    if limit and needed > _RESIDENT_SHARE * limit:
+        raise DataError(
+            f"the training pairs of {dataset.title} take {needed / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB; "
+            "--config.mesh.resident=False sends them batch by batch"
+        )
 
 
 def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str, float]]:

@@ -53,6 +53,11 @@ def shares(mesh: Mesh | None) -> int:
     return mesh.size if mesh else 1
 
 
+def memory_limit(device: jax.Device) -> int | None:
+    """Bytes that jax may take of an accelerator's memory; `None` for a CPU."""
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
 def on_one_device(tree: Any) -> Any:
     """Replicated arrays as arrays of this process's first device, for what one device does alone."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)

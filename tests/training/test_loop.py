@@ -167,6 +167,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, datas
     assert not list(tmp_path.glob("run/*"))
 
 
+def test_data_that_leave_a_device_no_memory_are_refused_naming_the_way_out(monkeypatch):
+    dataset = tiny.dataset()  # 40 pairs of 10 and 6 float32
+    monkeypatch.setattr("gpldan_jax.training.loop.memory_limit", lambda device: 3199)
+    with pytest.raises(DataError, match=r"0.0 GB.*--config.mesh.resident=False sends them batch by batch"):
+        training.check_resident(dataset, None)
+    training.check_resident(dataset, training.data_mesh(2))  # each holds half of them
+    monkeypatch.setattr("gpldan_jax.training.loop.memory_limit", lambda device: 3200)
+    training.check_resident(dataset, None)
+
+
+def test_a_checkpoint_of_another_state_is_refused_naming_it(tmp_path):
+    checkpoints = training.Checkpoints(tmp_path)
+    checkpoints.save(7, {"weights": np.ones(3)}, {"epoch": 1})
+    checkpoints.close()
+    with pytest.raises(ValueError, match=r"/7 holds no checkpoint that fits this run.*; --fresh starts over$"):
+        train(tmp_path)
+
+
 def test_training_without_labels(tmp_path):
     state, _, records = train(tmp_path, dataset=tiny.dataset(labels=False), criterion="recall")
     assert set(records[-1]["validation"]) == {"recall@1", "recall@5", "recall@10"}
