@@ -1,13 +1,15 @@
-"""How fast the loss is, beside what one would use otherwise.
+"""How fast the loss and the training are, beside what one would use otherwise.
 
     python experiments/benchmark.py loss --sizes 64 256 2048
-    python experiments/benchmark.py train --config=configs/xmedia.py --sizes 64 256
+    python experiments/benchmark.py train --config=configs/wikipedia.py --sizes 64 256
+    python experiments/benchmark.py quality --config=configs/wikipedia.py --target 0.5
     python experiments/benchmark.py plot RESULT.json ... --out loss.png
     python experiments/benchmark.py compare OLD.json NEW.json
 
-`loss` and `train` print tables and write a JSON file. Times are of calls that wait for their result, without
+`loss`, `train` and `quality` print tables and write a JSON file. Times are of calls that wait for their result, without
 compilation, all implementations in turn; "of ceiling" holds the least operations that the loss takes against the
 fastest matrix product of the same library, measured in the same rounds, "of best" against that of the faster library.
+`train` and `quality` use the data that the config names, `--config.dataset.synthetic` generates some of its shapes.
 """
 
 import argparse
@@ -23,14 +25,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs` and this package, not installed
 
 from experiments.benchmarking import machine, results
-from experiments.benchmarking.problem import JAX_IMPLEMENTATIONS, MODES, PRECISIONS, TORCH_IMPLEMENTATIONS
+from experiments.benchmarking.problem import (
+    JAX_IMPLEMENTATIONS,
+    JAX_TRAINERS,
+    MODES,
+    PRECISIONS,
+    QUALITY_TRAINERS,
+    TORCH_IMPLEMENTATIONS,
+)
+
+_WITH_CONFIG = ("train", "quality")
 
 
 def main(argv: list[str]) -> int:
     """Parses the flags and runs the command; returns the exit status."""
     try:
         options, rest = _parser().parse_known_args(argv)
-        if unknown := [flag for flag in rest if options.command != "train" or not flag.startswith("--config.")]:
+        has_config = options.command in _WITH_CONFIG
+        if unknown := [flag for flag in rest if not has_config or not flag.startswith("--config.")]:
             raise ValueError(f"unexpected argument {unknown[0]!r}")
         if options.command == "plot":
             return plot(options)
@@ -40,19 +52,19 @@ def main(argv: list[str]) -> int:
     except ValueError as error:  # bad input: what is wrong, in one line, without a traceback
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except results.Disagreement as error:
+    except (results.Disagreement, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) -> int:
-    """`loss` and `train`."""
+    """`loss`, `train` and `quality`."""
     if options.out:
         machine.check_writable(options.out, (".json",))
     if options.plot:
         check_plot(options.plot)
     old = results.read(options.compare) if options.compare else None
-    if options.command == "train":
+    if options.command in _WITH_CONFIG:
         from experiments import run
 
         config, _ = run.parse(["benchmark.py", f"--config={options.config}", *overrides])
@@ -69,12 +81,17 @@ def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) 
     slug = re.sub(r"\W+", "-", machine.title(description).lower()).strip("-")
     out = options.out or Path("runs") / f"benchmark-{options.command}-{slug}-{date}.json"
     machine.check_writable(out, (".json",))
-    options.sizes = sorted(set(options.sizes))
-    options.ceiling_size = options.ceiling_size or (3072 if description["platform"] == "cpu" else 8192)
+    if options.command != "quality":
+        options.sizes = sorted(set(options.sizes))
+        options.ceiling_size = options.ceiling_size or (3072 if description["platform"] == "cpu" else 8192)
     if options.command == "train":
         from experiments.benchmarking import train
 
         record = train.measure(options, config)
+    elif options.command == "quality":
+        from experiments.benchmarking import quality
+
+        record = quality.measure(options, config)
     else:
         from experiments.benchmarking import loss
 
@@ -84,7 +101,8 @@ def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) 
 
     from experiments.benchmarking import tables
 
-    tables.show(record, markdown=options.markdown)
+    show = tables.show_quality if options.command == "quality" else tables.show
+    show(record, markdown=options.markdown)
     text = json.dumps(record | {"rows": [asdict(row) for row in record["rows"]]}, indent=2)
     machine.write(out, lambda path: path.write_text(text + "\n"))
     print(f"written to {out}", file=sys.stderr)
@@ -137,6 +155,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser():
     parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.set_defaults(plot=None, compare=None)  # of a command that has neither
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name, about):
@@ -155,18 +174,29 @@ def _parser():
     add("--representations", type=_positive, default=4, help="k; default %(default)s")
     add("--image_inputs", type=_positive, default=4096, help="width of the image inputs; default %(default)s")
     add("--text_inputs", type=_positive, default=1024, help="width of the text inputs; default %(default)s")
-    add_to_train = add = command("train", "Times the training step on generated data of a config's shapes.")
-    add("--config", required=True, help="a file of configs/; --config.KEY=VALUE changes a setting")
+    add_to_train = add = command("train", "Times training steps: one by one, and an epoch or a grid of runs at once.")
+    choices = (*JAX_TRAINERS, *TORCH_IMPLEMENTATIONS)
+    about = f"of {', '.join(choices)}; default: all that can run here"
+    add("--implementations", nargs="+", choices=choices, metavar="NAME", help=about)
+    add("--members", type=_positive, default=9, help="runs of the grid, of other seeds and alphas; default %(default)s")
+    add_to_quality = add = command("quality", "Times training until validation reaches a figure.")
+    about = f"of {', '.join(QUALITY_TRAINERS)}; default: all that can run here"
+    add("--implementations", nargs="+", choices=QUALITY_TRAINERS, metavar="NAME", help=about)
+    add("--target", type=float, required=True, help="of the average map@50, or of what config.train.selection names")
+    add("--max_epochs", type=_positive, default=30, help="after which it gives up; default %(default)s")
+    for add in (add_to_train, add_to_quality):
+        add("--config", required=True, help="a file of configs/; --config.KEY=VALUE changes a setting")
     for add, sizes in ((add_to_loss, [64, 256, 2048]), (add_to_train, [64, 256])):
         add("--sizes", nargs="+", type=_positive, default=sizes, metavar="N", help="pairs; default %(default)s")
         add("--rounds", type=_positive, help="how often to time each; default: as often as --seconds allow")
         add("--seconds", type=float, default=20, help="about how long to time each size; default %(default)s")
         add("--ceiling_size", type=_positive, help="rows of the ceiling's product; default 3072, on accelerators 8192")
-        add("--devices", type=_positive, help="split the CPU into this many devices, for sharded")
-        add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
         add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
         add("--compare", type=Path, metavar="OLD", help="compare with an earlier JSON file, like the command compare")
         add("--threshold", type=float, default=0.9, help="of that comparison; default %(default)s")
+    for add in (add_to_loss, add_to_train, add_to_quality):
+        add("--devices", type=_positive, help="split the CPU into this many devices")
+        add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
         add("--markdown", action="store_true", help="print the tables in Markdown")
     add = command("plot", "Draws time and memory against n.")
     add("results", nargs="+", type=Path, help="JSON files")

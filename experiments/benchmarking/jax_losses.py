@@ -16,15 +16,20 @@ from experiments.benchmarking.results import Row
 _AXIS = "pairs"
 
 
-def compiled(jitted: Callable, *arguments) -> tuple[Callable, dict]:
+def compiled(jitted: Callable, *arguments, **static) -> tuple[Callable, dict]:
     """A jitted function compiled for these arguments, as if for the first time in this process.
+
+    Args:
+        jitted: the function.
+        arguments: arrays, or what has their shapes.
+        static: static arguments, by name; the compiled function does not take them again.
 
     Returns:
         The compiled function, and the `lower_s`, `compile_s`, `memory_bytes` and `temp_bytes` of a `Row`.
     """
     jax.clear_caches()
     started = time.perf_counter()
-    lowered = jitted.lower(*arguments)
+    lowered = jitted.lower(*arguments, **static)
     lowered_at = time.perf_counter()
     executable = lowered.compile()
     compiled_at = time.perf_counter()

@@ -2,14 +2,20 @@
 
 import argparse
 import dataclasses
-import importlib.util
 import itertools
 
 import jax
 import numpy as np
 
 from experiments.benchmarking import jax_losses, machine, results, timing
-from experiments.benchmarking.problem import JAX_IMPLEMENTATIONS, TORCH_IMPLEMENTATIONS, Problem, arrays, floor_flops
+from experiments.benchmarking.problem import (
+    JAX_IMPLEMENTATIONS,
+    TORCH_IMPLEMENTATIONS,
+    Problem,
+    arrays,
+    floor_flops,
+    runnable,
+)
 
 
 def measure(options: argparse.Namespace) -> dict:
@@ -57,18 +63,12 @@ def _runnable(asked, precisions):
     problems = {}
     if jax.device_count() == 1:
         problems["sharded"] = "needs more than one device: --devices 2 makes them of CPU cores"
-    if importlib.util.find_spec("torch") is None:
-        torch_problem = "needs torch: pip install 'gpldan_jax[peers]'"
-    elif jax.default_backend() != "cpu":
-        torch_problem = f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
-    else:
-        torch_problem = None if "highest" in precisions else "runs at the precision 'highest' only"
+    torch_problem = machine.torch_problem()
+    if torch_problem is None and "highest" not in precisions:
+        torch_problem = "runs at the precision 'highest' only"
     if torch_problem:
         problems |= dict.fromkeys(TORCH_IMPLEMENTATIONS, torch_problem)
-    for name in asked or ():
-        if name in problems:
-            raise ValueError(f"{name} {problems[name]}")
-    return asked or [name for name in (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS) if name not in problems]
+    return runnable(asked, (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS), problems)
 
 
 def _prepared(problem, arguments, mode, precision, name, block_size):

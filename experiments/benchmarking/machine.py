@@ -41,6 +41,17 @@ def title(machine: dict) -> str:
     return machine["device_kind"] + (f" x {machine['devices']}" if machine["devices"] > 1 else "")
 
 
+def torch_problem() -> str | None:
+    """Why the PyTorch peers cannot be run beside jax here; `None` where they can."""
+    if importlib.util.find_spec("torch") is None:
+        return "needs torch: pip install 'gpldan_jax[peers]'"
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
+    return None
+
+
 def commit() -> str | None:
     """The git commit of this checkout, `-dirty` where files differ from it; `None` outside of one."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

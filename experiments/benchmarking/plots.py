@@ -5,8 +5,14 @@ from pathlib import Path
 
 import matplotlib
 
-from experiments.benchmarking import machine, results
-from experiments.benchmarking.problem import JAX_IMPLEMENTATIONS, TORCH_IMPLEMENTATIONS, Problem, floor_flops
+from experiments.benchmarking import results
+from experiments.benchmarking.problem import (
+    JAX_IMPLEMENTATIONS,
+    JAX_TRAINERS,
+    TORCH_IMPLEMENTATIONS,
+    Problem,
+    floor_flops,
+)
 
 matplotlib.use("Agg")
 from matplotlib import pyplot, ticker
@@ -14,8 +20,8 @@ from matplotlib import pyplot, ticker
 _FEW_DECADES = 300  # below, an axis with a tick a decade could be left with one
 _STYLES = {"default": "-.", "bfloat16": ":"}
 # A colour and a marker mean the same in every plot; markers differ because equally fast lines lie on each other.
-_NAMES = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS, "train_step")
-_MARKERS = dict(zip(_NAMES, "oX^sDvPo", strict=True))
+_NAMES = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS, *JAX_TRAINERS)
+_MARKERS = dict(zip(_NAMES, "oX^sDvPhp*<", strict=True))
 
 
 def plot(records: Sequence[Mapping], path: Path) -> None:
@@ -52,7 +58,8 @@ def plot(records: Sequence[Mapping], path: Path) -> None:
             _draw_floors(time, record, rows)
         is_predicted = any(row.not_run and row.memory_bytes for row in rows)
         memory_label = "memory, MB" + (" (open: predicted, does not fit)" if is_predicted else "")
-        for axis, quantity in ((time, "time of one evaluation, ms"), (memory, memory_label)):
+        what = "step" if mode == "train" else "evaluation"
+        for axis, quantity in ((time, f"time of one {what}, ms"), (memory, memory_label)):
             axis.set(xscale="log", yscale="log", xlabel="pairs n", ylabel=quantity)
             axis.set_xticks(sorted({row.n for row in rows}), [f"{n:,}" for n in sorted({row.n for row in rows})])
             low, high = axis.get_ylim()
@@ -62,7 +69,7 @@ def plot(records: Sequence[Mapping], path: Path) -> None:
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
             axis.grid(color="0.9")
             axis.spines[["top", "right"]].set_visible(False)
-        time.set_title(f"{results.MODE_TITLES[mode]}, {machine.title(record['machine'])}", loc="left")
+        time.set_title(results.title(record, mode), loc="left")
         handles = {label: handle for handle, label in zip(*time.get_legend_handles_labels(), strict=True)}
         memory.legend(handles.values(), handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig(path, dpi=150)

@@ -3,6 +3,7 @@
 Letters: `n` pairs; `k` representations of one instance, each `h` wide; `d_i`, `d_t` widths of the inputs.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
+GRIDS = {"grid": None, "grid-in-turn": 1}  # how many members go through vmap at once; None for all
+JAX_TRAINERS = ("step", "epoch", *GRIDS)
+# A grid trains other runs too: it reaches its figures later than one run does, and more of them.
+QUALITY_TRAINERS = ("step", "epoch", *TORCH_IMPLEMENTATIONS)
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,23 @@ def floor_flops(problem: Problem, mode: str) -> int:
     products = {"forward": 2, "forward_and_grad": 6}[mode]
     a_pair = products * 2 * problem.h * problem.k**2 + 2 * (problem.image_inputs + problem.text_inputs)
     return a_pair * problem.n**2
+
+
+def runnable(asked: Sequence[str] | None, names: Sequence[str], problems: Mapping[str, str]) -> list[str]:
+    """The implementations to run.
+
+    Args:
+        asked: those asked for; `None` for all that can.
+        names: all.
+        problems: why some cannot.
+
+    Raises:
+        ValueError: one that was asked for cannot.
+
+    >>> runnable(None, ["dense", "sharded"], {"sharded": "needs more devices"})
+    ['dense']
+    """
+    for name in asked or ():
+        if name in problems:
+            raise ValueError(f"{name} {problems[name]}")
+    return list(dict.fromkeys(asked or [name for name in names if name not in problems]))

@@ -7,7 +7,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-MODE_TITLES = {"forward": "value", "forward_and_grad": "value and gradient", "train": "training step"}
+from experiments.benchmarking import machine
+
+MODE_TITLES = {
+    "forward": "value",
+    "forward_and_grad": "value and gradient",
+    "train": "training step",
+    "quality": "time to quality",
+}
 # Far above what the order of float32 sums makes of a loss and its gradient, far below any mistake.
 _AGREEMENT = 1e-3
 
@@ -21,15 +28,17 @@ class Row:
         implementation, mode, precision: what was run.
         library: `"jax"` or `"torch"`.
         devices: that it ran on.
+        steps, members: of a call, which trains each of the members for so many steps; 1 and 1 for a loss.
         not_run: why it was not run; then the memory, if there, is predicted.
-        loss: its value.
+        loss: its value; of training that of the first step.
         gradient_norm: of the gradient by the features of both modalities.
         lower_s, compile_s: seconds to trace and to compile it.
         rounds: how often it was timed.
-        median_s, min_s: seconds of one evaluation.
+        median_s, min_s: seconds of one evaluation, or of one step of one member.
+        steps_per_s: 1 / median_s.
         pairs_per_s: n / median_s.
-        memory_bytes: arguments, results and temporaries; of jax as planned by XLA, for one device; of torch as taken by
-            a process, with some 20 MB that its libraries set up for themselves.
+        memory_bytes: arguments, results and temporaries; of jax as planned by XLA, for one device, of all members; of
+            torch as taken by a process, with some 20 MB that its libraries set up for themselves.
         temp_bytes: the temporaries alone.
         flops: the least that the problem takes, see `problem.floor_flops`.
         fraction_of_ceiling: flops / median_s over the ceiling of its library, see `timing.ceilings`.
@@ -42,6 +51,8 @@ class Row:
     precision: str
     library: str = "jax"
     devices: int = 1
+    steps: int = 1
+    members: int = 1
     not_run: str | None = None
     loss: float | None = None
     gradient_norm: float | None = None
@@ -50,6 +61,7 @@ class Row:
     rounds: int | None = None
     median_s: float | None = None
     min_s: float | None = None
+    steps_per_s: float | None = None
     pairs_per_s: float | None = None
     memory_bytes: int | None = None
     temp_bytes: int | None = None
@@ -62,12 +74,12 @@ class Disagreement(ArithmeticError):
     """Implementations of the same loss that find different values."""
 
 
-def check_agreement(rows: Sequence[Row]) -> None:
-    """`Disagreement` where, at the highest precision, a loss or a gradient is not that of the others at its size."""
+def check_agreement(rows: Sequence[Row], precision: str = "highest") -> None:
+    """`Disagreement` where, at this precision, a loss or a gradient is not that of the others at its size."""
     for figure in ("loss", "gradient_norm"):
         by_size = {}
         for row in rows:
-            if row.precision == "highest" and getattr(row, figure) is not None:
+            if row.precision == precision and getattr(row, figure) is not None:
                 by_size.setdefault(row.n, []).append((getattr(row, figure), f"{row.implementation} ({row.mode})"))
         for n, found in by_size.items():
             usual = statistics.median_low([value for value, _ in found if math.isfinite(value)] or [math.nan])
@@ -77,11 +89,11 @@ def check_agreement(rows: Sequence[Row]) -> None:
 
 
 def timed(row: Row, seconds: Sequence[float]) -> Row:
-    """The row with its times."""
-    median = statistics.median(seconds)
-    return dataclasses.replace(
-        row, rounds=len(seconds), median_s=median, min_s=min(seconds), pairs_per_s=row.n / median
-    )
+    """The row with its times, from seconds of its calls."""
+    a_call = row.steps * row.members
+    median = statistics.median(seconds) / a_call
+    times = {"rounds": len(seconds), "median_s": median, "min_s": min(seconds) / a_call}
+    return dataclasses.replace(row, **times, steps_per_s=1 / median, pairs_per_s=row.n / median)
 
 
 def with_fractions(row: Row, ceilings: Mapping, *, shared: bool) -> Row:
@@ -100,10 +112,18 @@ def best_ceiling(ceilings: Mapping, precision: str) -> float:
     return max(found[precision]["flops_per_s"] for found in ceilings.values() if precision in found)
 
 
+def title(record: Mapping, mode: str) -> str:
+    """What a table or a plot of one mode shows: the mode, the dataset if there is one, and the machine."""
+    parts = (MODE_TITLES[mode], record.get("dataset"), machine.title(record["machine"]))
+    return ", ".join(part for part in parts if part)
+
+
 def read(path: Path) -> dict:
     """A benchmark's file, its rows as `Row`; `ValueError` where it is none."""
     try:
         record = json.loads(path.read_text())
+        if record["benchmark"] == "quality":
+            raise ValueError("it holds times to quality, which are neither compared nor drawn")
         return record | {"rows": [Row(**row) for row in record["rows"]]}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} cannot be read as a benchmark's results: {error}") from error
@@ -121,7 +141,7 @@ def compare(old: Mapping, new: Mapping) -> list[tuple[Row, float, float]]:
         ("device_kind", lambda run: run["machine"]["device_kind"]),
     ):
         if of(old) != of(new):
-            raise ValueError(f"cannot compare runs of different {what}: {of(old)} and {of(new)}")
+            raise ValueError(f"cannot compare runs of different {what}: {_differences(of(old), of(new))}")
     before = {_key(row): row for row in old["rows"] if row.median_s is not None}
     found = []
     for row in new["rows"]:
@@ -135,4 +155,21 @@ def compare(old: Mapping, new: Mapping) -> list[tuple[Row, float, float]]:
 
 
 def _key(row):
-    return row.n, row.implementation, row.mode, row.precision, row.devices
+    return row.n, row.implementation, row.mode, row.precision, row.devices, row.members
+
+
+def _differences(old, new):
+    """What differs of two values or nested mappings.
+
+    >>> _differences({"loss": {"alpha": 1.0, "beta": 0.1}}, {"loss": {"alpha": 0.5, "beta": 0.1}})
+    'loss.alpha 1.0 and 0.5'
+    """
+
+    def flat(value, name=()):
+        if not isinstance(value, Mapping):
+            return {".".join(name): value}
+        return {path: leaf for key in value for path, leaf in flat(value[key], (*name, key)).items()}
+
+    old, new = flat(old), flat(new)
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)} and {new.get(name)}".strip() for name in names)

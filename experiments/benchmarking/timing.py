@@ -13,7 +13,7 @@ from experiments.benchmarking.results import Row, timed
 
 # Thread pools (OpenMP of torch, Eigen of XLA) spin for a while after their last work and would take cores from the
 # next candidate.
-_PAUSE = 0.02
+PAUSE = 0.02
 # Waking them again costs a call up to 2 ms, in torch more than in XLA; of calls shorter than this the second after a
 # pause is timed, as in a loop.
 _SHORT = 0.1
@@ -65,7 +65,7 @@ def interleaved(
     started = time.perf_counter()
     for call in calls.values():
         _seconds(call)
-    a_round = max(time.perf_counter() - started, _PAUSE)
+    a_round = max(time.perf_counter() - started, PAUSE)
     if rounds is None:
         rounds = min(_MOST_ROUNDS, max(5 if 5 * a_round <= 3 * seconds else 3, int(seconds / a_round)))
     rounds = rounds if calls else _PRODUCT_ROUNDS
@@ -129,7 +129,7 @@ def _torch_product(x, y):
 
 
 def _seconds(call):
-    time.sleep(_PAUSE)
+    time.sleep(PAUSE)
     seconds = 0.0
     for _ in range(2):
         if seconds < _SHORT:

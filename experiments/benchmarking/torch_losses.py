@@ -22,7 +22,7 @@ torch.set_num_threads(os.cpu_count())
 _TINY = 1e-12  # keeps the inverse root and the quotient of a zero finite
 
 
-def broadcast_loss(image, text, image_attention, text_attention, image_inputs, text_inputs):
+def broadcast_loss(image, text, image_attention, text_attention, image_inputs, text_inputs, *, alpha=ALPHA, beta=BETA):
     """What one writes from the formulas: every pair's weights `[n, n, k]` and fused instances `[n, n, h]`."""
 
     def distances(x, y, a, b):  # Eq. 2-5
@@ -32,10 +32,11 @@ def broadcast_loss(image, text, image_attention, text_attention, image_inputs, t
         return 1 - torch.nn.functional.cosine_similarity(fused_x, fused_y, dim=-1)
 
     v, t, a, b = image, text, image_attention, text_attention
-    return _loss(distances(v, t, a, b), distances(v, v, a, a), distances(t, t, b, b), image_inputs, text_inputs)
+    matrices = distances(v, t, a, b), distances(v, v, a, a), distances(t, t, b, b)
+    return _loss(*matrices, image_inputs, text_inputs, alpha, beta)
 
 
-def matmul_loss(image, text, image_attention, text_attention, image_inputs, text_inputs):
+def matmul_loss(image, text, image_attention, text_attention, image_inputs, text_inputs, *, alpha=ALPHA, beta=BETA):
     """The same by one matrix product for each distance matrix, the algebra of `gpldan_jax`'s dense form.
 
     Of four ways to order the products, expanding one side was the fastest in a trial at n = 128, 256 and 512, and 7 %
@@ -57,7 +58,8 @@ def matmul_loss(image, text, image_attention, text_attention, image_inputs, text
 
     a, b = image_attention, text_attention
     v, t = lifted(image, a), lifted(text, b)
-    return _loss(distances(v, t, a, b), distances(v, v, a, a), distances(t, t, b, b), image_inputs, text_inputs)
+    matrices = distances(v, t, a, b), distances(v, v, a, a), distances(t, t, b, b)
+    return _loss(*matrices, image_inputs, text_inputs, alpha, beta)
 
 
 LOSSES = {"torch-broadcast": broadcast_loss, "torch-matmul": matmul_loss}
@@ -66,17 +68,30 @@ LOSSES = {"torch-broadcast": broadcast_loss, "torch-matmul": matmul_loss}
 def prepare(row: Row, problem: Problem, arguments) -> tuple[Row, Callable | None]:
     """The row with its memory, and what evaluates the loss once; `None` where it does not fit."""
     predicted = predicted_memory(row.implementation, row.mode, problem)
+    row = tried(row, predicted, __name__, row.implementation, row.mode, *astuple(problem))
+    if row.not_run:
+        return row, None
+    arguments = [torch.from_numpy(array) for array in arguments]
+    return row, lambda: evaluate(LOSSES[row.implementation], arguments, row.mode)
+
+
+def tried(row: Row, predicted: int, module: str, *arguments) -> Row:
+    """The row with the memory that a trial took, or marked as not run.
+
+    Args:
+        row: of what is tried.
+        predicted: the bytes that it takes; if there are not as many it is not tried.
+        module: `python -m module *arguments` prints the bytes that it took.
+    """
     if predicted > machine.available_memory():
-        return replace(row, memory_bytes=predicted, not_run=machine.does_not_fit(predicted)), None
+        return replace(row, memory_bytes=predicted, not_run=machine.does_not_fit(predicted))
     # A process of its own: what the allocator of this one keeps for later would hide the peak.
-    command = [sys.executable, "-m", __name__, row.implementation, row.mode, *map(str, astuple(problem))]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
     if done.returncode:  # killed for its memory after all, or a mistake
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return replace(row, not_run=f"a trial ended with exit status {done.returncode}: {reason[:200]}"), None
-    arguments = [torch.from_numpy(array) for array in arguments]
-    row = replace(row, memory_bytes=int(done.stdout))
-    return row, lambda: evaluate(LOSSES[row.implementation], arguments, row.mode)
+        return replace(row, not_run=f"a trial ended with exit status {done.returncode}: {reason[:200]}")
+    return replace(row, memory_bytes=int(done.stdout))
 
 
 def evaluate(loss, arguments, mode):
@@ -110,12 +125,12 @@ def predicted_memory(implementation: str, mode: str, problem: Problem) -> int:
     return 4 * numbers
 
 
-def _loss(l_vt, l_vv, l_tt, u, c):
+def _loss(l_vt, l_vv, l_tt, u, c, alpha, beta):
     n = len(u)
     d = _targets(u, c)
     unpaired = (l_vt - d).abs() + (l_vv - d).abs() + (l_tt - d).abs()
     mutual = (l_vt - l_vv).abs() + (l_vt - l_tt).abs() + (l_vv - l_tt).abs()
-    both = ALPHA * unpaired + BETA * mutual
+    both = alpha * unpaired + beta * mutual
     return l_vt.trace() / n + (both.sum() - both.trace()) / n**2
 
 

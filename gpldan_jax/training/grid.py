@@ -49,6 +49,8 @@ def stack_states(states: Sequence[TrainState]) -> TrainState:
     Raises:
         ValueError: they differ in a network, an optimiser, the discrepancy, the denoising or the mesh.
     """
+    if len({jax.tree.structure(state) for state in states}) > 1:
+        raise ValueError("members of a grid may differ in seed and hyperparameters only")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

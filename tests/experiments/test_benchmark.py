@@ -76,7 +76,7 @@ def test_the_figures_of_a_run_by_hand(tmp_path, capsys):
     assert len(table) == 4 and "|median ms" in table[0].replace(" |", "|").replace("| ", "|")
 
 
-@pytest.mark.parametrize("module", [machine, problem, timing])
+@pytest.mark.parametrize("module", [machine, problem, results, timing])
 def test_examples(module):
     found = doctest.testmod(module)
     assert found.attempted and not found.failed
@@ -237,19 +237,6 @@ def command(folder, *flags):
     return subprocess.run(called, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_the_training_step_on_a_configs_shapes(tmp_path):
-    flags = ["--config.model.hidden=32", "--config.model.width=16", "--ceiling_size=16", "--rounds=2", "--sizes", "5"]
-    done = command(tmp_path, "train", f"--config={ROOT / 'configs' / 'npz.py'}", *flags)
-    assert done.returncode == 0, done.stderr
-    assert "training step" in done.stdout
-    (file,) = (tmp_path / "runs").iterdir()
-    assert file.name.startswith("benchmark-train-") and f"written to runs/{file.name}" in done.stderr
-    found = json.loads(file.read_text())
-    (one,) = found["rows"]
-    assert found["problem"]["model"]["width"] == 16 and found["problem"]["dataset"]["synthetic"]
-    assert one["n"] == 5 and one["pairs_per_s"] == pytest.approx(5 / one["median_s"]) and one["memory_bytes"] > 0
-
-
 def test_a_config_that_cannot_be_used_is_named(tmp_path):
     done = command(tmp_path, "train", "--config=nothere.py")
     assert done.returncode == 2 and done.stderr == "error: no config file nothere.py\n"
@@ -270,10 +257,15 @@ def test_compare_by_hand(tmp_path, capsys):
     "other, message",
     [
         (record(row(), machine={"device_kind": "H100"}), "different device_kind: cpu and H100"),
-        (record(row(), problem={"k": 1}), "different problem"),
+        (record(row(), problem={"k": 1}), "different problem: k 2 and 1, h 8 and None"),
         (record(row(), benchmark="train"), "different benchmark: loss and train"),
         (record(row(n=2), row(median_s=None)), "no implementation, mode, precision and size in common"),
-        ({"rows": [{"n": 3, "speed": 2}]}, "new.json cannot be read as a benchmark's results"),
+        (record(row(), rows=[{"n": 3, "speed": 2}]), "new.json cannot be read as a benchmark's results"),
+        ({"rows": []}, "new.json cannot be read as a benchmark's results"),
+        (
+            record(row(), benchmark="quality"),
+            "new.json cannot be read as a benchmark's results: it holds times to quality",
+        ),
     ],
 )
 def test_runs_that_cannot_be_compared(tmp_path, capsys, other, message):
