@@ -51,7 +51,13 @@ class ResidentPairs(flax.struct.PyTreeNode):
 
 
 def resident_pairs(split: PairedSplit, mesh: jax.sharding.Mesh | None = None) -> ResidentPairs:
-    """Puts pairs on the device; with a mesh, each process sends the rows of its own devices only."""
+    """Puts pairs on the device; with a mesh, each process sends the rows of its own devices only.
+
+    >>> import numpy as np
+    >>> pairs = resident_pairs(PairedSplit(np.ones((5, 3)), np.ones((5, 2))))
+    >>> pairs.count, pairs.images.shape
+    (5, (5, 3))
+    """
     rows = np.minimum(np.arange(len(split) + -len(split) % shares(mesh)), len(split) - 1)
     images, texts = (_send(of, rows, mesh) for of in (split.images, split.texts))
     return ResidentPairs(images, texts, count=len(split), mesh=mesh)
@@ -86,6 +92,10 @@ def epoch_rows(
 
     Returns:
         Rows `[steps, b]` int32, and which of them are no padding, `[steps, b]` bool, or `None` where all are.
+
+    >>> rows, where = epoch_rows(jax.random.key(0), 0, 5, batch_size=3, remainder="mask")
+    >>> rows.shape, sorted(rows[where].tolist())
+    ((2, 3), [0, 1, 2, 3, 4])
     """
     steps = steps_per_epoch(n, batch_size, remainder)
     order = jax.random.permutation(shuffling_key(key, epoch), n)
@@ -148,7 +158,7 @@ def _take(array, rows, mesh):
         places = rows - jax.lax.axis_index(AXIS) * len(local)
         here = (places >= 0) & (places < len(local))
         found = jnp.where(here[:, None], local[jnp.clip(places, 0, len(local) - 1)], 0)
-        # Not psum_scatter: after it, every all-reduce between processes on CPUs (Gloo) takes tenfold.
+        # Not psum_scatter: after one between processes on CPUs (Gloo), every all-reduce took 20 times as long.
         share = len(rows) // jax.lax.axis_size(AXIS)
         return jax.lax.dynamic_slice_in_dim(jax.lax.psum(found, AXIS), jax.lax.axis_index(AXIS) * share, share)
 

@@ -48,6 +48,18 @@ def stack_states(states: Sequence[TrainState]) -> TrainState:
 
     Raises:
         ValueError: they differ in a network, an optimiser, the discrepancy, the denoising or the mesh.
+
+    >>> from gpldan_jax import models, training
+    >>> networks = {"projector": models.Projector(8, 8, 2), "classifier": models.ModalityClassifier(8)}
+    >>> states = stack_states(
+    ...     [
+    ...         training.create_train_state(seed, 10, 6, alpha=alpha, beta=0.1, adversarial=0.01, **networks)
+    ...         for seed in (0, 1)
+    ...         for alpha in (0.5, 1.0)
+    ...     ]
+    ... )
+    >>> states.hyperparameters.alpha.tolist()
+    [0.5, 1.0, 0.5, 1.0]
     """
     if len({jax.tree.structure(state) for state in states}) > 1:
         raise ValueError("members of a grid may differ in seed and hyperparameters only")
@@ -77,7 +89,8 @@ def train_grid_epoch(
         mesh: the devices that share the members.
 
     Returns:
-        The next states, and what `train_epoch` returns of each member, `[m, steps]`.
+        The next states, and what `train_epoch` returns of each member, `[m, steps]`. See `stack_states` for an example
+        of states, `train_epoch` for one of pairs.
     """
 
     def member(state, pairs):

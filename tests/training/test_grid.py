@@ -81,6 +81,21 @@ def test_a_grid_selects_like_each_run_and_resumes_to_the_same_bits(tmp_path):
     assert_same(again, selected)
 
 
+def test_a_grid_goes_on_with_other_devices(tmp_path):
+    selected, _ = train_grid(tmp_path / "whole", criterion="last", epochs=2)
+    with pytest.raises(training.Interrupted):
+        train_grid(tmp_path / "moved", criterion="last", epochs=2, mesh=training.data_mesh(2), should_stop=lambda: True)
+    moved, members = train_grid(tmp_path / "moved", criterion="last", epochs=2, mesh=training.data_mesh(4))
+    assert {member.selection.epoch for member in members} == {2}
+    kernel = moved["shared"]["kernel"]
+    assert {shard.data.shape for shard in kernel.addressable_shards} == {(1, 16, 8)}
+    for index in range(len(SEEDS)):
+        one, other = (training.member_of(stacked, index) for stacked in (selected, moved))
+        # A step of Adam is of the size of its rate, 1e-2, whatever the gradient: of parameters only this can be said.
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-3)
+
+
 def test_a_member_that_diverges_is_named_and_stops_no_other(tmp_path, monkeypatch):
     broken = states()
     broken = broken.replace(
