@@ -13,8 +13,14 @@ ROOT = Path(__file__).parents[2]
 SMALL = ("--config.model.hidden=32", "--config.model.width=16", "--config.train.batch_size=20")
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A folder for the programs that commands compile; of one worker, since jax does not write them at once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, cache):
     """Starts the command in an empty folder; `wait=False` gives the process, else what came of it."""
 
     def start(*flags, config="npz.py", script="run.py", wait=True, optimized=False):
@@ -28,6 +34,9 @@ def run(tmp_path):
         folder.mkdir(exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if name != "GPLDAN_DATA_DIR"}
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(not optimized)  # half the compilation time
+        if wait:  # one that runs beside others, or is killed, could leave half a program there
+            environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
