@@ -3,9 +3,17 @@
 Letters: `n` training pairs, `d_i` and `d_t` widths of the inputs, `r` components.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
+
+from gpldan_jax.baselines.method import Distances, Method, Score
+from gpldan_jax.baselines.networks import cosine_distances_between
+from gpldan_jax.data import PairedSplit
+
+_RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_COMPONENTS = (5, 9, 16, 32, 64)
 
 
 def ridge_cca(
@@ -40,6 +48,33 @@ def ridge_cca(
     return lambda x: (x - image_mean) @ image_map, lambda y: (y - text_mean) @ text_map, correlations
 
 
+def fit_cca(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int) -> Distances:
+    """Cosine distances between all components of `ridge_cca` without a ridge, with pseudo-inverses where ranks are low.
+
+    Where a modality has n - 1 independent columns or more, all training correlations are 1 and say nothing.
+    """
+    return _distances(*_fitted(train, 0.0, min(train.images.shape[1], train.texts.shape[1])))
+
+
+def fit_ridge_cca(
+    train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int, ridge: float, components: int
+) -> Distances:
+    """Cosine distances between the first `components` of `ridge_cca`."""
+    # Settings that differ in their components only share the decomposition, which is what takes the time.
+    project_images, project_texts, _ = _fitted(train, ridge, max(components, *_COMPONENTS))
+    return _distances(lambda x: project_images(x)[:, :components], lambda y: project_texts(y)[:, :components])
+
+
+def _distances(project_images, project_texts, *_):
+    return lambda images, texts: cosine_distances_between(project_images(images), project_texts(texts))
+
+
+@functools.lru_cache(maxsize=1)
+def _fitted(train, ridge, components):
+    """`ridge_cca` of a split, the last one kept; splits are frozen and hashed by identity."""
+    return ridge_cca(train.images, train.texts, ridge=ridge, components=components)
+
+
 def _whitened(inputs, ridge):
     """Mean, the map that whitens, and the whitened training inputs over sqrt(n), from a thin SVD of the inputs."""
     inputs = np.asarray(inputs, np.float64)
@@ -50,3 +85,23 @@ def _whitened(inputs, ridge):
     u, s, vt = u[:, kept], s[kept] / np.sqrt(n), vt[kept]
     scale = 1 / np.sqrt(s**2 + ridge * np.sum(s**2) / d)
     return mean, vt.T * scale, u * (s * scale)
+
+
+METHODS = (
+    Method(
+        name="cca",
+        title="CCA",
+        supervision="unsupervised",
+        source="Hotelling, Relations between two sets of variates, Biometrika 1936",
+        fit=fit_cca,
+    ),
+    Method(
+        name="cca-ridge",
+        title="Ridge CCA",
+        supervision="unsupervised",
+        source="Vinod, Canonical ridge and econometrics of joint production, Journal of Econometrics 1976",
+        fit=fit_ridge_cca,
+        # None is published.
+        settings=tuple({"ridge": ridge, "components": r} for ridge in _RIDGES for r in _COMPONENTS),
+    ),
+)

@@ -1,9 +1,15 @@
-"""Ridge CCA against scikit-learn and against the covariance formula."""
+"""Ridge CCA against scikit-learn, the covariance formula and the generalised eigenproblem."""
 
 import numpy as np
+import pytest
+import scipy.linalg
 from sklearn.cross_decomposition import CCA
 
-from gpldan_jax.baselines import ridge_cca
+from gpldan_jax.baselines import cca, ridge_cca
+from gpldan_jax.data import PairedSplit
+from tests.baselines.test_chance import CLASSES, average_map
+
+PLAIN, RIDGE = cca.METHODS
 
 
 def views(n=200):
@@ -45,3 +51,56 @@ def test_more_columns_than_pairs_and_constant_columns_are_fine():
     x[:, 3] = 5.0
     project_x, _, correlations = ridge_cca(x, y, ridge=1.0, components=50)
     assert np.isfinite(project_x(x)).all() and (correlations <= 1).all()
+
+
+def eigenproblem_distances(x, y, given_x, given_y, ridge, components):
+    """Cosine distances of what `[0, Sxy; Syx, 0] w = rho [Sxx + a I, 0; 0, Syy + b I] w` projects to, times rho."""
+    x, y, given_x, given_y = (np.asarray(z, np.float64) for z in (x, y, given_x, given_y))
+    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
+    n, d_x = x.shape
+    x, y = x - mean_x, y - mean_y
+    within = scipy.linalg.block_diag(
+        *(s + ridge * np.trace(s) / len(s) * np.eye(len(s)) for s in (x.T @ x / n, y.T @ y / n))
+    )
+    across = np.zeros_like(within)
+    across[:d_x, d_x:] = x.T @ y / n
+    rho, w = scipy.linalg.eigh(across + across.T, within)
+    rho, w = rho[::-1][:components], w[:, ::-1][:, :components]
+    p, q = (given_x - mean_x) @ (w[:d_x] * rho), (given_y - mean_y) @ (w[d_x:] * rho)
+    return scipy.spatial.distance.cdist(p, q, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "ridge", "components"),
+    (
+        (PLAIN, {}, 0.0, 4),
+        (RIDGE, {"ridge": 0.1, "components": 3}, 0.1, 3),
+        (RIDGE, {"ridge": 0.1, "components": 2}, 0.1, 2),
+        (RIDGE, {"ridge": 5.0, "components": 2}, 5.0, 2),
+    ),
+)
+def test_distances_are_those_of_the_generalised_eigenproblem(method, settings, ridge, components):
+    train, given = PairedSplit(*views()), PairedSplit(*views(30))
+    found = method.fit(train, given, None, seed=0, **settings)(given.images, given.texts[:20])
+    expected = eigenproblem_distances(
+        train.images, train.texts, given.images, given.texts[:20], ridge=ridge, components=components
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_settings_that_differ_in_components_share_a_decomposition(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        cca, "ridge_cca", lambda *views, **settings: calls.append(settings) or ridge_cca(*views, **settings)
+    )
+    train = PairedSplit(*views())
+    for settings in RIDGE.settings:
+        RIDGE.fit(train, train, None, seed=0, **settings)
+    assert len(calls) == len({settings["ridge"] for settings in RIDGE.settings}) == 5
+    RIDGE.fit(PairedSplit(*views()), train, None, seed=0, **RIDGE.settings[-1])
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize(("method", "settings"), ((PLAIN, {}), (RIDGE, {"ridge": 0.1, "components": 5})))
+def test_it_beats_chance_by_far(method, settings):
+    assert average_map(method, **settings) > 3 / CLASSES

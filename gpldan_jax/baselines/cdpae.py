@@ -1,0 +1,158 @@
+"""Comprehensive distance-preserving autoencoders, by the authors of GPLDAN and the method closest to it.
+
+Letters: `n`, `m` items, `d` width of an input, `h` width of a code.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpldan_jax.baselines.method import Distances, Method, Score
+from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
+from gpldan_jax.baselines.training import LabelledBatch, initial_key, network_distances, train_network
+from gpldan_jax.data import PairedSplit
+from gpldan_jax.data.denoising import zero_columns
+from gpldan_jax.losses import co_attention_distances
+
+IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
+"""The share of columns that are zero in training, as published."""
+
+
+def cdpae_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
+    """The loss under the published denoising. `numbers` has `distance` and `reconstruction`, the weights l1 and l2.
+
+    Source: Zhan, Yu, Yu, Zhang, Tao and Tian, Comprehensive distance-preserving autoencoders for cross-modal retrieval,
+    ACM MM 2018.
+    """
+    image_key, text_key = jax.random.split(batch.key)
+    images = zero_columns(batch.images, image_key, IMAGE_DENOISING)
+    texts = zero_columns(batch.texts, text_key, TEXT_DENOISING)
+    return comprehensive_loss(parameters, batch.images, batch.texts, images, texts, numbers)
+
+
+def cdpae_loss_without_denoising(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
+    """`cdpae_loss` on whole inputs, for features with few columns to lose."""
+    return comprehensive_loss(parameters, batch.images, batch.texts, batch.images, batch.texts, numbers)
+
+
+def comprehensive_loss(
+    parameters: Any,
+    images: jax.Array,
+    texts: jax.Array,
+    noisy_images: jax.Array,
+    noisy_texts: jax.Array,
+    numbers: Mapping[str, jax.Array],
+) -> jax.Array:
+    """`L_pair + l1 (L_heter + L_homo) + l2 L_recon`, the mean over all twos of pairs in the mini-batch.
+
+    The paper states it for two pairs i and j. With `D` the cosine distance of codes, `C` that of inputs, and
+    `d = sqrt(C(v_i, v_j) C(t_i, t_j))`:
+
+        L_pair  = D(v_i, t_i) + D(v_j, t_j)
+        L_heter = |D(v_i, t_j) - d| + |D(v_j, t_i) - d|
+        L_homo  = |D(v_i, v_j) - d| + |D(t_i, t_j) - d|
+        L_recon = |x - x'| summed over v_i, v_j, t_i and t_j
+
+    Codes are those of noisy inputs; `d` and what is reconstructed are clean.
+
+    Args:
+        parameters: encoders `image` and `text`, linear decoders `image_decoder` and `text_decoder`.
+        images: `[n, d_i]`, n at least 2.
+        texts: `[n, d_t]`.
+        noisy_images: `[n, d_i]`.
+        noisy_texts: `[n, d_t]`.
+        numbers: `distance` and `reconstruction`, the weights l1 and l2.
+    """
+    image, text = encode(parameters["image"], noisy_images), encode(parameters["text"], noisy_texts)
+    n = len(images)
+    across = co_attention_distances(image, text)
+    target = jnp.sqrt(co_attention_distances(images, images) * co_attention_distances(texts, texts))
+
+    def departure(distances):
+        return jnp.where(jnp.eye(n, dtype=bool), 0, jnp.abs(distances - target)).sum() / (n * (n - 1))
+
+    within = departure(co_attention_distances(image, image)) + departure(co_attention_distances(text, text))
+    errors = _norms(images - apply_mlp(parameters["image_decoder"], image))
+    errors += _norms(texts - apply_mlp(parameters["text_decoder"], text))
+    return (
+        2 * jnp.diagonal(across).mean()
+        + numbers["distance"] * (2 * departure(across) + within)
+        + numbers["reconstruction"] * 2 * errors.mean()
+    )
+
+
+def encode(parameters: Any, inputs: jax.Array) -> jax.Array:
+    """The codes `[n, h]`, in (-1, 1), of inputs `[n, d]`: one tanh layer."""
+    return jnp.tanh(apply_mlp(parameters, inputs))
+
+
+def fit_cdpae(
+    train: PairedSplit,
+    validation: PairedSplit,
+    score: Score,
+    *,
+    seed: int,
+    width: int = 1024,
+    distance: float = 0.3,
+    reconstruction: float = 0.001,
+    denoising: bool = True,
+    learning_rate: float = 1e-4,
+    epochs: int = 100,
+    batch_size: int = 64,
+) -> Distances:
+    """Trains the autoencoders and ranks by the cosine distance of codes, without the paper's optional re-ranking.
+
+    Args:
+        train: the training pairs; their labels are not looked at.
+        validation: the validation pairs.
+        score: of validation distances.
+        seed: of the parameters, the mini-batches and the denoising.
+        width: h.
+        distance: the weight l1.
+        reconstruction: the weight l2.
+        denoising: whether columns are zeroed in training.
+        learning_rate: of Adam.
+        epochs: to train.
+        batch_size: pairs of a mini-batch.
+    """
+    d_i, d_t = train.images.shape[1], train.texts.shape[1]
+    widths = {"image": (d_i, width), "text": (d_t, width), "image_decoder": (width, d_i), "text_decoder": (width, d_t)}
+    parameters = train_network(
+        initial_parameters(initial_key(seed), widths, xavier=True),
+        cdpae_loss if denoising else cdpae_loss_without_denoising,
+        _distances,
+        train,
+        validation,
+        score,
+        seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        numbers={"learning_rate": learning_rate, "distance": distance, "reconstruction": reconstruction},
+    )
+    return network_distances(parameters, _distances)
+
+
+def _distances(parameters, images, texts):
+    return cosine_distances_between(_encode(parameters["image"], images), _encode(parameters["text"], texts))
+
+
+def _norms(x):
+    # The gradient of a norm is not defined at zero.
+    return optax.safe_norm(x, 1e-12, axis=1)
+
+
+_encode = jax.jit(encode)
+METHODS = (
+    Method(
+        name="cdpae",
+        title="CDPAE",
+        supervision="unsupervised",
+        source="Zhan et al., Comprehensive distance-preserving autoencoders for cross-modal retrieval, ACM MM 2018",
+        fit=fit_cdpae,
+        # Beside the published ones: for few mini-batches a larger rate, for few columns no denoising.
+        settings=({}, {"denoising": False}, {"learning_rate": 1e-3}, {"learning_rate": 1e-3, "denoising": False}),
+    ),
+)

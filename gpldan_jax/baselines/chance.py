@@ -1,0 +1,23 @@
+"""Random distances: what every method has to beat."""
+
+import numpy as np
+
+from gpldan_jax.baselines.method import Distances, Method, Score
+from gpldan_jax.data import PairedSplit
+
+
+def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int) -> Distances:
+    """Distances drawn uniformly from [0, 1), float32: the same ones for the same seed and numbers of items."""
+    return lambda images, texts: random_distances(seed, len(images), len(texts))
+
+
+def random_distances(seed: int, n: int, m: int) -> np.ndarray:
+    """`[n, m]` float32 in [0, 1), a function of the seed and the shape.
+
+    >>> random_distances(0, 2, 3).shape, bool((random_distances(0, 2, 3) == random_distances(0, 2, 3)).all())
+    ((2, 3), True)
+    """
+    return np.random.default_rng((seed, n, m)).random((n, m), dtype=np.float32)
+
+
+METHODS = (Method(name="chance", title="Chance", supervision="unsupervised", source="random ranking", fit=fit),)
