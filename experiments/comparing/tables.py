@@ -1,0 +1,118 @@
+"""The table of a comparison in Markdown, CSV and JSON, as Table 2 of the paper has it."""
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarking import machine
+from experiments.comparing import published
+from experiments.comparing.running import Row
+
+_DIRECTIONS = ("image_to_text", "text_to_image", "average")
+
+
+def markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], command: str) -> str:
+    """A table for a paper or an issue: mean ± standard deviation over seeds, the best average of each group in bold.
+
+    Args:
+        rows: in the order of the table.
+        dataset: its title.
+        name: its name, for the published figures.
+        metric: such as `"map@50"`.
+        seeds: of the fits.
+        command: what was called.
+    """
+    best = _best(rows, metric)
+    lines = [
+        f"| {dataset}, {metric} | supervision | image to text | text to image | average | published | seconds |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        method = row.method
+        supervision = method.supervision + (", transductive" if method.transductive else "")
+        if row.failed:
+            lines.append(f"| {method.title} | {supervision} | failed: {row.failed.replace('|', '/')} | | | | |")
+            continue
+        cells = [_spread(row, metric, direction) for direction in _DIRECTIONS]
+        if method.name in best:
+            cells[2] = f"**{cells[2]}**"
+        known = published.average(name, method.name)
+        lines.append(
+            f"| {method.title} | {supervision} | {' | '.join(cells)} | {'' if known is None else f'{known:.3f}'} "
+            f"| {row.seconds:.1f} |"
+        )
+    budget = ", ".join(f"{row.method.title} {row.tried}" for row in rows)
+    over = ("mean ± standard deviation over seeds " if len(seeds) > 1 else "seed ") + ", ".join(map(str, seeds))
+    notes = [f"On test; {over}. The settings of each method were chosen on validation with one seed, among: {budget}."]
+    notes.append("Seconds are of one fit and its test distances.")
+    if any(published.average(name, row.method.name) for row in rows):
+        notes.append("The published averages are of other features (VGG-19, AlexNet, BERT).")
+    return "\n".join([*lines, "", " ".join(notes), "", f"    {command}", ""])
+
+
+def table_csv(rows: Sequence[Row], *, name: str) -> str:
+    """A line for each method, seed and metric."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "supervision", "run", "metric", *_DIRECTIONS, "published_average"])
+    for row in rows:
+        for run, figures in enumerate(row.figures):
+            for metric, values in figures.items():
+                known = published.average(name, row.method.name) if metric == "map@50" else None
+                cells = [repr(float(values[direction])) for direction in _DIRECTIONS]
+                writer.writerow([row.method.name, row.method.supervision, run, metric, *cells, known])
+    return text.getvalue()
+
+
+def record(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
+    """All of it as JSON.
+
+    Args:
+        rows: in the order of the table.
+        about: what else the file says.
+    """
+    methods = [
+        {
+            "name": row.method.name,
+            "title": row.method.title,
+            "supervision": row.method.supervision,
+            "transductive": row.method.transductive,
+            "source": row.method.source,
+            "settings": row.settings,
+            "tried": row.tried,
+            "figures": row.figures,
+            "seconds": row.seconds,
+            "failed": row.failed,
+        }
+        for row in rows
+    ]
+    return json.dumps({**about, "methods": methods}, indent=2) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    machine.write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _values(row, metric, direction):
+    return [figures[metric][direction] for figures in row.figures]
+
+
+def _spread(row, metric, direction):
+    values = _values(row, metric, direction)
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
+def _best(rows, metric):
+    """The method with the best mean of each group."""
+    groups = {}
+    for row in rows:
+        if row.figures:
+            mean = statistics.mean(_values(row, metric, "average"))
+            groups.setdefault(row.method.supervision, []).append((mean, row.method.name))
+    return {max(group)[1] for group in groups.values()}
