@@ -56,7 +56,7 @@ def test_seeds_are_counted_from_the_config_or_listed(seeds, first, expected):
         ({"learning_rate": "0"}, "--learning_rate=0: config.optim.learning_rate must be a number above 0, got 0.0"),
         ({"seeds": "1.5"}, "--seeds=1.5: expected whole numbers separated by commas, got '1.5'"),
         ({"seeds": "1,1"}, "--seeds=1,1: 1 is there twice"),
-        ({"seeds": "0,-1"}, "--seeds=0,-1: config.train.seed must be a whole number of at least 0, got -1"),
+        ({"seeds": "0,-1"}, "--seeds=0,-1: config.train.seed must be a whole number from 0 to 4294967295, got -1"),
         (
             {"seeds": "0"},
             "--seeds=0: a single number says how many, from 1 to 1000; one seed alone is "
