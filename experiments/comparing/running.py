@@ -95,16 +95,18 @@ def _fitted(method, dataset, seeds, directory, criterion, report):
         best = max(tried, key=lambda of: of["value"])
         workdirs.write_json(chosen, {"chosen": best["settings"], "tried": tried})
     record = workdirs.read_json(chosen)
+    # JSON has no tuples, and settings that are static to a program must be hashable.
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in record["chosen"].items()}
     results = []
     for seed in seeds:
         path = directory / f"seed-{seed}.json"
         if not path.exists():
             started = time.perf_counter()
-            distances = method.fit(train, validation, score, seed=seed, **record["chosen"])
+            distances = method.fit(train, validation, score, seed=seed, **settings)
             figures = retrieval.evaluate(distances(dataset.test.images, dataset.test.texts), dataset.test.labels)
             workdirs.write_json(path, {"test": figures, "seconds": time.perf_counter() - started})
         results.append(workdirs.read_json(path))
         report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
     figures = tuple(result["test"] for result in results)
     seconds = sum(result["seconds"] for result in results) / len(results)
-    return Row(method, record["chosen"], len(record["tried"]), figures, seconds)
+    return Row(method, settings, len(record["tried"]), figures, seconds)

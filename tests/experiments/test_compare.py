@@ -78,7 +78,8 @@ def test_labels_reach_only_methods_that_declare_them(tmp_path, supervision):
 
 def test_settings_are_chosen_on_validation(tmp_path):
     # Ranks partners first on validation or on test, and nowhere else.
-    def fit(train, validation, score, *, seed, on):
+    def fit(train, validation, score, *, seed, on, widths):
+        hash(widths)  # also where the settings come back from their file
         good = getattr(tiny.dataset(), on)
 
         def distances(images, texts):
@@ -87,10 +88,11 @@ def test_settings_are_chosen_on_validation(tmp_path):
 
         return distances
 
-    method = Method("spy", "Spy", "unsupervised", "nowhere", fit, settings=({"on": "test"}, {"on": "validation"}))
+    settings = tuple({"on": split, "widths": (8, 4)} for split in ("test", "validation"))
+    method = Method("spy", "Spy", "unsupervised", "nowhere", fit, settings=settings)
     options = {"criterion": "recall", "report": lambda line: None}
     (row,) = running.fit_all([method], tiny.dataset(), (0, 1), tmp_path, **options)
-    assert row.settings == {"on": "validation"} and row.tried == 2
+    assert row.settings == {"on": "validation", "widths": (8, 4)} and row.tried == 2
     assert [figures["recall@1"]["average"] for figures in row.figures] == [0.0, 0.0]
 
 
