@@ -32,6 +32,10 @@ def get_config() -> config_dict.ConfigDict:
                 "beta": 0.1,  # likewise
                 "adversarial": 0.01,  # lambda, Sec. 3.2
                 "discrepancy": "absolute",  # Eq. 6 is printed signed; absolute as in Eq. 8 and CDPAE
+                "target": "inputs",  # of Eq. 6: distances of the inputs; or, ours, of their neighbours
+                "neighbours": 20,  # ours: with target = neighbours, how many of the training pairs
+                "contrastive": 0.0,  # ours: weight of an InfoNCE term on the co-attention cosines, 0 for none
+                "temperature": 0.5,  # ours: of that term
             },
             "denoise": {
                 "image": 0.5,  # CDPAE, to which Sec. 2.1 refers
@@ -121,6 +125,10 @@ _RULES = {
     "loss.beta": _number(0),
     "loss.adversarial": _number(0),
     "loss.discrepancy": _one_of("absolute", "squared", "signed"),
+    "loss.target": _one_of("inputs", "neighbours"),
+    "loss.neighbours": _whole(1),
+    "loss.contrastive": _number(0),
+    "loss.temperature": _number(0, above=True),
     "denoise.image": _number(0, 1),
     "denoise.text": _number(0, 1),
     "optim.learning_rate": _number(0, above=True),

@@ -131,10 +131,18 @@ def initial_state(
         weight_decay=optim["weight_decay"],
         classifier_learning_rate=optim["classifier_learning_rate"],
         discrepancy=loss["discrepancy"],
+        contrastive=loss["contrastive"] or None,
+        temperature=loss["temperature"] if loss["contrastive"] else None,
+        neighbours=neighbours(config),
         image_denoising=config["denoise"]["image"],
         text_denoising=config["denoise"]["text"],
         mesh=mesh,
     )
+
+
+def neighbours(config: dict) -> int | None:
+    """How many neighbours make the target distances; `None` where they come from the inputs."""
+    return config["loss"]["neighbours"] if config["loss"]["target"] == "neighbours" else None
 
 
 def show(results: dict, console: rich.console.Console) -> None:

@@ -38,7 +38,8 @@ def fitting_size(
     budget = _SHARE * machine.available_memory(device)
     if device.platform == "cpu":
         budget /= devices  # which share one memory; accelerators have each their own
-    pairs = jax.eval_shape(lambda: training.resident_pairs(dataset.train))
+    pairs = training.resident_pairs(dataset.train, neighbours=session.neighbours(config))
+    pairs = jax.eval_shape(lambda: pairs)
     batches = {key: config["train"][key] for key in ("batch_size", "remainder")}
     each = -(-len(members) // devices)
     while each > 1:

@@ -16,48 +16,11 @@ from gpldan_jax.baselines.method import Distances, Method, Score
 from gpldan_jax.baselines.training import LabelledBatch, initial_key, network_distances, train_network
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.denoising import zero_columns
-from gpldan_jax.losses import co_attention_distances
+from gpldan_jax.losses import co_attention_distances, infonce, pairwise_sigmoid
 
 IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
 """The share of columns that are zero in training with `denoising`, as for GPLDAN."""
 LARGEST_SCALE = 100.0
-
-
-def infonce(cosines: jax.Array, log_scale: float | jax.Array) -> jax.Array:
-    """`-(1 / 2b) sum_i [log softmax_j(s c_ij) + log softmax_j(s c_ji)]` at j = i.
-
-    Args:
-        cosines: c, `[b, b]`, image i and text j.
-        log_scale: log s; the temperature is 1 / s. What exceeds log 100 is folded back, see `bounded`.
-
-    Source: Radford et al., Learning transferable visual models from natural language supervision (CLIP), ICML 2021.
-
-    >>> import jax.numpy as jnp
-    >>> print(f"{infonce(jnp.eye(2), 0.0):.4f}")  # log(1 + 1/e)
-    0.3133
-    """
-    logits = jnp.exp(bounded(log_scale, math.log(LARGEST_SCALE))) * cosines
-    from_images, from_texts = (jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (1, 0))
-    return -(from_images + from_texts).mean() / 2
-
-
-def pairwise_sigmoid(cosines: jax.Array, log_scale: float | jax.Array, bias: float | jax.Array) -> jax.Array:
-    """`-(1 / b) sum_ij log sigmoid(z_ij (s c_ij + bias))`, z = 1 for partners and -1 for all others.
-
-    Args:
-        cosines: c, `[b, b]`, image i and text j.
-        log_scale: log s.
-        bias: of all logits.
-
-    Source: Zhai, Mustafa, Kolesnikov and Beyer, Sigmoid loss for language image pre-training (SigLIP), ICCV 2023.
-
-    >>> import jax.numpy as jnp
-    >>> print(f"{pairwise_sigmoid(jnp.eye(2), 0.0, -1.0):.4f}")  # log 2 + log(1 + 1/e)
-    1.0064
-    """
-    b = len(cosines)
-    signs = 2 * jnp.eye(b) - 1
-    return -jax.nn.log_sigmoid(signs * (jnp.exp(log_scale) * cosines + bias)).sum() / b
 
 
 def bounded(x: float | jax.Array, limit: float) -> jax.Array:
@@ -74,7 +37,7 @@ def bounded(x: float | jax.Array, limit: float) -> jax.Array:
 def infonce_loss(
     parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array], *, denoising: bool = False
 ) -> jax.Array:
-    """`infonce` of the features of a mini-batch.
+    """`infonce` of the features of a mini-batch; the scale is learned, and at most 100 as in CLIP.
 
     Args:
         parameters: `projector`, those of `projector_parameters`, and `log_scale`.
@@ -82,7 +45,8 @@ def infonce_loss(
         numbers: none is looked at.
         denoising: whether columns of the inputs are zeroed.
     """
-    return infonce(_cosines(parameters, batch, denoising), parameters["log_scale"])
+    scale = jnp.exp(bounded(parameters["log_scale"], math.log(LARGEST_SCALE)))
+    return infonce(_cosines(parameters, batch, denoising), scale)
 
 
 def siglip_loss(
@@ -96,7 +60,8 @@ def siglip_loss(
         numbers: none is looked at.
         denoising: whether columns of the inputs are zeroed.
     """
-    return pairwise_sigmoid(_cosines(parameters, batch, denoising), parameters["log_scale"], parameters["bias"])
+    scale = jnp.exp(parameters["log_scale"])
+    return pairwise_sigmoid(_cosines(parameters, batch, denoising), scale, parameters["bias"])
 
 
 def fit_infonce(

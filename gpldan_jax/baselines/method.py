@@ -1,6 +1,7 @@
 """What a method of the comparison is: how it is fitted, what it may see, and where it comes from."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,3 +42,14 @@ class Method:
     def __post_init__(self):
         if self.supervision not in SUPERVISION:
             raise ValueError(f"supervision must be one of {', '.join(SUPERVISION)}, got {self.supervision!r}")
+
+    @property
+    def epochs(self) -> int | None:
+        """How long `fit` trains unless `epochs` says otherwise; `None` for a method without epochs.
+
+        >>> from gpldan_jax.baselines.registry import METHODS
+        >>> METHODS["infonce"].epochs, METHODS["cca"].epochs
+        (30, None)
+        """
+        parameter = inspect.signature(self.fit).parameters.get("epochs")
+        return parameter.default if parameter else None

@@ -246,9 +246,14 @@ def dense_targets(image_inputs, text_inputs, where, products: Products = EXACT):
     return mean_normalized(jnp.sqrt(image * text), where)
 
 
-def _input_distances(inputs, products):
+def unit_length(inputs: jax.Array) -> jax.Array:
+    """Each row of `[n, d]` divided by its length; a zero row stays zero."""
     inputs = unit_scale(inputs)
-    inputs = inputs * inverse_root(jnp.square(inputs).sum(-1, keepdims=True), 1)
+    return inputs * inverse_root(jnp.square(inputs).sum(-1, keepdims=True), 1)
+
+
+def _input_distances(inputs, products):
+    inputs = unit_length(inputs)
     # In bfloat16 a cosine may pass 1, and the square root has no use for negative distances.
     return jnp.maximum(without_rounding(1 - matmul(inputs, inputs, (1, 1), products)), 0)
 

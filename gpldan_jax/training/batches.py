@@ -9,10 +9,29 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from gpldan_jax.data import PairedSplit
+from gpldan_jax.losses import nearest_neighbours, neighbourhood_rows
 from gpldan_jax.training.mesh import AXIS, row_sharding, shares
 from gpldan_jax.training.state import shuffling_key
 
 REMAINDERS = ("drop", "mask")
+
+
+class Neighbourhoods(flax.struct.PyTreeNode):
+    """The nearest training pairs of b pairs, see `gpldan_jax.losses.nearest_neighbours`.
+
+    Attributes:
+        columns: `[b, m]` int32.
+        weights: `[b, m]` float32.
+        count: how many training pairs there are.
+    """
+
+    columns: jax.Array
+    weights: jax.Array
+    count: int = flax.struct.field(pytree_node=False)
+
+    def rows(self) -> jax.Array:
+        """`[b, count]`, see `gpldan_jax.losses.neighbourhood_rows`."""
+        return neighbourhood_rows(self.columns, self.weights, self.count)
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -22,11 +41,13 @@ class Batch(flax.struct.PyTreeNode):
         images: `[n, d_i]` float32, scaled, not yet denoised.
         texts: `[n, d_t]` float32.
         where: `[n]` bool, False for padding; or `None`.
+        neighbourhoods: where target distances come from, if not from the inputs.
     """
 
     images: jax.Array
     texts: jax.Array
     where: jax.Array | None = None
+    neighbourhoods: Neighbourhoods | None = None
 
 
 class ResidentPairs(flax.struct.PyTreeNode):
@@ -35,23 +56,41 @@ class ResidentPairs(flax.struct.PyTreeNode):
     Attributes:
         images: `[n, d_i]` float32; with a mesh the last row is repeated until they divide evenly.
         texts: `[n, d_t]` float32, likewise.
+        neighbourhoods: of all of them, likewise; or `None`.
         count: n.
         mesh: as in `TrainState`.
     """
 
     images: jax.Array
     texts: jax.Array
+    neighbourhoods: Neighbourhoods | None
     count: int = flax.struct.field(pytree_node=False)
     mesh: jax.sharding.Mesh | None = flax.struct.field(pytree_node=False)
 
     def take(self, rows: jax.Array, where: jax.Array | None) -> Batch:
         """The pairs of these rows, `[b]` int32; with a mesh, each device holds its share of them."""
-        images, texts = (_take(of, rows, self.mesh) for of in (self.images, self.texts))
-        return Batch(images, texts, where)
+        arrays = self.images, self.texts, self.neighbourhoods
+        images, texts, neighbourhoods = jax.tree.map(lambda of: _take(of, rows, self.mesh), arrays)
+        return Batch(images, texts, where, neighbourhoods)
 
 
-def resident_pairs(split: PairedSplit, mesh: jax.sharding.Mesh | None = None) -> ResidentPairs:
+def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbourhoods | None:
+    """The neighbourhoods among the pairs of a split, on the host; `None` for `None`."""
+    if neighbours is None:
+        return None
+    columns, weights = nearest_neighbours(split.images, split.texts, neighbours=neighbours)
+    return Neighbourhoods(*jax.device_get((columns, weights)), count=len(split))
+
+
+def resident_pairs(
+    split: PairedSplit, mesh: jax.sharding.Mesh | None = None, *, neighbours: int | None = None
+) -> ResidentPairs:
     """Puts pairs on the device; with a mesh, each process sends the rows of its own devices only.
+
+    Args:
+        split: the training pairs.
+        mesh: as in `TrainState`.
+        neighbours: likewise.
 
     >>> import numpy as np
     >>> pairs = resident_pairs(PairedSplit(np.ones((5, 3)), np.ones((5, 2))))
@@ -59,8 +98,8 @@ def resident_pairs(split: PairedSplit, mesh: jax.sharding.Mesh | None = None) ->
     (5, (5, 3))
     """
     rows = np.minimum(np.arange(len(split) + -len(split) % shares(mesh)), len(split) - 1)
-    images, texts = (_send(of, rows, mesh) for of in (split.images, split.texts))
-    return ResidentPairs(images, texts, count=len(split), mesh=mesh)
+    arrays = split.images, split.texts, split_neighbourhoods(split, neighbours)
+    return ResidentPairs(*jax.tree.map(lambda of: _send(of, rows, mesh), arrays), count=len(split), mesh=mesh)
 
 
 def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
@@ -116,6 +155,7 @@ def epoch_batches(
     batch_size: int,
     remainder: str,
     first_step: int = 0,
+    neighbourhoods: Neighbourhoods | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Iterator[Batch]:
     """The mini-batches of an epoch from host arrays, one by one, from the step `first_step` of that epoch on.
@@ -127,13 +167,15 @@ def epoch_batches(
         batch_size: pairs of a mini-batch.
         remainder: as in `steps_per_epoch`.
         first_step: mini-batches of this epoch to pass over, for a run that was interrupted.
+        neighbourhoods: of all pairs of the split, from `split_neighbourhoods`; or `None`.
         mesh: as in `TrainState`; each process reads and sends the rows of its own devices only.
     """
     options = {"batch_size": batch_size, "remainder": remainder, "multiple": shares(mesh)}
     rows, where = jax.device_get(_epoch_rows(key, epoch, len(split), **options))
     for step in range(first_step, len(rows)):
-        images, texts = (_send(of, rows[step], mesh) for of in (split.images, split.texts))
-        yield Batch(images, texts, None if where is None else where[step])
+        arrays = split.images, split.texts, neighbourhoods
+        images, texts, near = jax.tree.map(lambda of, step=step: _send(of, rows[step], mesh), arrays)
+        yield Batch(images, texts, None if where is None else where[step], near)
 
 
 _epoch_rows = jax.jit(epoch_rows, static_argnums=2, static_argnames=("batch_size", "remainder", "multiple"))

@@ -47,7 +47,7 @@ def stack_states(states: Sequence[TrainState]) -> TrainState:
     """Members of a grid as one state; they may differ in seed and hyperparameters only.
 
     Raises:
-        ValueError: they differ in a network, an optimiser, the discrepancy, the denoising or the mesh.
+        ValueError: they differ in a network, an optimiser, the discrepancy, the denoising, the neighbours or the mesh.
 
     >>> from gpldan_jax import models, training
     >>> networks = {"projector": models.Projector(8, 8, 2), "classifier": models.ModalityClassifier(8)}
@@ -155,7 +155,7 @@ def train_grid(
     """
     check_fits(dataset, batch_size=batch_size, criterion=criterion)
     steps = steps_per_epoch(len(dataset.train), batch_size, remainder)
-    pairs = jax.device_put(resident_pairs(dataset.train), replicated(mesh))
+    pairs = jax.device_put(resident_pairs(dataset.train, neighbours=states.neighbours), replicated(mesh))
     epoch, members = 0, (Member(),) * len(states.step)
     if (latest := checkpoints.latest()) is not None:
         template = jax.eval_shape(lambda: _GridState(states, states.projector_parameters))

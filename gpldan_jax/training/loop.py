@@ -11,7 +11,7 @@ import numpy as np
 from gpldan_jax.data import DataError, PairedDataset, PairedSplit
 from gpldan_jax.models import Projector
 from gpldan_jax.retrieval import evaluate, retrieval_distances
-from gpldan_jax.training.batches import epoch_batches, resident_pairs, steps_per_epoch
+from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints
 from gpldan_jax.training.mesh import agreed, memory_limit, on_one_device, replicated, shares
 from gpldan_jax.training.selection import Selection, criterion_value
@@ -97,7 +97,11 @@ def train(
     if (latest := checkpoints.latest()) is not None:
         state, record = checkpoints.restore(template, latest, replicated(template.mesh))
         progress = Progress(record["epoch"], tuple(record["window"]), Selection(**record["selection"]))
-    pairs = resident_pairs(dataset.train, state.mesh) if resident and progress.epoch < epochs else None
+    neighbours, neighbourhoods, pairs = template.neighbours, None, None
+    if resident and progress.epoch < epochs:
+        pairs = resident_pairs(dataset.train, state.mesh, neighbours=neighbours)
+    if progress.window or not resident:
+        neighbourhoods = split_neighbourhoods(dataset.train, neighbours)
     batches = {"batch_size": batch_size, "remainder": remainder}
 
     def save(step):
@@ -112,7 +116,13 @@ def train(
             on_step((epoch + 1) * steps)
         else:  # or the rest of an epoch that was interrupted
             for batch in epoch_batches(
-                dataset.train, state.key, epoch, **batches, first_step=len(window), mesh=state.mesh
+                dataset.train,
+                state.key,
+                epoch,
+                **batches,
+                first_step=len(window),
+                neighbourhoods=neighbourhoods,
+                mesh=state.mesh,
             ):
                 state, metrics = train_step(state, batch)
                 window.append(metrics)
@@ -184,7 +194,7 @@ def not_finite(metrics: Mapping[str, np.ndarray], first_step: int) -> str:
         metrics: of each step, `[steps]`.
         first_step: steps before the first of these.
     """
-    names = (*TERMS, "loss")
+    names = (*(name for name in TERMS if name in metrics), "loss")
     losses = np.stack([metrics[name] for name in names], axis=1)
     for step, name in np.argwhere(~np.isfinite(losses))[:1]:
         which = "loss" if names[name] == "loss" else f"{names[name]} loss"

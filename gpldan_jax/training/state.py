@@ -28,6 +28,8 @@ class Hyperparameters(flax.struct.PyTreeNode):
         learning_rate: of the projector's optimiser.
         weight_decay: likewise.
         classifier_learning_rate: of the classifier's optimiser.
+        contrastive: weight of the contrastive term, which is ours; `None` for none.
+        temperature: of the contrastive term; `None` with none.
     """
 
     alpha: jax.Array
@@ -36,6 +38,8 @@ class Hyperparameters(flax.struct.PyTreeNode):
     learning_rate: jax.Array
     weight_decay: jax.Array
     classifier_learning_rate: jax.Array
+    contrastive: jax.Array | None = None
+    temperature: jax.Array | None = None
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -56,6 +60,8 @@ class TrainState(flax.struct.PyTreeNode):
         discrepancy: rho of Eq. 6, see `graph_pattern_loss`.
         image_denoising: share of the image columns set to zero, in [0, 1].
         text_denoising: share of the text columns set to zero, in [0, 1].
+        neighbours: how many make the neighbourhoods that target distances come from, see `nearest_neighbours`; `None`
+            for the distances of the inputs, Eq. 6.
         mesh: the devices that share each mini-batch, see `data_mesh`; `None` for one.
     """
 
@@ -73,6 +79,7 @@ class TrainState(flax.struct.PyTreeNode):
     discrepancy: str = flax.struct.field(pytree_node=False)
     image_denoising: float = flax.struct.field(pytree_node=False)
     text_denoising: float = flax.struct.field(pytree_node=False)
+    neighbours: int | None = flax.struct.field(pytree_node=False)
     mesh: jax.sharding.Mesh | None = flax.struct.field(pytree_node=False)
 
 
@@ -94,6 +101,9 @@ def create_train_state(
     discrepancy: str = "absolute",
     image_denoising: float = 0.0,
     text_denoising: float = 0.0,
+    contrastive: float | jax.Array | None = None,
+    temperature: float | jax.Array | None = None,
+    neighbours: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> TrainState:
     """The state before the first step, a function of the seed; the same on any number of devices.
@@ -105,7 +115,18 @@ def create_train_state(
     >>> int(state.step), state.projector_parameters["image_hidden"]["kernel"].shape
     (0, (10, 8))
     """
-    numbers = (alpha, beta, adversarial, learning_rate, weight_decay, classifier_learning_rate)
+    if (contrastive is None) != (temperature is None):
+        raise ValueError("contrastive and temperature belong together, got one of them")
+    numbers = Hyperparameters(
+        alpha=alpha,
+        beta=beta,
+        adversarial=adversarial,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        classifier_learning_rate=classifier_learning_rate,
+        contrastive=contrastive,
+        temperature=temperature,
+    )
     networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
         **_initial(seed, numbers, image_dim, text_dim, *networks, mesh),
@@ -116,6 +137,7 @@ def create_train_state(
         discrepancy=discrepancy,
         image_denoising=image_denoising,
         text_denoising=text_denoising,
+        neighbours=neighbours,
         mesh=mesh,
     )
 
@@ -138,7 +160,7 @@ def _initial(
         # What an optimiser starts with does not depend on its rate.
         "projector_optimizer_state": projector_optimizer(0.0, 0.0).init(projector_parameters),
         "classifier_optimizer_state": classifier_optimizer(0.0).init(classifier_parameters),
-        "hyperparameters": Hyperparameters(*(jnp.asarray(number, jnp.float32) for number in numbers)),
+        "hyperparameters": jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), numbers),
     }
     return jax.lax.with_sharding_constraint(arrays, replicated(mesh)) if mesh else arrays
 

@@ -8,7 +8,9 @@ import optax
 from gpldan_jax.data.denoising import zero_columns
 from gpldan_jax.losses import (
     adversarial_loss,
+    co_attention_distances,
     graph_pattern_loss,
+    infonce,
     modality_classifier_loss,
     sharded_graph_pattern_loss,
 )
@@ -16,14 +18,16 @@ from gpldan_jax.training.batches import Batch, ResidentPairs, epoch_rows, steps_
 from gpldan_jax.training.mesh import AXIS, shares
 from gpldan_jax.training.state import TrainState, denoising_key
 
-TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "classifier")
+TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "contrastive", "classifier")
 
 
 @jax.jit(donate_argnames="state")
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of the modality classifier D (Eq. 10), then one of the projector G (Eq. 11) against the new D.
 
-    The projector sees denoised inputs; the target distances of Eq. 6 come from the clean ones.
+    The projector sees denoised inputs; the target distances of Eq. 6 come from the clean ones, or from neighbourhoods
+    where `state.neighbours` says so. Where the state has a weight for it, `infonce` of the co-attention cosines is
+    added to L_G.
 
     Args:
         state: it is donated: use the one returned.
@@ -31,8 +35,10 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
 
     Returns:
         The next state, and scalars on the device: `loss` (L_G), its unweighted terms `pairwise`, `unpaired`, `mutual`
-        and `adversarial`, and `classifier` (L_D).
+        and `adversarial` (and `contrastive`, if there is one), and `classifier` (L_D).
     """
+    if (state.neighbours is None) != (batch.neighbourhoods is None):
+        raise ValueError(f"state.neighbours is {state.neighbours}, so the batch must be made with the same neighbours")
     numbers = state.hyperparameters
     classifier_optimizer = state.classifier_optimizer(numbers.classifier_learning_rate)
     projector_optimizer = state.projector_optimizer(numbers.learning_rate, numbers.weight_decay)
@@ -43,6 +49,10 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
     image_key, text_key = jax.random.split(denoising_key(state.key, state.step))
     images = zero_columns(batch.images, image_key, state.image_denoising)
     texts = zero_columns(batch.texts, text_key, state.text_denoising)
+
+    target_inputs = batch.images, batch.texts
+    if batch.neighbourhoods is not None:
+        target_inputs = (batch.neighbourhoods.rows(),) * 2
 
     def represent(parameters):
         return state.projector.apply({"params": parameters}, images, texts)
@@ -70,15 +80,19 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
             text.parts,
             image.attention,
             text.attention,
-            batch.images,
-            batch.texts,
+            *target_inputs,
             alpha=numbers.alpha,
             beta=numbers.beta,
             discrepancy=state.discrepancy,
             where=batch.where,
         )
         adversarial = adversarial_loss(*classify(classifier_parameters, image, text), where=batch.where)
-        return loss + numbers.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
+        loss, terms = loss + numbers.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
+        if numbers.contrastive is not None:
+            distances = co_attention_distances(image.parts, text.parts, image.attention, text.attention)
+            terms["contrastive"] = infonce(1 - distances, 1 / numbers.temperature, where=batch.where)
+            loss += numbers.contrastive * terms["contrastive"]
+        return loss, terms
 
     (loss, terms), gradients = jax.value_and_grad(projector_objective, has_aux=True)(state.projector_parameters)
     updates, projector_optimizer_state = projector_optimizer.update(

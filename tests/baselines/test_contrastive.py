@@ -1,14 +1,13 @@
-"""The contrastive losses against loops and optax's own, the bound of the scale, denoising, and training."""
+"""The contrastive methods: whose cosines they take, the bound of the scale, denoising, and training."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from gpldan_jax import retrieval
+from gpldan_jax import losses, retrieval
 from gpldan_jax.baselines import contrastive, dscmr
 from gpldan_jax.baselines.training import LabelledBatch
 from gpldan_jax.data import PairedSplit
@@ -17,7 +16,6 @@ from gpldan_jax.data.synthetic import synthetic_splits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms
-COSINES = np.random.default_rng(0).uniform(-1, 1, size=(5, 5))
 SMALL = {"hidden": 64, "width": 32, "learning_rate": 1e-3, "batch_size": 48}
 METHODS = {method.name: method for method in contrastive.METHODS}
 
@@ -38,44 +36,11 @@ def splits():
     return [PairedSplit(*split) for split in drawn]
 
 
-def test_infonce_is_that_of_a_loop_and_of_optax():
-    logits = 3.0 * COSINES
-    total = 0.0
-    for i in range(5):
-        to_texts = sum(math.exp(logits[i, j]) for j in range(5))
-        to_images = sum(math.exp(logits[j, i]) for j in range(5))
-        total -= (math.log(math.exp(logits[i, i]) / to_texts) + math.log(math.exp(logits[i, i]) / to_images)) / 10
-    found = contrastive.infonce(jnp.float32(COSINES), math.log(3.0))
-    np.testing.assert_allclose(found, total, rtol=FLOAT32)
-    entropies = [
-        optax.softmax_cross_entropy_with_integer_labels(jnp.float32(of), jnp.arange(5)) for of in (logits, logits.T)
-    ]
-    np.testing.assert_allclose(found, (entropies[0].mean() + entropies[1].mean()) / 2, rtol=FLOAT32)
-
-
-def test_the_sigmoid_loss_is_that_of_a_loop_and_of_optax():
-    total = 0.0
-    for i in range(5):
-        for j in range(5):
-            logit = 3.0 * COSINES[i, j] - 0.7
-            total += math.log(1 + math.exp(-logit if i == j else logit)) / 5
-    found = contrastive.pairwise_sigmoid(jnp.float32(COSINES), math.log(3.0), -0.7)
-    np.testing.assert_allclose(found, total, rtol=FLOAT32)
-    entropies = optax.sigmoid_binary_cross_entropy(jnp.float32(3.0 * COSINES - 0.7), jnp.eye(5))
-    np.testing.assert_allclose(found, entropies.sum() / 5, rtol=FLOAT32)
-
-
-def test_extreme_logits_stay_finite():
-    worst = 1 - 2 * jnp.eye(3)
-    np.testing.assert_allclose(contrastive.infonce(worst, math.log(100.0)), 200 + math.log(2), rtol=FLOAT32)
-    np.testing.assert_allclose(contrastive.pairwise_sigmoid(worst, math.log(1e4), 0.0), 3e4, rtol=FLOAT32)
-
-
 def test_the_scale_of_infonce_stays_below_100_and_can_return():
-    matrix = jnp.float32(COSINES)
-    np.testing.assert_allclose(
-        contrastive.infonce(matrix, math.log(200.0)), contrastive.infonce(matrix, math.log(50.0)), rtol=FLOAT32
+    above, below = (
+        contrastive.infonce_loss(parameters() | {"log_scale": jnp.log(scale)}, batch(), {}) for scale in (200.0, 50.0)
     )
+    np.testing.assert_allclose(above, below, rtol=FLOAT32)
     x, step, limit = 0.0, 0.3, math.log(100.0)
     slope = jax.grad(lambda x: contrastive.bounded(x, limit))
     for _ in range(30):
@@ -97,8 +62,8 @@ def test_the_losses_are_those_of_the_cosines_of_projected_pairs(denoising):
     v, t = (np.asarray(x, np.float64) for x in dscmr.project(of["projector"], images, texts))
     cosines = jnp.float32([[x @ y / np.sqrt((x @ x) * (y @ y)) for y in t] for x in v])
     for loss, expected in (
-        (contrastive.infonce_loss, contrastive.infonce(cosines, 1.2)),
-        (contrastive.siglip_loss, contrastive.pairwise_sigmoid(cosines, 1.2, -0.7)),
+        (contrastive.infonce_loss, losses.infonce(cosines, math.exp(1.2))),
+        (contrastive.siglip_loss, losses.pairwise_sigmoid(cosines, math.exp(1.2), -0.7)),
     ):
         found = jax.jit(loss, static_argnames="denoising")(of, inputs, {}, denoising=denoising)
         np.testing.assert_allclose(found, expected, rtol=FLOAT32)
