@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs`, which is not installed
 
+import rich.console
 from absl import flags
 
 from configs import default
@@ -40,6 +41,9 @@ def main(argv: list[str]) -> int:
         directory = workdir if flags.FLAGS.workdir else workdir.with_name(f"compare-{workdir.name}")
         command = shlex.join(["python", "experiments/compare.py", *argv[1:]])
         return compare(config, _METHODS.value, seeds, directory, command)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on after the last finished method and seed", file=sys.stderr)
+        return 130
     except ValueError as error:  # bad input: what is wrong, in one line, without a traceback
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,7 +57,7 @@ def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, c
     from gpldan_jax.baselines.registry import METHODS
     from gpldan_jax.training import workdir as workdirs
 
-    known = [*METHODS, "gpldan"]
+    known = [*METHODS, *gpldan.NAMES]
     wanted = known if names == "all" else names.split(",")
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(f"--methods={names}: no method {unknown[0]!r}; there are {', '.join(known)}")
@@ -61,7 +65,7 @@ def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, c
     training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"])
     if not len(dataset.test):
         raise ValueError(f"{dataset.title} has no test pairs to compare on")
-    methods = METHODS | {"gpldan": gpldan.method(config, dataset)}
+    methods = METHODS | gpldan.methods(config, dataset)
     chosen = [methods[name] for name in known if name in wanted]
     if dataset.train.labels is None and (needing := [of.name for of in chosen if of.supervision != "unsupervised"]):
         raise ValueError(f"{dataset.title} has no labels, which {needing[0]} needs")
@@ -72,15 +76,21 @@ def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, c
         "versions": session.versions(),
     }
     holds = ("table2.md", "table2.csv", "table2.json", *known)
+    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    bar = session.progress_bar(console, f"{dataset.title}  fits")
+    task = bar.add_task("fits", total=sum(running.fits(method, seeds) for method in chosen))
     with workdirs.opened(directory, description, fresh=flags.FLAGS.fresh, holds=holds):
-        rows = running.fit_all(
-            chosen,
-            dataset,
-            seeds,
-            directory,
-            criterion=config["train"]["selection"],
-            report=lambda line: print(f"{dataset.title}  {line}", flush=True),
-        )
+        with bar:
+            rows = running.fit_all(
+                chosen,
+                dataset,
+                seeds,
+                directory,
+                criterion=config["train"]["selection"],
+                epochs=config["train"]["epochs"],
+                report=lambda line: console.print(f"{dataset.title}  {line}"),
+                on_fits=lambda count: bar.advance(task, count),
+            )
         metric = "map@50" if dataset.test.labels is not None else "recall@10"
         name = config["dataset"]["name"]
         about = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seeds": seeds, "command": command}

@@ -1,10 +1,11 @@
 """Fits the methods of the comparison; what is finished is not done again.
 
-METHOD/settings.json   the settings that were tried on validation, with the first seed, and the chosen ones
+METHOD/settings.json   the settings that were tried on validation, with which seed, and the chosen ones
 METHOD/seed-0.json     test figures of the chosen settings with a seed
 """
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from gpldan_jax.baselines import Method
 from gpldan_jax.data import PairedDataset, PairedSplit
 from gpldan_jax.training import workdir as workdirs
 
+# What a method may come to: bad settings, a loss that is not finite, a matrix that cannot be solved, memory.
+_FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -27,7 +31,7 @@ class Row:
         settings: the chosen ones; `None` where it failed.
         tried: how many there were to choose from.
         figures: test figures of each seed, as `gpldan_jax.retrieval.evaluate` gives them.
-        seconds: of fitting and ranking the test items, the mean over seeds.
+        seconds: of fitting and ranking the test items, the median over seeds.
         failed: why there are no figures; empty where there are.
     """
 
@@ -46,7 +50,9 @@ def fit_all(
     directory: Path,
     *,
     criterion: str,
+    epochs: int = 0,
     report: Callable[[str], None],
+    on_fits: Callable[[int], None] = lambda count: None,
 ) -> list[Row]:
     """A row for each method; one that fails says why in its row and stops no other.
 
@@ -56,22 +62,42 @@ def fit_all(
         seeds: of each method's fits.
         directory: where finished fits are kept.
         criterion: `"map"` or `"recall"`, see `criterion_value`; of settings and, in neural methods, of epochs.
+        epochs: that methods which have epochs are trained at least; more than this where their own default is more.
         report: takes a line for each finished fit.
+        on_fits: takes how many of the `fits` of a method were just finished, found finished, or given up.
     """
-    return [_row(method, dataset, seeds, directory, criterion, report) for method in methods]
+    rows = []
+    for method in methods:
+        done = []
+
+        def count(fits, done=done):
+            done.append(fits)
+            on_fits(fits)
+
+        rows.append(_row(method, dataset, seeds, directory, criterion, epochs, report, count))
+        on_fits(fits(method, seeds) - sum(done))
+    return rows
 
 
-def _row(method, dataset, seeds, directory, criterion, report):
+def fits(method: Method, seeds: Sequence[int]) -> int:
+    """How often a method is fitted: with each of its settings, and with the chosen ones and each other seed."""
+    return len(method.settings) + len(seeds) - 1
+
+
+def _row(method, dataset, seeds, directory, criterion, epochs, report, count):
     try:
-        return _fitted(method, dataset, seeds, directory / method.name, criterion, report)
-    # What a method may come to: bad settings, a loss that is not finite, a matrix that cannot be solved, memory.
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return _fitted(method, dataset, seeds, directory / method.name, criterion, epochs, report, count)
+    except _FAILURES as error:
+        why = _reason(error)
         report(f"{method.title}: failed: {why}")
         return Row(method, None, len(method.settings), (), 0.0, why)
 
 
-def _fitted(method, dataset, seeds, directory, criterion, report):
+def _reason(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _fitted(method, dataset, seeds, directory, criterion, epochs, report, count):
     # Made once: methods may keep what they computed from a split for the next settings.
     train = dataset.train
     if method.supervision == "unsupervised":
@@ -81,19 +107,51 @@ def _fitted(method, dataset, seeds, directory, criterion, report):
     def score(distances):
         return training.criterion_value(criterion, retrieval.evaluate(distances, dataset.validation.labels), 0)
 
+    # A small dataset has few steps an epoch: no method is to lose because it was trained less than GPLDAN.
+    length = {} if method.epochs is None else {"epochs": max(method.epochs, epochs)}
+
+    def fitted(seed, settings):
+        started = time.perf_counter()
+        distances = method.fit(train, validation, score, seed=seed, **length, **settings)
+        return distances, time.perf_counter() - started
+
+    def tested(seed, distances, seconds):
+        started = time.perf_counter()
+        found = distances(dataset.test.images, dataset.test.texts)
+        seconds += time.perf_counter() - started
+        record = {"test": retrieval.evaluate(found, dataset.test.labels), "seconds": seconds}
+        if dataset.test.labels is not None:
+            record["curves"] = retrieval.precision_recall(found, dataset.test.labels)
+            record["classes"] = retrieval.map_per_class(found, dataset.test.labels)
+        workdirs.write_json(directory / f"seed-{seed}.json", record)
+
     directory.mkdir(parents=True, exist_ok=True)
     chosen = directory / "settings.json"
     if not chosen.exists():
-        tried = []
+        tried, best, failure = [], None, None
         for settings in method.settings:
-            started = time.perf_counter()
-            distances = method.fit(train, validation, score, seed=seeds[0], **settings)
+            try:
+                distances, seconds = fitted(seeds[0], settings)
+            except _FAILURES as error:  # other settings may do
+                failure = error
+                tried.append({"settings": dict(settings), "failed": _reason(error)})
+                report(f"{method.title}  {settings or 'defaults'}  failed: {_reason(error)}")
+                count(1)
+                continue
             value = score(distances(validation.images, validation.texts))
-            seconds = time.perf_counter() - started
             tried.append({"settings": dict(settings), "value": value, "seconds": seconds})
+            if best is None or value > best[0]:
+                best = value, settings, distances, seconds
             report(f"{method.title}  {settings or 'defaults'}  validation {value:.4f}  {seconds:.1f} s")
-        best = max(tried, key=lambda of: of["value"])
-        workdirs.write_json(chosen, {"chosen": best["settings"], "tried": tried})
+            count(1)
+        if best is None:
+            raise failure
+        _, settings, *fit = best
+        # Before the choice is written: a fit that was judged best is tested, not repeated.
+        tested(seeds[0], *fit)
+        workdirs.write_json(chosen, {"chosen": dict(settings), "seed": seeds[0], "tried": tried})
+    else:
+        count(len(method.settings))
     record = workdirs.read_json(chosen)
     # JSON has no tuples, and settings that are static to a program must be hashable.
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in record["chosen"].items()}
@@ -101,12 +159,11 @@ def _fitted(method, dataset, seeds, directory, criterion, report):
     for seed in seeds:
         path = directory / f"seed-{seed}.json"
         if not path.exists():
-            started = time.perf_counter()
-            distances = method.fit(train, validation, score, seed=seed, **settings)
-            figures = retrieval.evaluate(distances(dataset.test.images, dataset.test.texts), dataset.test.labels)
-            workdirs.write_json(path, {"test": figures, "seconds": time.perf_counter() - started})
+            tested(seed, *fitted(seed, settings))
         results.append(workdirs.read_json(path))
-        report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
+        if seed != seeds[0]:
+            report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
+            count(1)
     figures = tuple(result["test"] for result in results)
-    seconds = sum(result["seconds"] for result in results) / len(results)
+    seconds = statistics.median(result["seconds"] for result in results)
     return Row(method, settings, len(record["tried"]), figures, seconds)

@@ -12,7 +12,7 @@ from experiments.benchmarking import machine
 from experiments.comparing import published
 from experiments.comparing.running import Row
 
-_DIRECTIONS = ("image_to_text", "text_to_image", "average")
+DIRECTIONS = ("image_to_text", "text_to_image", "average")
 
 
 def markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], command: str) -> str:
@@ -37,7 +37,7 @@ def markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds
         if row.failed:
             lines.append(f"| {method.title} | {supervision} | failed: {row.failed.replace('|', '/')} | | | | |")
             continue
-        cells = [_spread(row, metric, direction) for direction in _DIRECTIONS]
+        cells = [spread(values(row, metric, direction)) for direction in DIRECTIONS]
         if method.name in best:
             cells[2] = f"**{cells[2]}**"
         known = published.average(name, method.name)
@@ -58,12 +58,12 @@ def table_csv(rows: Sequence[Row], *, name: str) -> str:
     """A line for each method, seed and metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "supervision", "run", "metric", *_DIRECTIONS, "published_average"])
+    writer.writerow(["method", "supervision", "run", "metric", *DIRECTIONS, "published_average"])
     for row in rows:
         for run, figures in enumerate(row.figures):
-            for metric, values in figures.items():
+            for metric, found in figures.items():
                 known = published.average(name, row.method.name) if metric == "map@50" else None
-                cells = [repr(float(values[direction])) for direction in _DIRECTIONS]
+                cells = [repr(float(found[direction])) for direction in DIRECTIONS]
                 writer.writerow([row.method.name, row.method.supervision, run, metric, *cells, known])
     return text.getvalue()
 
@@ -98,14 +98,23 @@ def write(path: Path, text: str) -> None:
     machine.write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _values(row, metric, direction):
+def values(row: Row, metric: str, direction: str) -> list[float]:
+    """A figure of each seed."""
     return [figures[metric][direction] for figures in row.figures]
 
 
-def _spread(row, metric, direction):
-    values = _values(row, metric, direction)
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean ± standard deviation; of a single value, itself.
+
+    Args:
+        values: one for each seed.
+        sign: `"+"` gives a mean above 0 its sign too.
+
+    >>> spread([0.25, 0.5]), spread([0.25], "+")
+    ('0.375 ± 0.177', '+0.250')
+    """
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{sign}.3f}{deviation}"
 
 
 def _best(rows, metric):
@@ -113,6 +122,6 @@ def _best(rows, metric):
     groups = {}
     for row in rows:
         if row.figures:
-            mean = statistics.mean(_values(row, metric, "average"))
+            mean = statistics.mean(values(row, metric, "average"))
             groups.setdefault(row.method.supervision, []).append((mean, row.method.name))
     return {max(group)[1] for group in groups.values()}

@@ -1,5 +1,7 @@
 """Ranking one modality by the other, and how well that works."""
 
+from gpldan_jax.retrieval.curves import map_per_class as map_per_class
+from gpldan_jax.retrieval.curves import precision_recall as precision_recall
 from gpldan_jax.retrieval.evaluation import chance as chance
 from gpldan_jax.retrieval.evaluation import evaluate as evaluate
 from gpldan_jax.retrieval.metrics import mean_average_precision as mean_average_precision

@@ -37,6 +37,8 @@ def test_a_comparison_from_features_to_tables(run, features, tmp_path):
     # What is finished is not done again.
     before = {path: path.stat().st_mtime_ns for path in workdir.glob("*/*.json")}
     assert len(before) == 4 * 3
+    tried = json.loads((workdir / "gpldan" / "settings.json").read_text())["tried"]
+    assert len({of["value"] for of in tried}) > 1  # settings do reach the training
     again = run(*flags, script="compare.py")
     assert again.returncode == 0 and "validation" not in again.stdout.partition("|")[0]
     assert before == {path: path.stat().st_mtime_ns for path in workdir.glob("*/*.json")}
@@ -61,6 +63,54 @@ def test_a_method_that_fails_says_so_in_its_row_and_stops_no_other(tmp_path):
     text = tables.markdown(rows, dataset="tiny", name="tiny", metric="map@50", seeds=(0,), command="x")
     assert "| Never | supervised | failed: the loss is not finite in epoch 3 |" in text
     assert not (tmp_path / "never" / "settings.json").exists()  # so that it is tried again
+
+
+def test_settings_that_fail_leave_the_others(tmp_path):
+    def fit(train, validation, score, *, seed, width):
+        if width != 8:
+            raise FloatingPointError(f"the loss is not finite with width {width}")
+        return lambda images, texts: np.zeros((len(images), len(texts)))
+
+    method = Method("some", "Some", "unsupervised", "nowhere", fit, settings=tuple({"width": w} for w in (4, 8, 16)))
+    lines, counts = [], []
+    options = {"criterion": "map", "report": lines.append, "on_fits": counts.append}
+    (row,) = running.fit_all([method], tiny.dataset(), (0, 1), tmp_path, **options)
+    assert row.settings == {"width": 8} and row.tried == 3 and not row.failed
+    assert "failed: the loss is not finite with width 16" in lines[2]
+    assert sum(counts) == running.fits(method, (0, 1)) == 4
+    counts.clear()
+    running.fit_all([method], tiny.dataset(), (0, 1), tmp_path, **options)
+    assert sum(counts) == 4
+
+
+@pytest.mark.parametrize(("own", "asked", "trained"), [(30, 80, 80), (30, 20, 30), (None, 80, None)])
+def test_methods_are_trained_at_least_as_long_as_gpldan(tmp_path, own, asked, trained):
+    found = []
+
+    def fit(train, validation, score, *, seed, epochs=own):
+        found.append(epochs)
+        return lambda images, texts: np.zeros((len(images), len(texts)))
+
+    def untrained(train, validation, score, *, seed):
+        return fit(train, validation, score, seed=seed)
+
+    method = Method("some", "Some", "unsupervised", "nowhere", fit if own else untrained)
+    running.fit_all([method], tiny.dataset(), (0,), tmp_path, criterion="map", epochs=asked, report=lambda line: None)
+    assert found == [trained]
+
+
+def test_a_fit_that_was_judged_best_is_not_repeated(tmp_path):
+    fits = []
+
+    def fit(train, validation, score, *, seed, width):
+        fits.append((seed, width))
+        return lambda images, texts: np.zeros((len(images), len(texts)))
+
+    method = Method("some", "Some", "unsupervised", "nowhere", fit, settings=({"width": 4}, {"width": 8}))
+    running.fit_all([method], tiny.dataset(), (3, 5), tmp_path, criterion="map", report=lambda line: None)
+    assert fits == [(3, 4), (3, 8), (5, 4)]
+    record = json.loads((tmp_path / "some" / "seed-3.json").read_text())
+    assert set(record["classes"]["average"]) == {"0", "1"} and len(record["curves"]["average"]) == 21
 
 
 @pytest.mark.parametrize("supervision", ["unsupervised", "semi-supervised", "supervised"])
