@@ -7,49 +7,19 @@
 workdir gets table2.md, table2.csv and table2.json; the same command fits what is missing and writes them anew.
 """
 
-import shlex
 import sys
-import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs`, which is not installed
 
-import rich.console
 from absl import flags
 
-from configs import default
-from experiments import run
-from experiments.sweeping import points
+from experiments import commands
 
 _METHODS = flags.DEFINE_string("methods", "all", "Names separated by commas, or all.")
-_SEEDS = flags.DEFINE_string("seeds", "1", "How many seeds from config.train.seed on; or which, separated by commas.")
 
 
-def main(argv: list[str]) -> int:
-    """Parses the flags and runs; returns the exit status."""
-    if not {"--help", "-h", "-help"}.isdisjoint(argv):
-        print(__doc__, *(flags.FLAGS.module_help(module) for module in (__name__, run.__name__)), sep="\n")
-        return 0
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
-    try:
-        config, workdir = run.parse([_with_config(argument) for argument in argv])
-        if flags.FLAGS.distributed or flags.FLAGS.coordinator:
-            raise ValueError("a comparison runs in one process")
-        if config["train"]["selection"] == "last":
-            raise ValueError("train.selection=last chooses nothing; use map or recall")
-        seeds = points.parse(config, {}, _SEEDS.value).seeds
-        directory = workdir if flags.FLAGS.workdir else workdir.with_name(f"compare-{workdir.name}")
-        command = shlex.join(["python", "experiments/compare.py", *argv[1:]])
-        return compare(config, _METHODS.value, seeds, directory, command)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on after the last finished method and seed", file=sys.stderr)
-        return 130
-    except ValueError as error:  # bad input: what is wrong, in one line, without a traceback
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, command: str) -> int:
+def compare(config: dict, seeds: tuple[int, ...], directory: Path, command: str) -> int:
     """Fits, writes the tables and prints one; returns the exit status, 1 where a method failed."""
     from experiments import session  # jax takes seconds to import; a mistyped flag should not wait
     from experiments.comparing import gpldan, running, tables
@@ -57,7 +27,7 @@ def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, c
     from gpldan_jax.baselines.registry import METHODS
     from gpldan_jax.training import workdir as workdirs
 
-    known = [*METHODS, *gpldan.NAMES]
+    names, known = _METHODS.value, [*METHODS, *gpldan.NAMES]
     wanted = known if names == "all" else names.split(",")
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(f"--methods={names}: no method {unknown[0]!r}; there are {', '.join(known)}")
@@ -76,21 +46,9 @@ def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, c
         "versions": session.versions(),
     }
     holds = ("table2.md", "table2.csv", "table2.json", *known)
-    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    bar = session.progress_bar(console, f"{dataset.title}  fits")
-    task = bar.add_task("fits", total=sum(running.fits(method, seeds) for method in chosen))
     with workdirs.opened(directory, description, fresh=flags.FLAGS.fresh, holds=holds):
-        with bar:
-            rows = running.fit_all(
-                chosen,
-                dataset,
-                seeds,
-                directory,
-                criterion=config["train"]["selection"],
-                epochs=config["train"]["epochs"],
-                report=lambda line: console.print(f"{dataset.title}  {line}"),
-                on_fits=lambda count: bar.advance(task, count),
-            )
+        criterion, epochs = config["train"]["selection"], config["train"]["epochs"]
+        rows = running.fit_showing(chosen, dataset, seeds, directory, criterion=criterion, epochs=epochs)
         metric = "map@50" if dataset.test.labels is not None else "recall@10"
         name = config["dataset"]["name"]
         about = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seeds": seeds, "command": command}
@@ -102,13 +60,5 @@ def compare(config: dict, names: str, seeds: tuple[int, ...], directory: Path, c
     return int(any(row.failed for row in rows))
 
 
-def _with_config(argument):
-    name, _, value = argument.partition("=")
-    if name not in ("--dataset", "-dataset"):
-        return argument
-    file, colon, variant = value.partition(":")
-    return f"--config={Path(default.__file__).parent / file}.py{colon}{variant}"
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(commands.main(sys.argv, "compare", compare))

@@ -28,12 +28,13 @@ _ROWS = {
 }
 
 
-def average(dataset: str, method: str) -> float | None:
-    """The published average, `None` where there is none.
+def row(dataset: str, method: str) -> tuple[float, float, float] | None:
+    """The published image to text, text to image and average, `None` where there are none.
 
-    >>> average("wikipedia", "gpldan"), average("cub", "gpldan"), average("wikipedia", "infonce")
-    (0.513, None, None)
+    >>> row("wikipedia", "gpldan"), row("cub", "gpldan"), row("wikipedia", "infonce")
+    ((0.482, 0.543, 0.513), None, None)
     """
     if dataset not in _ROWS or method not in _METHODS:
         return None
-    return _ROWS[dataset][2][_METHODS.index(method)]
+    place = _METHODS.index(method)
+    return tuple(figures[place] for figures in _ROWS[dataset])

@@ -1,7 +1,7 @@
 """Fits the methods of the comparison; what is finished is not done again.
 
 METHOD/settings.json   the settings that were tried on validation, with which seed, and the chosen ones
-METHOD/seed-0.json     test figures of the chosen settings with a seed
+METHOD/seed-0.json     validation and test figures of the chosen settings with a seed
 """
 
 import dataclasses
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rich.console
 
+from experiments import session
 from gpldan_jax import retrieval, training
 from gpldan_jax.baselines import Method
 from gpldan_jax.data import PairedDataset, PairedSplit
@@ -31,6 +33,7 @@ class Row:
         settings: the chosen ones; `None` where it failed.
         tried: how many there were to choose from.
         figures: test figures of each seed, as `gpldan_jax.retrieval.evaluate` gives them.
+        validation: likewise on validation.
         seconds: of fitting and ranking the test items, the median over seeds.
         failed: why there are no figures; empty where there are.
     """
@@ -39,6 +42,7 @@ class Row:
     settings: Mapping[str, Any] | None
     tried: int
     figures: tuple[Mapping, ...]
+    validation: tuple[Mapping, ...]
     seconds: float
     failed: str = ""
 
@@ -79,6 +83,23 @@ def fit_all(
     return rows
 
 
+def fit_showing(methods: Sequence[Method], dataset: PairedDataset, seeds: Sequence[int], *args, **options) -> list[Row]:
+    """`fit_all`, printing a line for each fit and, on a terminal, a bar."""
+    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    bar = session.progress_bar(console, f"{dataset.title}  fits")
+    task = bar.add_task("fits", total=sum(fits(method, seeds) for method in methods))
+    with bar:
+        return fit_all(
+            methods,
+            dataset,
+            seeds,
+            *args,
+            **options,
+            report=lambda line: console.print(f"{dataset.title}  {line}"),
+            on_fits=lambda count: bar.advance(task, count),
+        )
+
+
 def fits(method: Method, seeds: Sequence[int]) -> int:
     """How often a method is fitted: with each of its settings, and with the chosen ones and each other seed."""
     return len(method.settings) + len(seeds) - 1
@@ -90,7 +111,7 @@ def _row(method, dataset, seeds, directory, criterion, epochs, report, count):
     except _FAILURES as error:
         why = _reason(error)
         report(f"{method.title}: failed: {why}")
-        return Row(method, None, len(method.settings), (), 0.0, why)
+        return Row(method, None, len(method.settings), (), (), 0.0, why)
 
 
 def _reason(error):
@@ -118,8 +139,10 @@ def _fitted(method, dataset, seeds, directory, criterion, epochs, report, count)
     def tested(seed, distances, seconds):
         started = time.perf_counter()
         found = distances(dataset.test.images, dataset.test.texts)
-        seconds += time.perf_counter() - started
-        record = {"test": retrieval.evaluate(found, dataset.test.labels), "seconds": seconds}
+        record = {"seconds": seconds + time.perf_counter() - started}
+        record["test"] = retrieval.evaluate(found, dataset.test.labels)
+        chosen_by = distances(validation.images, validation.texts)
+        record["validation"] = retrieval.evaluate(chosen_by, dataset.validation.labels)
         if dataset.test.labels is not None:
             record["curves"] = retrieval.precision_recall(found, dataset.test.labels)
             record["classes"] = retrieval.map_per_class(found, dataset.test.labels)
@@ -164,6 +187,6 @@ def _fitted(method, dataset, seeds, directory, criterion, epochs, report, count)
         if seed != seeds[0]:
             report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
             count(1)
-    figures = tuple(result["test"] for result in results)
+    figures, judged = (tuple(result[split] for result in results) for split in ("test", "validation"))
     seconds = statistics.median(result["seconds"] for result in results)
-    return Row(method, settings, len(record["tried"]), figures, seconds)
+    return Row(method, settings, len(record["tried"]), figures, judged, seconds)
