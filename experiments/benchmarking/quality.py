@@ -74,7 +74,8 @@ def measure(options: argparse.Namespace, config: dict) -> dict:
         compile_s = sum(made[name].facts.get(part, 0.0) for part in ("lower_s", "compile_s"))
         outcomes[name] = Outcome(name, "torch" if name in TORCH_IMPLEMENTATIONS else "jax", compile_s)
     # Compiling one program cleared what jit keeps for the others; here it comes back, off the clock.
-    next(training.epoch_batches(dataset.train, start.key, 0, **batches, mesh=mesh))
+    near = training.split_neighbourhoods(dataset.train, start.neighbours)
+    next(training.epoch_batches(dataset.train, start.key, 0, **batches, neighbourhoods=near, mesh=mesh))
 
     order = random.Random(0)
     for epoch in range(1, options.max_epochs + 1):

@@ -24,6 +24,7 @@ class StepByStep:
     def __init__(self, start: training.TrainState, split: PairedSplit, batches: Mapping):
         self._state, self._split, self._epochs = _copied(start), split, 0
         self._batches = {**batches, "mesh": start.mesh}
+        self._batches["neighbourhoods"] = training.split_neighbourhoods(split, start.neighbours)
         self._program, self.facts = jax_losses.compiled(training.train_step, self._state, next(self._epoch_batches()))
 
     def epoch(self) -> np.ndarray:
@@ -46,7 +47,7 @@ class EpochScan:
     """`train_epoch`: pairs on the device, an epoch as one program."""
 
     def __init__(self, start: training.TrainState, split: PairedSplit, batches: Mapping):
-        self._state, self._pairs = _copied(start), training.resident_pairs(split, start.mesh)
+        self._state, self._pairs = _copied(start), _resident(split, start, start.mesh)
         self._program, self.facts = jax_losses.compiled(training.train_epoch, self._state, self._pairs, **batches)
 
     def epoch(self) -> np.ndarray:
@@ -70,7 +71,7 @@ class GridScan:
     def __init__(self, start: training.TrainState, split: PairedSplit, batches: Mapping, **how):
         mesh = how["mesh"]
         self._states = jax.device_put(_copied(start), row_sharding(mesh))
-        self._pairs = jax.device_put(training.resident_pairs(split), replicated(mesh))
+        self._pairs = jax.device_put(_resident(split, start), replicated(mesh))
         self._program, self.facts = jax_losses.compiled(
             training.train_grid_epoch, self._states, self._pairs, **batches, **how
         )
@@ -123,7 +124,13 @@ def chosen(asked: Sequence[str] | None, names: Sequence[str], config: Mapping) -
     problem = machine.torch_problem()
     if problem is None and config["loss"]["discrepancy"] != "absolute":
         problem = f"has no discrepancy {config['loss']['discrepancy']!r}"
+    if problem is None and (config["loss"]["target"] != "inputs" or config["loss"]["contrastive"]):
+        problem = "has the paper's losses only: loss.target=inputs, loss.contrastive=0"
     return runnable(asked, names, dict.fromkeys(TORCH_IMPLEMENTATIONS, problem) if problem else {})
+
+
+def _resident(split, start, mesh=None):
+    return training.resident_pairs(split, mesh, neighbours=start.neighbours)
 
 
 def _copied(state):

@@ -153,6 +153,6 @@ METHODS = (
         source="Zhan et al., Comprehensive distance-preserving autoencoders for cross-modal retrieval, ACM MM 2018",
         fit=fit_cdpae,
         # Beside the published ones: for few mini-batches a larger rate, for few columns no denoising.
-        settings=({}, {"denoising": False}, {"learning_rate": 1e-3}, {"learning_rate": 1e-3, "denoising": False}),
+        settings=({}, {"denoising": False}, {"learning_rate": 1e-3, "denoising": False}),
     ),
 )

@@ -133,7 +133,7 @@ METHODS = (
         supervision="supervised",
         source="Zhai, Peng and Xiao, Cross-modality correlation propagation for cross-media retrieval, ICASSP 2012",
         fit=fit,
-        settings=({}, {"neighbours": 10}, {"alpha": 0.3}, {"alpha": 0.9}),
+        settings=({}, {"neighbours": 10}, {"alpha": 0.3}),
         transductive=True,
     ),
 )

@@ -186,7 +186,7 @@ METHODS = (
         supervision="unsupervised",
         source="Radford et al., Learning transferable visual models from natural language supervision, ICML 2021",
         fit=fit_infonce,
-        settings=({}, {"temperature": 0.2}, {"temperature": 0.5}, {"denoising": True}),
+        settings=({}, {"temperature": 0.5}, {"denoising": True}),
     ),
     Method(
         name="siglip",
@@ -194,6 +194,6 @@ METHODS = (
         supervision="unsupervised",
         source="Zhai et al., Sigmoid loss for language image pre-training, ICCV 2023",
         fit=fit_siglip,
-        settings=({}, {"scale": 5.0, "bias": -5.0}, {"scale": 2.0, "bias": -4.0}, {"denoising": True}),
+        settings=({}, {"scale": 2.0, "bias": -4.0}, {"denoising": True}),
     ),
 )

@@ -122,7 +122,7 @@ METHODS = tuple(
         source="Feng, Wang and Li, Cross-modal retrieval with correspondence autoencoder, ACM MM 2014",
         fit=functools.partial(fit_correspondence, variant=variant),
         # a = 0.8 and 1,024 units are published, the learning rate of Adam is ours.
-        settings=({}, {"correspondence": 0.2}, {"learning_rate": 1e-4}, {"width": 256}),
+        settings=({}, {"correspondence": 0.2}, {"learning_rate": 1e-4}),
     )
     for variant in VARIANTS
 )

@@ -168,6 +168,6 @@ METHODS = (
         supervision="supervised",
         source="Zhen et al., Deep supervised cross-modal retrieval, CVPR 2019",
         fit=fit_dscmr,
-        settings=({}, {"alpha": 0.1}, {"beta": 1.0}, {"alpha": 0.1, "beta": 1.0}),
+        settings=({}, {"alpha": 0.1}, {"beta": 1.0}),
     ),
 )

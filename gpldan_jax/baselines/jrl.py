@@ -182,7 +182,7 @@ METHODS = (
         source="Zhai, Peng and Xiao, Learning cross-media joint representation with sparse and semisupervised "
         "regularization, IEEE TCSVT 2014",
         fit=fit,
-        settings=({}, *({"sparsity": weight, "smoothness": weight} for weight in (10.0, 1.0, 0.1))),
+        settings=({}, *({"sparsity": weight, "smoothness": weight} for weight in (1.0, 0.1))),
         transductive=True,
     ),
 )

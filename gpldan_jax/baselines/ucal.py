@@ -155,7 +155,6 @@ METHODS = (
         settings=(
             {},
             {"adversarial": 10.0},
-            {"image_layers": (200,), "text_layers": (200,)},
             {"image_layers": (1024,), "text_layers": (1024,)},
         ),
     ),

@@ -1,9 +1,11 @@
 """Training: state, one jitted step, epochs, checkpoints, and the folder of a run."""
 
 from gpldan_jax.training.batches import Batch as Batch
+from gpldan_jax.training.batches import Neighbourhoods as Neighbourhoods
 from gpldan_jax.training.batches import ResidentPairs as ResidentPairs
 from gpldan_jax.training.batches import epoch_batches as epoch_batches
 from gpldan_jax.training.batches import resident_pairs as resident_pairs
+from gpldan_jax.training.batches import split_neighbourhoods as split_neighbourhoods
 from gpldan_jax.training.batches import steps_per_epoch as steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints as Checkpoints
 from gpldan_jax.training.export import TrainedModel as TrainedModel

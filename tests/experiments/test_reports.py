@@ -1,11 +1,8 @@
-"""The commands that make the README's figures."""
+"""The command that makes the README's figures of several seeds."""
 
 import json
-import subprocess
-import sys
 
 from experiments import summarize
-from tests.experiments.conftest import ROOT
 
 
 def write_run(folder, dataset, average, metric="map@50"):
@@ -28,13 +25,3 @@ def test_mean_and_standard_deviation_by_hand(tmp_path, capsys):
 def test_a_folder_that_is_no_finished_run_is_named(tmp_path, capsys):
     assert summarize.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path} holds no results.json: not a run, or not finished\n"
-
-
-def test_cca_prints_its_choice_and_figures(features):
-    command = [sys.executable, ROOT / "experiments" / "cca.py", f"--config={ROOT / 'configs' / 'npz.py'}"]
-    done = subprocess.run([*command, f"--config.dataset.path={features}"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("npz  ridge CCA (") and "chosen among 25" in done.stdout
-    assert float(done.stdout.split()[-1]) > 0.6  # two linear views of one latent; chance is about 0.4
-    refused = subprocess.run([*command, "--config.dataset.path=nowhere.npz"], capture_output=True, text=True)
-    assert refused.returncode == 2 and "nowhere.npz does not exist" in refused.stderr
