@@ -1,0 +1,128 @@
+"""The section of a run."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from configs import default
+from experiments.reporting import plots
+from experiments.reporting.blocks import Cell, Examples, Figure, Heading, Paragraph, Table
+from experiments.reporting.common import CRITERIA, TITLES, class_title, convention, curves_figure, joined, number
+from experiments.reporting.examples import DEPTH, RULE, RULE_WITHOUT_LABELS, examples
+from experiments.reporting.folders import DIRECTIONS, Run, main_metric
+from experiments.reporting.items import class_titles, images_and_texts
+from experiments.reporting.retrieved import dataset_of, distances_of
+from gpldan_jax import retrieval
+
+_MOST_BARS = 40
+
+
+def run_blocks(run: Run, key: str) -> Iterator:
+    """What was trained, its figures and curves, and what it retrieves; `key` distinguishes the ids of its plots."""
+    chosen = f"Epoch {run.epoch} of {len(run.epochs)} was selected"
+    if run.criterion in CRITERIA:
+        chosen += f" by {CRITERIA[run.criterion]} on validation, {run.value:.3f}"
+    yield Paragraph(
+        f"GPLDAN, trained on {run.dataset} with seed {run.seed}. {chosen}. Made with {joined(run.versions)}."
+    )
+    yield from _settings(run.config)
+    yield Heading("Figures")
+    yield _figures(run)
+    yield Paragraph(convention(run.test or run.validation or {}))
+    yield Heading("Training")
+    yield from _training(run, key)
+    if not run.test:
+        yield Paragraph("The dataset has no test pairs, so there are no curves and examples.", is_note=True)
+        return
+    dataset, why = dataset_of(run.config, run.fingerprint)
+    distances = None
+    if dataset:
+        distances, why = distances_of(run, dataset)
+    if distances is None:
+        left_out = "Precision against recall, figures of classes and examples of retrieval"
+        yield Paragraph(f"{left_out} are left out: {why}.", is_note=True)
+        return
+    labels = dataset.test.labels
+    if labels is not None:
+        yield Heading("Precision, recall and classes on test")
+        curves = retrieval.precision_recall(distances, labels)
+        share = float(np.mean([np.mean(labels == label) for label in labels]))
+        yield curves_figure({TITLES[d]: curves[d] for d in DIRECTIONS[:2]}, share, "", f"{key}-pr")
+        yield _classes(retrieval.map_per_class(distances, labels), class_titles(dataset), f"{key}-classes")
+    yield Heading("Examples of retrieval on test")
+    yield Paragraph(RULE if labels is not None else RULE_WITHOUT_LABELS)
+    images, texts = images_and_texts(dataset)
+    for direction, matrix, queries, gallery in (
+        ("image_to_text", distances, images, texts),
+        ("text_to_image", np.ascontiguousarray(distances.T), texts, images),
+    ):
+        caption = f"{TITLES[direction].capitalize()}: the {min(DEPTH, len(matrix))} nearest with their distance"
+        yield Examples(caption, examples(matrix, labels, queries, gallery))
+
+
+def _settings(config):
+    usual = default.get_config().to_dict()
+    rows = []
+    for group, keys in config.items():
+        for name, value in keys.items():
+            expected = usual.get(group, {}).get(name, "absent")
+            if value != expected:
+                rows.append((Cell(f"{group}.{name}"), Cell(_setting(value)), Cell(_setting(expected))))
+    if rows:
+        yield Table("Settings that differ from configs/default.py", ("setting", "here", "default"), tuple(rows))
+    else:
+        yield Paragraph("All settings are those of configs/default.py.")
+
+
+def _figures(run):
+    test, validation, metrics = run.test or {}, run.validation or {}, run.test or run.validation or {}
+    rows = []
+    for metric in metrics:
+        values = [test.get(metric, {}).get(direction) for direction in DIRECTIONS]
+        values += [run.chance.get(metric), validation.get(metric, {}).get("average")]
+        rows.append((Cell(metric), *(number(value) for value in values)))
+    columns = ("metric", *(f"test, {TITLES[d]}" for d in DIRECTIONS), "test, chance", "validation, average")
+    return Table(f"{run.dataset}, the selected model", columns, tuple(rows))
+
+
+def _training(run, key):
+    terms = {}
+    for epoch in run.epochs:
+        for name, value in epoch.terms.items():
+            terms.setdefault(name, {})[epoch.number] = value
+    if terms:
+        alt = f"Loss terms over {len(run.epochs)} epochs: " + ", ".join(
+            f"{name} from {_end(values, 0):.3g} to {_end(values, -1):.3g}" for name, values in terms.items()
+        )
+        svg = plots.training_curve(terms, run.epoch, "mean over the epoch", key=f"{key}-loss", alt=alt)
+        yield Figure("Loss terms. The dotted line marks the selected epoch.", alt, svg)
+    evaluated = [epoch for epoch in run.epochs if epoch.validation]
+    if evaluated:
+        metric = main_metric(evaluated[0].validation)
+        lines = {
+            TITLES[d]: {epoch.number: epoch.validation[metric][d] for epoch in evaluated if metric in epoch.validation}
+            for d in DIRECTIONS
+        }
+        average = lines["average"]
+        alt = f"Validation {metric}: its average goes from {_end(average, 0):.3f} to {_end(average, -1):.3f}"
+        svg = plots.training_curve(lines, run.epoch, f"validation {metric}", key=f"{key}-validation", alt=alt)
+        yield Figure(f"{metric} on validation. The dotted line marks the selected epoch.", alt, svg)
+
+
+def _classes(found, titles, key):
+    names = sorted(found["average"], key=lambda name: -found["average"][name])
+    caption = "map@50 of the queries of each class, the best class on top"
+    if len(names) > _MOST_BARS:
+        caption += f"; the best and the worst {_MOST_BARS // 2} of {len(names)} classes"
+        names = names[: _MOST_BARS // 2] + names[-(_MOST_BARS // 2) :]
+    values = {class_title(name, titles): {TITLES[d]: found[d][name] for d in DIRECTIONS[:2]} for name in names}
+    alt = f"{caption}: " + ", ".join(f"{class_title(name, titles)} {found['average'][name]:.3f}" for name in names)
+    return Figure(f"{caption}.", alt, plots.bars(values, "map@50", key=key, alt=alt))
+
+
+def _setting(value):
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _end(values, place):
+    return list(values.values())[place]
