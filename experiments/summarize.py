@@ -1,31 +1,100 @@
-"""Mean and standard deviation over finished runs of the same dataset, as a Markdown table.
+"""Tables of several finished workdirs in Markdown: of runs, the mean over seeds; of comparisons, a column for each.
 
 python experiments/summarize.py runs/emoji-*
+python experiments/summarize.py runs/compare-*
 """
 
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+_DIRECTIONS = ("image_to_text", "text_to_image", "average")
+_OF_INTEREST = "gpldan"
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the table; returns the exit status."""
-    groups: dict[str, list[dict]] = {}
-    for argument in arguments:
-        path = Path(argument) / "results.json"
-        if not path.exists():
-            print(f"error: {argument} holds no results.json: not a run, or not finished", file=sys.stderr)
+    """Prints the tables; returns the exit status."""
+    runs, comparisons = [], []
+    for folder in map(Path, arguments):
+        if (folder / "results.json").exists():
+            runs.append(json.loads((folder / "results.json").read_text()))
+        elif (folder / "table2.json").exists():
+            comparisons.append(json.loads((folder / "table2.json").read_text()))
+        else:
+            message = "holds no results.json and no table2.json: not a run or a comparison, or not finished"
+            print(f"error: {folder} {message}", file=sys.stderr)
             return 2
-        results = json.loads(path.read_text())
-        groups.setdefault(results["dataset"], []).append(results)
-    print("| dataset | metric | runs | image to text | text to image | average | chance |")
-    print("|---|---|---|---|---|---|---|")
-    for dataset, runs in groups.items():
-        metric = "map@50" if "map@50" in runs[0]["test"] else "recall@10"
-        cells = [_cell([run["test"][metric][d] for run in runs]) for d in ("image_to_text", "text_to_image", "average")]
-        print(f"| {dataset} | {metric} | {len(runs)} | {' | '.join(cells)} | {runs[0]['chance'][metric]:.3f} |")
+    if runs:
+        print("\n".join(of_runs(runs)))
+    if comparisons:
+        print("\n".join(of_comparisons(comparisons)))
     return 0
+
+
+def of_runs(runs: Sequence[dict]) -> list[str]:
+    """The lines of a table of runs, those of the same dataset together."""
+    groups: dict[str, list[dict]] = {}
+    for run in runs:
+        groups.setdefault(run["dataset"], []).append(run)
+    lines = [
+        "| dataset | metric | runs | image to text | text to image | average | chance |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for dataset, found in groups.items():
+        metric = "map@50" if "map@50" in found[0]["test"] else "recall@10"
+        cells = [_cell([run["test"][metric][direction] for run in found]) for direction in _DIRECTIONS]
+        lines.append(
+            f"| {dataset} | {metric} | {len(found)} | {' | '.join(cells)} | {found[0]['chance'][metric]:.3f} |"
+        )
+    return lines
+
+
+def of_comparisons(comparisons: Sequence[dict]) -> list[str]:
+    """The lines of a table of average map@50 on test, and where GPLDAN stands among the unsupervised methods.
+
+    The best unsupervised method of each dataset is bold. The last column is the mean over datasets on validation.
+    """
+    titles = {of["name"]: (of["title"], of["supervision"]) for found in comparisons for of in found["methods"]}
+    tests = [_averages(found, "figures") for found in comparisons]
+    validations = [_averages(found, "validation") for found in comparisons]
+    headings = ["average map@50", "supervision", *(found["dataset"] for found in comparisons), "on validation, mean"]
+    lines = [f"| {' | '.join(headings)} |", "|---|---|" + "---:|" * (len(comparisons) + 1)]
+    rankings = [_ranked(averages, titles) for averages in tests]
+    for name, (title, supervision) in titles.items():
+        cells = [_cell(averages[name]) if name in averages else "" for averages in tests]
+        cells = [
+            f"**{cell}**" if ranking[:1] == [name] else cell for cell, ranking in zip(cells, rankings, strict=True)
+        ]
+        everywhere = all(name in averages for averages in validations)
+        means = [statistics.mean(averages[name]) for averages in validations] if everywhere else []
+        cells.append(f"{statistics.mean(means):.3f}" if means else "")
+        lines.append(f"| {title} | {supervision} | {' | '.join(cells)} |")
+    lines.append("")
+    for found, averages, ranking in zip(comparisons, tests, rankings, strict=True):
+        if _OF_INTEREST not in ranking:
+            continue
+        place, first = ranking.index(_OF_INTEREST) + 1, ranking[0]
+        line = f"- {found['dataset']}: GPLDAN is number {place} of {len(ranking)} unsupervised methods"
+        if place > 1:
+            line += f", {_cell(averages[_OF_INTEREST])} against {_cell(averages[first])} of {titles[first][0]}"
+        lines.append(f"{line}.")
+    return lines
+
+
+def _averages(comparison, split):
+    """Of each method that did not fail, the average map@50 of each seed."""
+    return {
+        of["name"]: [figures["map@50"]["average"] for figures in of[split]]
+        for of in comparison["methods"]
+        if of[split] and "map@50" in of[split][0]
+    }
+
+
+def _ranked(averages, titles):
+    names = [name for name in averages if titles[name][1] == "unsupervised"]
+    return sorted(names, key=lambda name: -statistics.mean(averages[name]))
 
 
 def _cell(values: list[float]) -> str:

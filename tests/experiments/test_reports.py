@@ -24,4 +24,41 @@ def test_mean_and_standard_deviation_by_hand(tmp_path, capsys):
 
 def test_a_folder_that_is_no_finished_run_is_named(tmp_path, capsys):
     assert summarize.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path} holds no results.json: not a run, or not finished\n"
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds no results.json and no table2.json")
+
+
+def write_comparison(folder, dataset, averages):
+    def figures(values):
+        return [{"map@50": {"average": value}} for value in values]
+
+    methods = [
+        {
+            "name": name,
+            "title": name.upper(),
+            "supervision": kind,
+            "figures": figures(test),
+            "validation": figures(other),
+        }
+        for name, kind, test, other in averages
+    ]
+    folder.mkdir()
+    (folder / "table2.json").write_text(json.dumps({"dataset": dataset, "methods": methods}))
+    return str(folder)
+
+
+def test_comparisons_side_by_side(tmp_path, capsys):
+    first = [("cmcp", "supervised", [0.9], [0.9]), ("gpldan", "unsupervised", [0.5, 0.7], [0.4, 0.6])]
+    first.append(("cca", "unsupervised", [0.65, 0.65], [0.7, 0.7]))
+    second = [("gpldan", "unsupervised", [0.3, 0.3], [0.2, 0.2]), ("cca", "unsupervised", [], [])]
+    folders = [write_comparison(tmp_path / name, name, rows) for name, rows in (("one", first), ("two", second))]
+    assert summarize.main(folders) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| average map@50 | supervision | one | two | on validation, mean |",
+        "|---|---|---:|---:|---:|",
+        "| CMCP | supervised | 0.900 |  |  |",
+        "| GPLDAN | unsupervised | 0.600 ± 0.141 | **0.300 ± 0.000** | 0.350 |",
+        "| CCA | unsupervised | **0.650 ± 0.000** |  |  |",
+        "",
+        "- one: GPLDAN is number 2 of 2 unsupervised methods, 0.600 ± 0.141 against 0.650 ± 0.000 of CCA.",
+        "- two: GPLDAN is number 1 of 1 unsupervised methods.",
+    ]
