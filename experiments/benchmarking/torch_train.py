@@ -48,9 +48,11 @@ class Settings:
 
 
 def settings_of(state: TrainState) -> Settings:
-    """Those of a `TrainState`; `ValueError` where it has a discrepancy that the peers' losses do not know."""
+    """Those of a `TrainState`; `ValueError` where it has a loss that the peers do not know."""
     if state.discrepancy != "absolute":
         raise ValueError(f"the PyTorch peers have the discrepancy 'absolute' only, got {state.discrepancy!r}")
+    if state.neighbours is not None or state.hyperparameters.contrastive is not None:
+        raise ValueError("the PyTorch peers have the paper's losses only: no neighbours, no contrastive term")
     numbers = jax.device_get(state.hyperparameters)
     return Settings(
         image_dim=state.projector_parameters["image_hidden"]["kernel"].shape[0],
@@ -61,7 +63,7 @@ def settings_of(state: TrainState) -> Settings:
         classifier_hidden=state.classifier.hidden,
         image_denoising=state.image_denoising,
         text_denoising=state.text_denoising,
-        **{name: float(value) for name, value in vars(numbers).items()},
+        **{name: float(value) for name, value in vars(numbers).items() if value is not None},
     )
 
 

@@ -1,6 +1,8 @@
 """`experiments/run.py` as a user calls it: another process, another folder."""
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +21,25 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
-def run(tmp_path, cache):
-    """Starts the command in an empty folder; `wait=False` gives the process, else what came of it."""
+@pytest.fixture(scope="session")
+def quick_environment(quick_options):
+    """Variables with which a command compiles in a quarter of the time; see `quick_compilation`."""
+    flags = [
+        os.environ.get("XLA_FLAGS", ""),
+        *(f"--{name}={str(value).lower()}" for name, value in quick_options.items()),
+    ]
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "True", "XLA_FLAGS": " ".join(flags).strip()}
 
-    def start(*flags, config="npz.py", script="run.py", wait=True, optimized=False):
+
+@pytest.fixture
+def run(tmp_path, cache, quick_environment):
+    """Starts the command in an empty folder; `wait=False` gives the process, else what came of it.
+
+    With `known=False` it compiles for itself what earlier ones have compiled.
+    """
+    copies = itertools.count()
+
+    def start(*flags, config="npz.py", script="run.py", wait=True, optimized=False, known=True):
         command = [
             sys.executable,
             str(ROOT / "experiments" / script),
@@ -32,11 +48,15 @@ def run(tmp_path, cache):
         ]
         folder = tmp_path / "somewhere"
         folder.mkdir(exist_ok=True)
-        environment = {name: value for name, value in os.environ.items() if name != "GPLDAN_DATA_DIR"}
-        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(not optimized)  # half the compilation time
-        if wait:  # one that runs beside others, or is killed, could leave half a program there
-            environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+        environment = os.environ | ({} if optimized else quick_environment)
+        environment.pop("GPLDAN_DATA_DIR", None)
+        if known:
+            programs = cache
+            if not wait:  # one that runs beside others, or is killed, could leave half a program there
+                programs = shutil.copytree(cache, tmp_path / f"cache-{next(copies)}")
+            environment["JAX_COMPILATION_CACHE_DIR"] = str(programs)
+            environment["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else a program of a copy is another one
+            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -46,6 +66,18 @@ def run(tmp_path, cache):
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return start
+
+
+@pytest.fixture
+def command(tmp_path, quick_environment):
+    """Calls `benchmark.py` as a user does; config files can be read only once in a process."""
+
+    def call(*flags):
+        called = [sys.executable, ROOT / "experiments" / "benchmark.py", *flags]
+        environment = os.environ | quick_environment
+        return subprocess.run(called, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    return call
 
 
 @pytest.fixture

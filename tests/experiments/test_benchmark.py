@@ -4,7 +4,6 @@ import dataclasses
 import doctest
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 
@@ -206,7 +205,7 @@ def test_a_peer_in_a_run_has_its_own_ceiling_and_its_memory_measured(tmp_path):
     assert one["fraction_of_best_ceiling"] == pytest.approx(rate / max(ceilings.values()))
 
 
-def test_sharded_on_two_devices_of_a_cpu(tmp_path):
+def test_sharded_on_two_devices_of_a_cpu(command, tmp_path):
     flags = (
         "--sizes=4",
         "--mode=forward",
@@ -216,7 +215,7 @@ def test_sharded_on_two_devices_of_a_cpu(tmp_path):
         "--devices=2",
         "--out=found.json",
     )
-    done = command(tmp_path, "loss", *SMALL, *flags)
+    done = command("loss", *SMALL, *flags)
     assert done.returncode == 0, done.stderr
     sharded, default = json.loads((tmp_path / "found.json").read_text())["rows"]
     assert sharded["not_run"] is None and (sharded["devices"], default["devices"]) == (2, 1)
@@ -230,15 +229,8 @@ def test_fractions_of_several_devices_are_of_all_their_ceilings():
     assert results.with_fractions(one, ceilings, shared=False).fraction_of_ceiling == 0.5
 
 
-def command(folder, *flags):
-    """The command as a user calls it; config files can be read only once in a process."""
-    called = [sys.executable, ROOT / "experiments" / "benchmark.py", *flags]
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "True"}
-    return subprocess.run(called, cwd=folder, env=environment, capture_output=True, text=True)
-
-
-def test_a_config_that_cannot_be_used_is_named(tmp_path):
-    done = command(tmp_path, "train", "--config=nothere.py")
+def test_a_config_that_cannot_be_used_is_named(command):
+    done = command("train", "--config=nothere.py")
     assert done.returncode == 2 and done.stderr == "error: no config file nothere.py\n"
 
 

@@ -12,7 +12,7 @@ from experiments import benchmark, session
 from experiments.benchmarking import machine, quality, results, train, trainers
 from gpldan_jax import training
 from tests.experiments.conftest import ROOT
-from tests.experiments.test_benchmark import command, record, row, write
+from tests.experiments.test_benchmark import record, row, write
 from tests.training import tiny
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -59,6 +59,21 @@ def test_all_ways_to_train_do_the_same(dataset):
         np.testing.assert_allclose(losses[name], losses["epoch"], rtol=SAME_LOSS, err_msg=name)
         for found, expected in zip(parameters[name], parameters["epoch"], strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=name)  # a percent of the learning rate
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_ours_is_trained_too(dataset):
+    ours = config(loss={"target": "neighbours", "neighbours": 5, "contrastive": 0.3})
+    batches = {"batch_size": 12, "remainder": "drop"}
+    losses = []
+    for settings in (ours, config()):
+        start = session.initial_state(settings, dataset)
+        step, epoch = (trainers.trainer(name, start, dataset.train, batches).epoch() for name in ("step", "epoch"))
+        np.testing.assert_allclose(step, epoch, rtol=SAME_LOSS)
+        losses.append(epoch)
+    assert np.abs(losses[0] - losses[1]).min() > 0.1
+    grid = trainers.GridScan(train.grid_states(ours, dataset, 2), dataset.train, batches, at_once=1, mesh=None)
+    np.testing.assert_allclose(grid.epoch(), losses[0], rtol=SAME_LOSS)
 
 
 @pytest.mark.usefixtures("quick_compilation")
@@ -198,6 +213,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(fakes, monkeypatch, capsys):
 
 @pytest.mark.parametrize("measure", [train.measure, quality.measure])
 def test_what_cannot_train_is_named_or_left_out(monkeypatch, measure):
+    ours = config(loss={"target": "neighbours"})
+    assert trainers.chosen(None, ("epoch", "torch-matmul"), ours) == ["epoch"]
     signed = config(loss={"discrepancy": "signed"})
     assert not any("torch" in name for name in trainers.chosen(None, ["step", "torch-matmul"], signed))
     kind = "train" if measure is train.measure else "quality"
@@ -230,10 +247,10 @@ def test_training_rows_are_compared_and_drawn(tmp_path, capsys):
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_train_as_a_user_calls_it(tmp_path):
+def test_train_as_a_user_calls_it(command, tmp_path):
     flags = (*SMALL, "--config.dataset.synthetic", "--ceiling_size=16", "--rounds=2", "--sizes", "100")
     flags += ("--implementations", "epoch")
-    done = command(tmp_path, "train", f"--config={ROOT / 'configs' / 'npz.py'}", *flags)
+    done = command("train", f"--config={ROOT / 'configs' / 'npz.py'}", *flags)
     assert done.returncode == 0, done.stderr
     assert "training step, npz (synthetic), " in done.stdout
     (file,) = (tmp_path / "runs").iterdir()
@@ -244,11 +261,11 @@ def test_train_as_a_user_calls_it(tmp_path):
     assert one["implementation"] == "epoch" and one["median_s"] > 0 and one["compile_s"] > 0
 
 
-def test_quality_as_a_user_calls_it(tmp_path, features):
+def test_quality_as_a_user_calls_it(command, tmp_path, features):
     peers = ["torch-matmul"] if HAS_TORCH else []
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.selection=map", "--out=found.json")
     flags += ("--target=0.99", "--max_epochs=1", "--implementations", "epoch", *peers)
-    done = command(tmp_path, "quality", f"--config={ROOT / 'configs' / 'npz.py'}", *flags)
+    done = command("quality", f"--config={ROOT / 'configs' / 'npz.py'}", *flags)
     assert done.returncode == 0, done.stderr
     assert "validation map@50 of 0.99" in done.stdout and done.stdout.count("not by epoch 1") == 1 + len(peers)
     found = json.loads((tmp_path / "found.json").read_text())

@@ -45,7 +45,7 @@ def test_a_killed_sweep_ends_like_one_left_alone_and_its_members_are_runs(run, f
 
     # Killed in its second slice.
     flags = (*config, *grid, f"--workdir={tmp_path / 'killed'}")
-    process = run(*flags, script="sweep.py", wait=False)
+    process = run(*flags, script="sweep.py", wait=False, known=False)
     deadline = time.monotonic() + 120
     while not (tmp_path / "killed" / "slices" / "0001" / "1").exists():
         assert time.monotonic() < deadline and process.poll() is None

@@ -72,9 +72,12 @@ def test_whole_columns_are_denoised():
     assert torch.equal(inputs, before) and torch.equal(torch_train._zero_columns(inputs, 0.0, random), inputs)
 
 
-def test_another_discrepancy_is_refused():
+def test_losses_that_the_peers_do_not_have_are_refused():
     with pytest.raises(ValueError, match="'absolute' only, got 'signed'"):
         torch_train.settings_of(state(discrepancy="signed"))
+    for ours in ({"neighbours": 5}, {"contrastive": 0.3, "temperature": 0.5}):
+        with pytest.raises(ValueError, match="the paper's losses only"):
+            torch_train.settings_of(state(**ours))
 
 
 def test_memory_is_measured_or_predicted(monkeypatch):

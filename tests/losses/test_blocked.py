@@ -92,6 +92,18 @@ def test_a_second_derivative_is_refused():
     jax.grad(lambda x: jnp.sum(jax.grad(loss)(x, text, a, b, u, c, implementation="dense") ** 2))(image)
 
 
+@functools.cache
+def large_value_and_gradients(dtype, **options):
+    arguments = batch(3, n=256, k=4, h=256, d_i=512, d_t=256)
+
+    def value(features, inputs):
+        return loss(*features, *inputs, **options)
+
+    with jax.enable_x64(True):
+        features, inputs = ([jnp.asarray(x, dtype) for x in part] for part in (arguments[:4], arguments[4:]))
+        return jax.jit(jax.value_and_grad(value))(features, inputs)
+
+
 # Of the loss, relative, and of the gradients, relative in L2: about twice what the docstring of the loss says.
 @pytest.mark.parametrize(
     "options, loss_error, gradient_error",
@@ -102,17 +114,9 @@ def test_a_second_derivative_is_refused():
 def test_precision_is_as_documented(implementation, options, loss_error, gradient_error):
     if options.get("precision") == "default" and jax.default_backend() != "cpu":
         pytest.skip("default precision is float32 on CPUs only")
-    arguments = batch(3, n=256, k=4, h=256, d_i=512, d_t=256)
-
-    def value_and_gradients(dtype, **options):
-        features, inputs = ([jnp.asarray(x, dtype) for x in part] for part in (arguments[:4], arguments[4:]))
-        return jax.jit(jax.value_and_grad(lambda features, inputs: loss(*features, *inputs, **options)))(
-            features, inputs
-        )
-
+    expected, expected_grads = large_value_and_gradients(jnp.float64, implementation="dense")
     with jax.enable_x64(True):
-        expected, expected_grads = value_and_gradients(jnp.float64, implementation="dense")
-        value, grads = value_and_gradients(jnp.float32, implementation=implementation, **options)
+        value, grads = large_value_and_gradients(jnp.float32, implementation=implementation, **options)
         assert value.dtype == jnp.float32
         print(f"loss {abs(value - expected) / expected:.1e}")  # pytest -rP shows what is measured
         assert abs(value - expected) < loss_error * expected
