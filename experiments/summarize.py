@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if runs:
         print("\n".join(of_runs(runs)))
     if comparisons:
-        print("\n".join(of_comparisons(comparisons)))
+        print("\n".join([*of_comparisons(comparisons), "", *of_trials(comparisons)]))
     return 0
 
 
@@ -80,6 +80,32 @@ def of_comparisons(comparisons: Sequence[dict]) -> list[str]:
         if place > 1:
             line += f", {_cell(averages[_OF_INTEREST])} against {_cell(averages[first])} of {titles[first][0]}"
         lines.append(f"{line}.")
+    return lines
+
+
+def of_trials(comparisons: Sequence[dict]) -> list[str]:
+    """The lines of a table of what was tried for GPLDAN and our changes of it: the value on validation, the first seed.
+
+    Settings that were tried on every dataset have a mean, and the best mean is bold.
+    """
+    titles, values = {}, {}
+    for place, found in enumerate(comparisons):
+        for method in found["methods"]:
+            if not method["name"].startswith(_OF_INTEREST):
+                continue
+            for trial in method["trials"]:
+                settings = ", ".join(f"{key}={value}" for key, value in trial["settings"].items()) or "as in the config"
+                titles[method["name"], settings] = f"{method['title']} | {settings}"
+                values.setdefault((method["name"], settings), {})[place] = trial.get("value")
+    cells = {of: [by_place.get(place) for place in range(len(comparisons))] for of, by_place in values.items()}
+    means = {of: statistics.mean(found) for of, found in cells.items() if None not in found}
+    headings = ["on validation", "settings", *(found["dataset"] for found in comparisons), "mean"]
+    lines = [f"| {' | '.join(headings)} |", "|---|---|" + "---:|" * (len(comparisons) + 1)]
+    for of, found in cells.items():
+        mean = f"{means[of]:.4f}" if of in means else ""
+        mean = f"**{mean}**" if mean and means[of] == max(means.values()) else mean
+        shown = ["" if value is None else f"{value:.4f}" for value in found]
+        lines.append(f"| {titles[of]} | {' | '.join(shown)} | {mean} |")
     return lines
 
 

@@ -32,7 +32,7 @@ def methods(config: dict, dataset: PairedDataset) -> dict[str, Method]:
     of_paper = {}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha}
     of_neighbours = tuple(_NEIGHBOURS | change for change in ({}, {"loss.neighbours": 60}, {"loss.alpha": 2 * alpha}))
     of_both = tuple(_NEIGHBOURS | change for change in _CONTRASTIVE)
-    titles = "GPLDAN", "GPLDAN, neighbourhood targets", "GPLDAN + InfoNCE", "GPLDAN, neighbourhood targets + InfoNCE"
+    titles = "GPLDAN", "GPLDAN, neighbours", "GPLDAN, InfoNCE", "GPLDAN, both"
     settings = of_paper, of_neighbours, _CONTRASTIVE, of_both
     fit = functools.partial(_fit, config, dataset)
     return {

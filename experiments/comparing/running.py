@@ -31,7 +31,7 @@ class Row:
     Attributes:
         method: the method.
         settings: the chosen ones; `None` where it failed.
-        tried: how many there were to choose from.
+        trials: what there was to choose from, as settings.json has it: settings, their value, or why they failed.
         figures: test figures of each seed, as `gpldan_jax.retrieval.evaluate` gives them.
         validation: likewise on validation.
         seconds: of fitting and ranking the test items, the median over seeds.
@@ -40,7 +40,7 @@ class Row:
 
     method: Method
     settings: Mapping[str, Any] | None
-    tried: int
+    trials: tuple[Mapping[str, Any], ...]
     figures: tuple[Mapping, ...]
     validation: tuple[Mapping, ...]
     seconds: float
@@ -111,7 +111,7 @@ def _row(method, dataset, seeds, directory, criterion, epochs, report, count):
     except _FAILURES as error:
         why = _reason(error)
         report(f"{method.title}: failed: {why}")
-        return Row(method, None, len(method.settings), (), (), 0.0, why)
+        return Row(method, None, (), (), (), 0.0, why)
 
 
 def _reason(error):
@@ -189,4 +189,4 @@ def _fitted(method, dataset, seeds, directory, criterion, epochs, report, count)
             count(1)
     figures, judged = (tuple(result[split] for result in results) for split in ("test", "validation"))
     seconds = statistics.median(result["seconds"] for result in results)
-    return Row(method, settings, len(record["tried"]), figures, judged, seconds)
+    return Row(method, settings, tuple(record["tried"]), figures, judged, seconds)

@@ -44,7 +44,7 @@ def markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds
         cells.append(f"{statistics.mean(figures[metric]['average'] for figures in row.validation):.3f}")
         cells.append(" / ".join(f"{figure:.3f}" for figure in published.row(name, method.name) or ()))
         lines.append(f"| {method.title} | {supervision} | {' | '.join(cells)} | {row.seconds:.1f} |")
-    budget = ", ".join(f"{row.method.title} {row.tried}" for row in rows)
+    budget = ", ".join(f"{row.method.title} {len(row.method.settings)}" for row in rows)
     over = ("mean ± standard deviation over seeds " if len(seeds) > 1 else "seed ") + ", ".join(map(str, seeds))
     notes = [
         f"On test; {over}. The settings of each method were chosen on validation with the first seed, among: {budget}."
@@ -52,6 +52,10 @@ def markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds
     notes.append(
         "On validation: the average, mean over seeds. Seconds are of one fit and its test distances, the median."
     )
+    if any(row.method.title.endswith("(ours)") for row in rows):
+        notes.append(
+            "Ours: GPLDAN with targets from neighbourhoods of training pairs, with an InfoNCE term, and with both."
+        )
     if any(published.row(name, row.method.name) for row in rows):
         notes.append(
             "Published (arXiv 2106.13552: image to text / text to image / average) are figures of other features: "
@@ -89,7 +93,8 @@ def record(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
             "transductive": row.method.transductive,
             "source": row.method.source,
             "settings": row.settings,
-            "tried": row.tried,
+            "tried": len(row.method.settings),
+            "trials": row.trials,
             "figures": row.figures,
             "validation": row.validation,
             "seconds": row.seconds,

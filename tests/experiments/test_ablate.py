@@ -34,9 +34,9 @@ def row(name, averages, metric="map@50"):
     variant = table3.VARIANTS[name]
     method = Method(name, variant.title, "unsupervised", "nowhere", lambda *args: None, (variant.settings(),))
     if averages is None:
-        return running.Row(method, None, 1, (), (), 0.0, "the loss | is nan")
+        return running.Row(method, None, (), (), (), 0.0, "the loss | is nan")
     figures = [{metric: {"image_to_text": a - 0.1, "text_to_image": a + 0.1, "average": a}} for a in averages]
-    return running.Row(method, variant.settings(), 1, tuple(figures), (), 2.5)
+    return running.Row(method, variant.settings(), (), tuple(figures), (), 2.5)
 
 
 def rows(averages=AVERAGES, **changes):

@@ -75,7 +75,7 @@ def test_settings_that_fail_leave_the_others(tmp_path):
     lines, counts = [], []
     options = {"criterion": "map", "report": lines.append, "on_fits": counts.append}
     (row,) = running.fit_all([method], tiny.dataset(), (0, 1), tmp_path, **options)
-    assert row.settings == {"width": 8} and row.tried == 3 and not row.failed
+    assert row.settings == {"width": 8} and len(row.trials) == 3 and not row.failed
     assert "failed: the loss is not finite with width 16" in lines[2]
     assert sum(counts) == running.fits(method, (0, 1)) == 4
     counts.clear()
@@ -142,7 +142,7 @@ def test_settings_are_chosen_on_validation(tmp_path):
     method = Method("spy", "Spy", "unsupervised", "nowhere", fit, settings=settings)
     options = {"criterion": "recall", "report": lambda line: None}
     (row,) = running.fit_all([method], tiny.dataset(), (0, 1), tmp_path, **options)
-    assert row.settings == {"on": "validation", "widths": (8, 4)} and row.tried == 2
+    assert row.settings == {"on": "validation", "widths": (8, 4)} and len(row.trials) == 2
     assert [figures["recall@1"]["average"] for figures in row.figures] == [0.0, 0.0]
 
 

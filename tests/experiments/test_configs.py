@@ -11,6 +11,7 @@ from experiments import session
 from tests.experiments.conftest import ROOT
 
 CONFIGS = ["emoji", "wikipedia", "wikipedia:raw", "wikipedia:vgg19_bert", "pascal", "nuswide", "xmedia", "cub", "npz"]
+CONFIGS += ["ours", "ours:cub"]
 
 
 def get(name):
@@ -73,3 +74,13 @@ def test_a_number_out_of_range_is_named(value):
     config.loss = {"alpha": value, "beta": 0.1, "adversarial": 0.01, "discrepancy": "absolute"}
     with pytest.raises(default.ConfigError, match=r"config.loss.alpha must be a number at least 0, got"):
         default.validate(config)
+
+
+def test_ours_is_the_datasets_own_config_but_for_its_loss():
+    for name in ("emoji", "wikipedia:raw", "cub"):
+        own, changed = get(name), get(f"ours:{name.replace(':', '_')}")
+        assert changed.loss.target == "neighbours" and own.loss.target == "inputs"
+        changed.loss = own.loss
+        assert changed == own
+    with pytest.raises(ValueError, match=r"configs/ours\.py takes one of emoji, .* after the colon, got 'emojis'"):
+        get("ours:emojis")

@@ -38,6 +38,7 @@ def write_comparison(folder, dataset, averages):
             "supervision": kind,
             "figures": figures(test),
             "validation": figures(other),
+            "trials": [{"settings": {"loss.alpha": 2.0}, "value": value} for value in other[:1]],
         }
         for name, kind, test, other in averages
     ]
@@ -61,4 +62,8 @@ def test_comparisons_side_by_side(tmp_path, capsys):
         "",
         "- one: GPLDAN is number 2 of 2 unsupervised methods, 0.600 ± 0.141 against 0.650 ± 0.000 of CCA.",
         "- two: GPLDAN is number 1 of 1 unsupervised methods.",
+        "",
+        "| on validation | settings | one | two | mean |",
+        "|---|---|---:|---:|---:|",
+        "| GPLDAN | loss.alpha=2.0 | 0.4000 | 0.2000 | **0.3000** |",
     ]
