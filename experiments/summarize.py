@@ -54,7 +54,8 @@ def of_runs(runs: Sequence[dict]) -> list[str]:
 def of_comparisons(comparisons: Sequence[dict]) -> list[str]:
     """The lines of a table of average map@50 on test, and where GPLDAN stands among the unsupervised methods.
 
-    The best unsupervised method of each dataset is bold. The last column is the mean over datasets on validation.
+    The best unsupervised method of each dataset is bold. The last column is the mean over datasets on validation. The
+    place of each of our changes is that which it would have in GPLDAN's stead.
     """
     titles = {of["name"]: (of["title"], of["supervision"]) for found in comparisons for of in found["methods"]}
     tests = [_averages(found, "figures") for found in comparisons]
@@ -73,13 +74,16 @@ def of_comparisons(comparisons: Sequence[dict]) -> list[str]:
         lines.append(f"| {title} | {supervision} | {' | '.join(cells)} |")
     lines.append("")
     for found, averages, ranking in zip(comparisons, tests, rankings, strict=True):
-        if _OF_INTEREST not in ranking:
-            continue
-        place, first = ranking.index(_OF_INTEREST) + 1, ranking[0]
-        line = f"- {found['dataset']}: GPLDAN is number {place} of {len(ranking)} unsupervised methods"
-        if place > 1:
-            line += f", {_cell(averages[_OF_INTEREST])} against {_cell(averages[first])} of {titles[first][0]}"
-        lines.append(f"{line}.")
+        others = [name for name in ranking if not name.startswith(_OF_INTEREST)]
+        for name in sorted(set(ranking) - set(others)):
+            place = [of for of in ranking if of in others or of == name].index(name) + 1
+            line = (
+                f"- {found['dataset']}: {titles[name][0]} is number {place} of {len(others) + 1} unsupervised methods"
+            )
+            if others:
+                beside = "the best other one" if place == 1 else "the first"
+                line += f", {_cell(averages[name])}; {beside}, {titles[others[0]][0]}, has {_cell(averages[others[0]])}"
+            lines.append(f"{line}.")
     return lines
 
 

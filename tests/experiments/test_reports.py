@@ -50,6 +50,7 @@ def write_comparison(folder, dataset, averages):
 def test_comparisons_side_by_side(tmp_path, capsys):
     first = [("cmcp", "supervised", [0.9], [0.9]), ("gpldan", "unsupervised", [0.5, 0.7], [0.4, 0.6])]
     first.append(("cca", "unsupervised", [0.65, 0.65], [0.7, 0.7]))
+    first.append(("gpldan-own", "unsupervised", [0.5], [0.4]))
     second = [("gpldan", "unsupervised", [0.3, 0.3], [0.2, 0.2]), ("cca", "unsupervised", [], [])]
     folders = [write_comparison(tmp_path / name, name, rows) for name, rows in (("one", first), ("two", second))]
     assert summarize.main(folders) == 0
@@ -59,11 +60,14 @@ def test_comparisons_side_by_side(tmp_path, capsys):
         "| CMCP | supervised | 0.900 |  |  |",
         "| GPLDAN | unsupervised | 0.600 ± 0.141 | **0.300 ± 0.000** | 0.350 |",
         "| CCA | unsupervised | **0.650 ± 0.000** |  |  |",
+        "| GPLDAN-OWN | unsupervised | 0.500 |  |  |",
         "",
-        "- one: GPLDAN is number 2 of 2 unsupervised methods, 0.600 ± 0.141 against 0.650 ± 0.000 of CCA.",
+        "- one: GPLDAN is number 2 of 2 unsupervised methods, 0.600 ± 0.141; the first, CCA, has 0.650 ± 0.000.",
+        "- one: GPLDAN-OWN is number 2 of 2 unsupervised methods, 0.500; the first, CCA, has 0.650 ± 0.000.",
         "- two: GPLDAN is number 1 of 1 unsupervised methods.",
         "",
         "| on validation | settings | one | two | mean |",
         "|---|---|---:|---:|---:|",
         "| GPLDAN | loss.alpha=2.0 | 0.4000 | 0.2000 | **0.3000** |",
+        "| GPLDAN-OWN | loss.alpha=2.0 | 0.4000 |  |  |",
     ]
