@@ -123,7 +123,7 @@ def _averages(comparison, split):
 
 
 def _ranked(averages, titles):
-    names = [name for name in averages if titles[name][1] == "unsupervised"]
+    names = [name for name in averages if titles[name][1] == "unsupervised" and name != "chance"]
     return sorted(names, key=lambda name: -statistics.mean(averages[name]))
 
 

@@ -50,7 +50,7 @@ def write_comparison(folder, dataset, averages):
 def test_comparisons_side_by_side(tmp_path, capsys):
     first = [("cmcp", "supervised", [0.9], [0.9]), ("gpldan", "unsupervised", [0.5, 0.7], [0.4, 0.6])]
     first.append(("cca", "unsupervised", [0.65, 0.65], [0.7, 0.7]))
-    first.append(("gpldan-own", "unsupervised", [0.5], [0.4]))
+    first += [("gpldan-own", "unsupervised", [0.5], [0.4]), ("chance", "unsupervised", [0.1], [0.1])]
     second = [("gpldan", "unsupervised", [0.3, 0.3], [0.2, 0.2]), ("cca", "unsupervised", [], [])]
     folders = [write_comparison(tmp_path / name, name, rows) for name, rows in (("one", first), ("two", second))]
     assert summarize.main(folders) == 0
@@ -61,6 +61,7 @@ def test_comparisons_side_by_side(tmp_path, capsys):
         "| GPLDAN | unsupervised | 0.600 ± 0.141 | **0.300 ± 0.000** | 0.350 |",
         "| CCA | unsupervised | **0.650 ± 0.000** |  |  |",
         "| GPLDAN-OWN | unsupervised | 0.500 |  |  |",
+        "| CHANCE | unsupervised | 0.100 |  |  |",
         "",
         "- one: GPLDAN is number 2 of 2 unsupervised methods, 0.600 ± 0.141; the first, CCA, has 0.650 ± 0.000.",
         "- one: GPLDAN-OWN is number 2 of 2 unsupervised methods, 0.500; the first, CCA, has 0.650 ± 0.000.",
