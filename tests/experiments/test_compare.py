@@ -19,6 +19,7 @@ def never(train, validation, score, **settings):
 
 def test_a_comparison_from_features_to_tables(run, features, tmp_path):
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=3", "--config.train.selection=map")
+    flags += ("--config.denoise.image=0", "--config.denoise.text=0")
     workdir = tmp_path / "compare"
     flags = (*flags, f"--workdir={workdir}", "--methods=gpldan,chance,cmcp,cca-ridge", "--seeds=2")
     first = run(*flags, script="compare.py")
