@@ -33,6 +33,6 @@ def get_config(dataset: str = "emoji"):
     config = importlib.import_module(f"configs.{file}").get_config(*variant)
     config.loss.target = "neighbours"
     config.loss.neighbours = 20
-    config.loss.contrastive = 1.0
+    config.loss.contrastive = 0.3
     config.loss.temperature = 0.5
     return config
