@@ -7,7 +7,8 @@ labels, and were chosen on validation, as one recipe for four datasets.
     python experiments/run.py --config=configs/ours.py:wikipedia   # or wikipedia_raw, cub
     python experiments/run.py --config=configs/ours.py:npz --config.dataset.path=mine.npz --workdir=runs/mine
 
-EXPECTED
+Expected: average test map@50 0.604 ± 0.004 (emoji), 0.429 ± 0.007 (wikipedia), 0.330 ± 0.007 (wikipedia_raw) and
+0.621 ± 0.011 (cub) over seeds 0, 1, 2. On the others it has not been tried.
 """
 
 import importlib
