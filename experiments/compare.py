@@ -50,7 +50,7 @@ def compare(config: dict, seeds: tuple[int, ...], directory: Path, command: str)
         criterion, epochs = config["train"]["selection"], config["train"]["epochs"]
         rows = running.fit_showing(chosen, dataset, seeds, directory, criterion=criterion, epochs=epochs)
         metric = "map@50" if dataset.test.labels is not None else "recall@10"
-        name = config["dataset"]["name"]
+        name = "" if dataset.synthetic else config["dataset"]["name"]  # nothing is published of generated features
         about = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seeds": seeds, "command": command}
         text = tables.markdown(rows, dataset=dataset.title, name=name, metric=metric, seeds=seeds, command=command)
         tables.write(directory / "table2.md", text)

@@ -74,9 +74,9 @@ def fit_all(
     for method in methods:
         done = []
 
-        def count(fits, done=done):
-            done.append(fits)
-            on_fits(fits)
+        def count(number, done=done):
+            done.append(number)
+            on_fits(number)
 
         rows.append(_row(method, dataset, seeds, directory, criterion, epochs, report, count))
         on_fits(fits(method, seeds) - sum(done))

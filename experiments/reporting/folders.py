@@ -225,6 +225,7 @@ def _comparison(folder):
         if len(metrics) > 1:
             raise ValueError("some figures have map@50, others have not")
         about = _about(folder, record) | {"metric": min(metrics, default="map@50")}
+    name = "" if about["synthetic"] else name  # nothing is published of generated features
     known = {of.name: published.row(name, of.name) or () for of in methods}
     known = {of: " / ".join(f"{figure:.3f}" for figure in figures) for of, figures in known.items()}
     methods = [dataclasses.replace(of, published=known[of.name]) for of in methods]

@@ -159,3 +159,10 @@ def test_bad_flags_are_one_line_and_status_2(run, tmp_path, flags, message):
     refused = run(*flags, script="compare.py")
     assert refused.returncode == 2 and message in refused.stderr and len(refused.stderr.splitlines()) == 1
     assert not list((tmp_path / "somewhere").iterdir())
+
+
+def test_published_figures_stand_beside_the_papers_data_only(run, tmp_path):
+    flags = ("--methods=cca", "--config.dataset.synthetic", f"--workdir={tmp_path / 'made'}")
+    done = run(*flags, config="wikipedia.py", script="compare.py")
+    assert done.returncode == 0, done.stderr
+    assert "(synthetic)" in done.stdout and "Published" not in done.stdout and "0.321" not in done.stdout
