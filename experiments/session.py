@@ -69,7 +69,7 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
         if not first:
             return 0
         model = trained_model(config, dataset, standardization, state.projector_parameters, progress.selection.epoch)
-        training.save_model(directory / workdirs.MODEL, model)
+        models.save_model(directory / workdirs.MODEL, model)
         workdirs.write_json(directory / workdirs.RESULTS, results)
         show(results, console)
     return 0
@@ -92,9 +92,9 @@ def load(config: dict) -> tuple[data.PairedDataset, data.Standardization]:
 
 def trained_model(
     config: dict, dataset: data.PairedDataset, standardization: data.Standardization, parameters: dict, epoch: int
-) -> training.TrainedModel:
+) -> models.TrainedModel:
     """What a run saves of the selected epoch."""
-    return training.TrainedModel(
+    return models.TrainedModel(
         projector=projector(config),
         parameters=jax.device_get(parameters),
         standardization=standardization,

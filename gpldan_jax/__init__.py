@@ -11,6 +11,8 @@ from gpldan_jax.losses import target_distances as target_distances
 from gpldan_jax.models import ModalityClassifier as ModalityClassifier
 from gpldan_jax.models import Projector as Projector
 from gpldan_jax.models import Representation as Representation
+from gpldan_jax.models import TrainedModel as TrainedModel
+from gpldan_jax.models import load_model as load_model
+from gpldan_jax.models import save_model as save_model
 from gpldan_jax.retrieval import mean_average_precision as mean_average_precision
 from gpldan_jax.retrieval import recall_at as recall_at
-from gpldan_jax.training import load_model as load_model

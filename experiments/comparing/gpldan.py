@@ -2,9 +2,6 @@
 
 import functools
 
-import jax
-import jax.numpy as jnp
-
 from experiments import session
 from gpldan_jax import retrieval, training
 from gpldan_jax.baselines import Method
@@ -58,7 +55,7 @@ def _fit(config, dataset, train, validation, score, *, seed, **changes) -> Dista
     state, _ = training.train(
         session.initial_state(settings, dataset),
         dataset,
-        _InMemory(),
+        training.CheckpointsInMemory(),
         epochs=options["epochs"],
         batch_size=options["batch_size"],
         remainder=options["remainder"],
@@ -69,20 +66,3 @@ def _fit(config, dataset, train, validation, score, *, seed, **changes) -> Dista
     return lambda images, texts: retrieval.retrieval_distances(
         state.projector, state.projector_parameters, images, texts
     )
-
-
-class _InMemory:
-    """`training.Checkpoints` for a fit that is not continued but made again: nothing is written every epoch."""
-
-    def __init__(self):
-        self._states = {}
-
-    def latest(self):
-        return max(self._states, default=None)
-
-    def save(self, step, state, progress, keep):
-        self._states = {of: kept for of, kept in self._states.items() if of in keep}
-        self._states[step] = jax.tree.map(jnp.copy, state), progress  # the next epoch takes the arrays of this one
-
-    def restore(self, template, step, sharding):
-        return self._states[step]

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments import session
 from experiments.reporting.folders import Run, main_metric
-from gpldan_jax import retrieval, training
+from gpldan_jax import models, retrieval
 from gpldan_jax.data import PairedDataset
 from gpldan_jax.training import workdir as workdirs
 
@@ -33,7 +33,7 @@ def distances_of(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | None, s
     if not path.exists():
         return None, f"there is no {path.name}"
     try:
-        model = training.load_model(path)
+        model = models.load_model(path)
     except (KeyError, TypeError, ValueError) as error:
         return None, str(error).splitlines()[0]
     if model.metadata.get("epoch") != run.epoch or model.metadata.get("dataset") != run.dataset:

@@ -21,7 +21,7 @@ from experiments import session
 from experiments.sweeping import outputs, points, slices
 from experiments.sweeping.outputs import Result
 from experiments.sweeping.points import Grid
-from gpldan_jax import data, retrieval, training
+from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.training import workdir as workdirs
 
 CSV, JSON, BEST, FIGURE = "sweep.csv", "sweep.json", "best.py", "figure2.png"
@@ -187,7 +187,7 @@ def _result(sweep, member, progress, parameters):
     config = slices.member_config(sweep.config, member)
     epoch = progress.selection.epoch
     model = session.trained_model(config, sweep.dataset, sweep.standardization, parameters, epoch)
-    training.save_model(_model_path(sweep, member), model)
+    models.save_model(_model_path(sweep, member), model)
     figures = {
         name: training.evaluate_parameters(model.projector, parameters, getattr(sweep.dataset, name))
         for name in ("validation", *["test"] * sweep.on_test)
@@ -268,6 +268,6 @@ def _finish(sweep, results, console, *, figure, command):
 def _with_test(sweep, result):
     if result.test or not len(sweep.dataset.test):
         return result
-    model = training.load_model(_model_path(sweep, result.member))
+    model = models.load_model(_model_path(sweep, result.member))
     figures = training.evaluate_parameters(model.projector, model.parameters, sweep.dataset.test)
     return dataclasses.replace(result, test=figures)

@@ -8,9 +8,7 @@ from gpldan_jax.training.batches import resident_pairs as resident_pairs
 from gpldan_jax.training.batches import split_neighbourhoods as split_neighbourhoods
 from gpldan_jax.training.batches import steps_per_epoch as steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints as Checkpoints
-from gpldan_jax.training.export import TrainedModel as TrainedModel
-from gpldan_jax.training.export import load_model as load_model
-from gpldan_jax.training.export import save_model as save_model
+from gpldan_jax.training.checkpoints import CheckpointsInMemory as CheckpointsInMemory
 from gpldan_jax.training.grid import Member as Member
 from gpldan_jax.training.grid import member_of as member_of
 from gpldan_jax.training.grid import stack_states as stack_states

@@ -23,7 +23,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib: pip install
 from configs import default
 from experiments import report, session
 from experiments.reporting import common, examples, folders, retrieved
-from gpldan_jax import retrieval, training
+from gpldan_jax import models, retrieval
 from tests.experiments.conftest import ROOT, SMALL
 from tests.retrieval import loop_reference
 
@@ -142,7 +142,7 @@ def untrained_run(folder, **dataset_settings):
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     model = session.trained_model(config, dataset, standardization, parameters, 2)
-    training.save_model(folder / "model.safetensors", model)
+    models.save_model(folder / "model.safetensors", model)
     return folder
 
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from gpldan_jax import training
+from gpldan_jax import models
 from tests.experiments.conftest import ROOT, SMALL
 
 # What --help and a typing error may take; jax alone needs longer to import.
@@ -27,7 +27,7 @@ def test_a_run_from_features_to_results(run, features, tmp_path):
         for figures in results[split].values():
             assert figures["average"] == pytest.approx((figures["image_to_text"] + figures["text_to_image"]) / 2)
     assert results["test"]["recall@10"]["average"] > 2 * results["chance"]["recall@10"]
-    model = training.load_model(tmp_path / "run" / "model.safetensors")
+    model = models.load_model(tmp_path / "run" / "model.safetensors")
     assert model.metadata["dataset"] == "npz" and model.projector.width == 16
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"config.json", "metrics.jsonl", "checkpoints"}
     if importlib.util.find_spec("tensorboardX"):
@@ -63,7 +63,7 @@ def test_a_synthetic_run_says_so_everywhere(run, tmp_path):
     assert all("synthetic" in line for line in done.stdout.splitlines() if "epoch" in line)
     assert json.loads((workdir / "results.json").read_text())["synthetic"] is True
     assert all(json.loads(line)["synthetic"] for line in (workdir / "metrics.jsonl").read_text().splitlines())
-    assert "synthetic" in training.load_model(workdir / "model.safetensors").metadata["dataset"]
+    assert "synthetic" in models.load_model(workdir / "model.safetensors").metadata["dataset"]
 
 
 @pytest.mark.parametrize(

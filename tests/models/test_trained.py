@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from gpldan_jax import training
+from gpldan_jax import models
 from gpldan_jax.data import standardize
 from tests.training import tiny
 
@@ -13,15 +13,15 @@ from tests.training import tiny
 def model():
     dataset, standardization = standardize(tiny.dataset(), image=True, text=False)
     state = tiny.state()
-    return dataset, training.TrainedModel(
+    return dataset, models.TrainedModel(
         state.projector, jax.device_get(state.projector_parameters), standardization, {"dataset": "tiny"}
     )
 
 
 def test_a_model_comes_back_as_it_was(tmp_path):
     dataset, saved = model()
-    training.save_model(tmp_path / "model.safetensors", saved)
-    loaded = training.load_model(tmp_path / "model.safetensors")
+    models.save_model(tmp_path / "model.safetensors", saved)
+    loaded = models.load_model(tmp_path / "model.safetensors")
     assert loaded.projector == saved.projector and loaded.metadata == saved.metadata
     np.testing.assert_array_equal(loaded.standardization.image_std, saved.standardization.image_std)
     inputs = dataset.test.images, dataset.test.texts
@@ -37,10 +37,10 @@ def test_a_model_comes_back_as_it_was(tmp_path):
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(ValueError, match=r"model.safetensors cannot be read"):
-        training.load_model(path)
+        models.load_model(path)
     path.write_bytes(b"\x80\x04pickle")
     with pytest.raises(ValueError, match=r"model.safetensors cannot be read as a safetensors file"):
-        training.load_model(path)
+        models.load_model(path)
     safetensors.numpy.save_file({"weight": np.ones(3)}, path)
     with pytest.raises(ValueError, match=r"is no model of gpldan_jax: it lacks standardization/image_mean"):
-        training.load_model(path)
+        models.load_model(path)

@@ -11,7 +11,7 @@ import flax.traverse_util
 import numpy as np
 
 from gpldan_jax.data import Standardization
-from gpldan_jax.models import Projector
+from gpldan_jax.models.projector import Projector
 
 _HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
