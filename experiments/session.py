@@ -77,16 +77,20 @@ def run(config: dict, directory: Path, *, fresh: bool = False) -> int:
 
 def load(config: dict) -> tuple[data.PairedDataset, data.Standardization]:
     """The dataset that a config names, scaled as it says."""
-    dataset = data.load_dataset(
+    return data.standardize(
+        unscaled(config),
+        image=config["image_scaling"] == "standardize",
+        text=config["text_scaling"] == "standardize",
+    )
+
+
+def unscaled(config: dict) -> data.PairedDataset:
+    """Likewise as it is in its files."""
+    return data.load_dataset(
         config["name"],
         variant=config["variant"] or None,
         path=config["path"] or None,
         synthetic=config["synthetic"],
-    )
-    return data.standardize(
-        dataset,
-        image=config["image_scaling"] == "standardize",
-        text=config["text_scaling"] == "standardize",
     )
 
 
@@ -94,6 +98,7 @@ def trained_model(
     config: dict, dataset: data.PairedDataset, standardization: data.Standardization, parameters: dict, epoch: int
 ) -> models.TrainedModel:
     """What a run saves of the selected epoch."""
+    features = {"features": dataset.features} if dataset.features and not dataset.synthetic else {}
     return models.TrainedModel(
         projector=projector(config),
         parameters=jax.device_get(parameters),
@@ -103,6 +108,7 @@ def trained_model(
             "epoch": epoch,
             "config": config,
             "version": importlib.metadata.version("gpldan_jax"),
+            **features,
         },
     )
 

@@ -20,6 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gpldan_jax.data.emoji import SHEET_COLUMNS, SHEET_ROWS, TILE, load_emoji_pictures
+from gpldan_jax.features import BagOfWords, hog_hsv
+
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 EMOJI_TEST = Path("/usr/share/unicode/emoji/emoji-test.txt")
 CLDR = Path("/usr/share/unicode/cldr/common")
@@ -33,8 +36,6 @@ LIBRARIES = ("numpy", "pillow", "scikit-image", "scikit-learn", "scipy")
 
 ITEMS = 1870
 SPLIT_SIZES = {"train": 1400, "validation": 100, "test": 370}
-TILE = 64
-SHEET_COLUMNS, SHEET_ROWS = 55, 34  # 55 x 34 is 1,870: the sheet has no empty tile
 
 FONT_SIZE = 109  # the one size at which the font holds bitmaps
 GLYPH_WIDTH, GLYPH_HEIGHT = 136, 128
@@ -42,9 +43,6 @@ GLYPH_MARGIN = 4  # empty in every bitmap; without it 128 x 128 halves exactly t
 SKIN_TONES = frozenset(range(0x1F3FB, 0x1F400))
 PRESENTATION_SELECTOR = "\ufe0f"
 NOT_A_CHARACTER = "\U0010ffff"
-
-HSV_BINS = (6, 2, 2)
-HSV_GRID = 4
 
 OUT = Path(__file__).resolve().parent.parent / "gpldan_jax/data/emoji"
 
@@ -102,7 +100,7 @@ def library_versions():
         import skimage  # noqa: F401
         import sklearn  # noqa: F401
     except ImportError as error:
-        raise MissingRequirementError(f"{error}: pip install pillow scikit-image scikit-learn") from None
+        raise MissingRequirementError(f"{error}: pip install 'gpldan_jax[features]'") from None
     if not PIL.features.check("raqm"):
         raise MissingRequirementError("Pillow cannot join emoji sequences without raqm: apt-get install libfribidi0")
     return {library: version(library) for library in LIBRARIES}
@@ -205,73 +203,6 @@ def write_sprites(pictures, path):
     Image.fromarray(sheet).save(path, format="WEBP", lossless=True, quality=75, method=6)
 
 
-def read_sprites(path):
-    """Pictures in the sprite sheet at `path`, uint8 `[n, 64, 64, 3]` in row order."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        sheet = np.asarray(image.convert("RGB"))
-    expected = (SHEET_ROWS * TILE, SHEET_COLUMNS * TILE, 3)
-    if sheet.shape != expected:
-        raise ValueError(f"{path}: expected a sheet of shape {expected}, found {sheet.shape}")
-    sheet = sheet.reshape(SHEET_ROWS, TILE, SHEET_COLUMNS, TILE, 3).transpose(0, 2, 1, 3, 4)
-    return sheet.reshape(-1, TILE, TILE, 3)
-
-
-def hog_hsv_features(pictures):
-    """Shape and colour features of `pictures`, uint8 `[n, 64, 64, 3]` in RGB: float32 `[n, 1952]`, each in [0, 1].
-
-    Columns 0 to 1567 are HOG (Dalal and Triggs, 2005): 8 orientations, cells of 8 x 8 pixels, blocks of 2 x 2 cells,
-    each pixel's gradient taken from the channel where it is largest. Columns 1568 to 1951 are a 4 x 4 grid of HSV
-    histograms, 6 x 2 x 2 bins, each the share of its square's pixels; a pixel without hue counts as hue 0.
-
-    Raises ValueError for another shape and TypeError for another dtype.
-    """
-    from skimage.color import rgb2hsv
-    from skimage.feature import hog
-
-    if pictures.ndim != 4 or pictures.shape[1:] != (64, 64, 3):
-        raise ValueError(f"expected pictures of shape (n, 64, 64, 3), found {pictures.shape}")
-    if pictures.dtype != np.uint8:
-        raise TypeError(f"expected pictures of dtype uint8, found {pictures.dtype}")
-
-    shapes = [
-        hog(picture, orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2), channel_axis=-1)
-        for picture in pictures
-    ]
-
-    bins = np.prod(HSV_BINS)
-    hue, saturation, value = np.moveaxis(
-        np.minimum((rgb2hsv(pictures) * HSV_BINS).astype(int), np.subtract(HSV_BINS, 1)), -1, 0
-    )
-    colour = np.ravel_multi_index((hue, saturation, value), HSV_BINS)
-    square = np.arange(64) * HSV_GRID // 64
-    index = colour + bins * (HSV_GRID * square[:, None] + square[None, :])
-    counts = np.stack([np.bincount(picture.ravel(), minlength=HSV_GRID**2 * bins) for picture in index])
-    colours = counts / (64 // HSV_GRID) ** 2
-
-    return np.concatenate([np.stack(shapes), colours], axis=1).astype(np.float32)
-
-
-def bag_of_words(documents):
-    """Binary bag of words of `n` strings: `(uint8 [n, words], vocabulary)`, the vocabulary a sorted list.
-
-    A word is two or more letters or digits, in lower case, and is kept when two or more documents have it. A document
-    without such a word is a row of zeros.
-
-    >>> words, vocabulary = bag_of_words(["Red heart", "red rose", "a rose"])
-    >>> vocabulary
-    ['red', 'rose']
-    >>> words.tolist()
-    [[1, 0], [1, 1], [0, 1]]
-    """
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    vectorizer = CountVectorizer(binary=True, min_df=2, token_pattern=r"[^\W_]{2,}", dtype=np.uint8)
-    words = vectorizer.fit_transform(documents).toarray()
-    return words, vectorizer.get_feature_names_out().tolist()
-
-
 def split_items(labels, seed):
     """Stratified split of `labels`, `[n]`: uint8 `[n]` with 0 train, 1 validation, 2 test, of sizes `SPLIT_SIZES`."""
     from sklearn.model_selection import train_test_split
@@ -318,16 +249,17 @@ def build(folder, seed):
     labels = np.array([groups.index(item["group"]) for item in items], np.uint8)
 
     write_sprites(draw_emoji([item["emoji"] for item in items]), folder / "sprites.webp")
-    image = hog_hsv_features(read_sprites(folder / "sprites.webp"))
-    text, vocabulary = bag_of_words([" ".join([item["name"], *item["keywords"]]) for item in items])
+    image = hog_hsv(load_emoji_pictures(folder / "sprites.webp"))
+    documents = [" ".join([item["name"], *item["keywords"]]) for item in items]
+    words = BagOfWords.fit(documents)
     with open(folder / "features.npz", "wb") as file:
         np.savez_compressed(
             file,
             image=image.astype(np.float16),
-            text=text,
+            text=words.transform(documents).astype(np.uint8),
             label=labels,
             split=split_items(labels, seed),
-            vocabulary=np.array(vocabulary),
+            vocabulary=np.array(words.vocabulary),
         )
 
     head = {

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from importlib.resources import files
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from experiments.reporting.blocks import Item
 from gpldan_jax.data import PairedDataset
 
 _TEST = 2  # in the emoji's `split`
-_TILE, _COLUMNS = 64, 55  # of their sprites
 
 
 def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
@@ -20,11 +18,12 @@ def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[It
     if dataset.name != "emoji" or dataset.synthetic:
         items = tuple(Item(f"pair {i}", group) for i, group in enumerate(groups))
         return items, items
-    from gpldan_jax.data.emoji import load_emoji_arrays
+    from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 
     emoji = load_emoji_arrays()
     rows = np.flatnonzero(emoji.split == _TEST)
-    named = list(zip((emoji.names[row] for row in rows), groups, _pictures(rows), strict=True))
+    pictures = (data_uri(_png(picture)) for picture in load_emoji_pictures()[rows])
+    named = list(zip((emoji.names[row] for row in rows), groups, pictures, strict=True))
     return tuple(Item(*of) for of in named), tuple(Item(name, group) for name, group, _ in named)
 
 
@@ -33,17 +32,14 @@ def class_titles(dataset: PairedDataset) -> tuple[str, ...]:
     return tuple(f"class {name}" if name.lstrip("-").isdecimal() else name for name in dataset.class_names or ())
 
 
-def _pictures(rows):
-    from PIL import Image  # comes with matplotlib
-
-    with files("gpldan_jax.data.emoji").joinpath("sprites.webp").open("rb") as file, Image.open(file) as sprites:
-        for row in rows.tolist():
-            left, top = row % _COLUMNS * _TILE, row // _COLUMNS * _TILE
-            png = io.BytesIO()
-            sprites.crop((left, top, left + _TILE, top + _TILE)).save(png, "png")
-            yield data_uri(png.getvalue())
-
-
 def data_uri(png: bytes) -> str:
     """A PNG as an address that a page carries in itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _png(picture):
+    from PIL import Image  # comes with matplotlib
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return file.getvalue()

@@ -263,4 +263,8 @@ def _emoji(path: str | os.PathLike | None) -> PairedDataset:
     for part, split in enumerate(SPLITS):
         rows = arrays.split == part
         splits[split] = PairedSplit(arrays.image[rows], arrays.text[rows], arrays.label[rows])
-    return PairedDataset("emoji", **splits, class_names=tuple(arrays.groups))
+    features = {
+        "image": {"extractor": "hog_hsv"},
+        "text": {"extractor": "bag_of_words", "vocabulary": list(arrays.vocabulary)},
+    }
+    return PairedDataset("emoji", **splits, class_names=tuple(arrays.groups), features=features)

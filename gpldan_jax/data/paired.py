@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -98,6 +100,8 @@ class PairedDataset:
         train, validation, test: the splits; only `train` must have pairs.
         class_names: the C class names, or None.
         synthetic: whether the features were generated instead of read.
+        features: what made them, for `gpldan_jax.features.extractor`, JSON values: `{"image": {"extractor": name, ...},
+            "text": ...}`; None where that is not known. It is not part of the fingerprint.
 
     Raises:
         DataError: an empty training split, dimensions that differ between splits, labels in some
@@ -110,6 +114,7 @@ class PairedDataset:
     test: PairedSplit
     class_names: tuple[str, ...] | None = None
     synthetic: bool = False
+    features: Mapping[str, Any] | None = None
 
     def __post_init__(self):
         if not len(self.train):

@@ -1,5 +1,7 @@
 """The catalogue: exact sizes, where files are found, what they must hold, and the real files."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,10 @@ def test_emoji_is_shipped():
     assert (data.image_dim, len(data.class_names), data.title) == (1952, 9, "emoji")
     synthetic = load_dataset("emoji", synthetic=True)
     assert sizes(synthetic) == sizes(data)
+    assert data.features["image"] == {"extractor": "hog_hsv"} and synthetic.features is None
+    assert data.features["text"]["extractor"] == "bag_of_words"
+    assert len(data.features["text"]["vocabulary"]) == data.text_dim
+    assert json.loads(json.dumps(data.features)) == data.features
     assert "expected no path" in refused("emoji", path="somewhere")
 
 

@@ -1,12 +1,14 @@
 import importlib.util
 import json
+import sys
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpldan_jax.data.emoji import load_emoji_arrays
+from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
+from gpldan_jax.features import BagOfWords, hog_hsv
 
 FOLDER = files("gpldan_jax.data.emoji")
 TOOL = Path(__file__).resolve().parents[2] / "tools/build_emoji.py"
@@ -108,52 +110,47 @@ def test_size():
     assert sum(path.stat().st_size for path in paths) < SIZE_LIMIT
 
 
-def test_image_features_come_from_the_sprites(emoji, tool):
+def test_image_features_come_from_the_sprites(emoji):
     pytest.importorskip("PIL", reason="reading the sprites needs Pillow")
     pytest.importorskip("skimage", reason="the features need scikit-image")
-    pictures = tool.read_sprites(str(FOLDER.joinpath("sprites.webp")))
+    pictures = load_emoji_pictures()
     assert pictures.shape == (1870, 64, 64, 3) and pictures.dtype == np.uint8
     rows = np.arange(0, 1870, 11)  # every eleventh: all would take seconds
-    features = tool.hog_hsv_features(pictures[rows])
+    features = hog_hsv(pictures[rows])
     assert features.dtype == np.float32
-    np.testing.assert_array_equal(features.astype(np.float16), emoji.image[rows])
+    np.testing.assert_array_equal(features, emoji.image[rows])
 
 
-def test_words_come_from_the_items(emoji, items, tool):
+def test_words_come_from_the_items(emoji, items):
     pytest.importorskip("sklearn", reason="the bag of words needs scikit-learn")
-    words, vocabulary = tool.bag_of_words([" ".join([item["name"], *item["keywords"]]) for item in items])
-    assert words.dtype == np.uint8
-    assert tuple(vocabulary) == emoji.vocabulary
-    np.testing.assert_array_equal(words, emoji.text)
+    documents = [" ".join([item["name"], *item["keywords"]]) for item in items]
+    words = BagOfWords.fit(documents)
+    assert words.vocabulary == emoji.vocabulary
+    np.testing.assert_array_equal(words.transform(documents), emoji.text)
+
+
+def test_a_sheet_comes_back_as_it_was_written(tool, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="the sprites need Pillow")
+    row = np.arange(1870)
+    pictures = np.zeros((1870, 64, 64, 3), np.uint8)
+    pictures[:, 1, 2, 0], pictures[:, 1, 2, 1] = row // 256, row % 256
+    tool.write_sprites(pictures, tmp_path / "sheet.webp")
+    np.testing.assert_array_equal(load_emoji_pictures(tmp_path / "sheet.webp"), pictures)
+    image.new("RGB", (64, 128)).save(tmp_path / "other.webp")
+    with pytest.raises(ValueError, match=r"other\.webp: expected a sheet of shape .* found \(128, 64, 3\)"):
+        load_emoji_pictures(tmp_path / "other.webp")
+
+
+def test_pictures_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"need Pillow: pip install 'gpldan_jax\[features\]'"):
+        load_emoji_pictures()
 
 
 def test_split_comes_from_the_seed(emoji, tool):
     pytest.importorskip("sklearn", reason="the split needs scikit-learn")
     np.testing.assert_array_equal(tool.split_items(emoji.label, seed=0), emoji.split)
     assert (tool.split_items(emoji.label, seed=1) != emoji.split).any()
-
-
-def test_features_of_a_picture_known_by_hand(tool):
-    pytest.importorskip("skimage", reason="the features need scikit-image")
-    picture = np.full((1, 64, 64, 3), 255, np.uint8)
-    picture[:, :16, 16:32] = (0, 255, 0)
-    features = tool.hog_hsv_features(picture)[0]
-    expected = np.zeros((16, 6, 2, 2))
-    expected[:, 0, 0, 1] = 1  # white: no hue, no saturation, full value
-    expected[1] = 0
-    expected[1, 2, 1, 1] = 1  # green is a third of the way round: bin 2 of 6
-    np.testing.assert_array_equal(features[1568:].reshape(16, 6, 2, 2), expected)
-    blocks = features[:1568].reshape(7, 7, 4 * 8)
-    assert (blocks[0, 0] > 0).any()
-    assert (blocks[3:] == 0).all()  # rows of cells without an edge
-
-
-def test_feature_extractor_refuses_other_pictures(tool):
-    pytest.importorskip("skimage", reason="the features need scikit-image")
-    with pytest.raises(ValueError, match=r"\(n, 64, 64, 3\), found \(2, 32, 32, 3\)"):
-        tool.hog_hsv_features(np.zeros((2, 32, 32, 3), np.uint8))
-    with pytest.raises(TypeError, match="uint8, found float64"):
-        tool.hog_hsv_features(np.zeros((2, 64, 64, 3)))
 
 
 def test_tool_says_what_to_install(tool, tmp_path, monkeypatch, capsys):

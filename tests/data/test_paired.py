@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gpldan_jax.data import DataError, PairedDataset, PairedSplit, paired_dataset
+from gpldan_jax.data import DataError, PairedDataset, PairedSplit, paired_dataset, standardize
 
 LABELS = np.array([0, 1, 0, 1])
 
@@ -104,3 +104,11 @@ def test_fingerprint_follows_every_array():
     rows = triple(labels=False)
     prints.add(build(rows, rows, rows).fingerprint())
     assert len(prints) == 11
+
+
+def test_what_made_the_features_is_kept_beside_them():
+    data = build()
+    described = dataclasses.replace(data, features={"image": {"extractor": "mine"}})
+    assert data.features is None and described.fingerprint() == data.fingerprint()
+    scaled, _ = standardize(described, image=True, text=True)
+    assert scaled.features == {"image": {"extractor": "mine"}}

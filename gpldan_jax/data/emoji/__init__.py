@@ -1,10 +1,15 @@
-"""The embedded dataset: 1,870 emoji as picture features, words, nine classes and a split. NumPy only."""
+"""The embedded dataset: 1,870 emoji as picture features, words, nine classes and a split; and their pictures."""
 
 import json
+import os
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
+
+TILE = 64
+SHEET_COLUMNS, SHEET_ROWS = 55, 34  # 55 x 34 is 1,870: the sheet has no empty tile
 
 
 @dataclass(frozen=True)
@@ -67,3 +72,34 @@ def load_emoji_arrays() -> EmojiArrays:
             f"{folder / 'features.npz'}: expected {len(items)} rows as in items.json, found {len(loaded.image)}"
         )
     return loaded
+
+
+def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
+    """Read the pictures from which the picture features were computed, in the order of `load_emoji_arrays`.
+
+    Args:
+        sheet: the path of a sprite sheet, 34 rows of 55 tiles; None is the one in the package.
+
+    Returns:
+        uint8 `[1870, 64, 64, 3]` in RGB, on white.
+
+    Raises:
+        ImportError: Pillow is missing.
+        ValueError: the sheet has another size.
+
+    >>> load_emoji_pictures().shape
+    (1870, 64, 64, 3)
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("the emoji's pictures need Pillow: pip install 'gpldan_jax[features]'", name="PIL") from None
+
+    path = files(__name__).joinpath("sprites.webp") if sheet is None else Path(sheet)
+    with path.open("rb") as file, Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    expected = (SHEET_ROWS * TILE, SHEET_COLUMNS * TILE, 3)
+    if pixels.shape != expected:
+        raise ValueError(f"{path}: expected a sheet of shape {expected}, found {pixels.shape}")
+    tiles = pixels.reshape(SHEET_ROWS, TILE, SHEET_COLUMNS, TILE, 3).transpose(0, 2, 1, 3, 4)
+    return tiles.reshape(-1, TILE, TILE, 3)

@@ -1,0 +1,111 @@
+"""Which words of a vocabulary a text has: the text features of the emoji dataset.
+
+Letters: `n` documents, `w` words of the vocabulary.
+"""
+
+import dataclasses
+import itertools
+import re
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpldan_jax.features._libraries import needed_for
+
+_WORD = r"[^\W_]{2,}"
+
+
+@dataclasses.dataclass(frozen=True)
+class BagOfWords:
+    """A vocabulary, and the binary bag of words of any text.
+
+    A word is two or more letters or digits, in lower case; everything else separates words.
+
+    Attributes:
+        vocabulary: the `w` words, sorted, each once; word j is column j of the features.
+
+    Raises:
+        ValueError: no words, something that is no such word, words out of order or twice.
+
+    >>> words = BagOfWords.fit(["Red heart", "red rose", "a rose"])
+    >>> words.vocabulary
+    ('red', 'rose')
+    >>> words.transform(["RED-RED", "violet"])
+    array([[1., 0.],
+           [0., 0.]], dtype=float32)
+    >>> words.unknown("a violet, a red one")
+    ('violet', 'one')
+    """
+
+    vocabulary: tuple[str, ...]
+
+    def __post_init__(self):
+        if not isinstance(self.vocabulary, tuple) or not self.vocabulary:
+            raise ValueError(f"vocabulary: expected a tuple of words, found {reprlib.repr(self.vocabulary)}")
+        for word in self.vocabulary:
+            if not (isinstance(word, str) and re.fullmatch(_WORD, word) and word == word.lower()):
+                raise ValueError(
+                    f"vocabulary: expected words of two or more letters or digits, in lower case, "
+                    f"found {reprlib.repr(word)}"
+                )
+        for word, following in itertools.pairwise(self.vocabulary):
+            if word >= following:
+                raise ValueError(
+                    f"vocabulary: expected sorted words, each once, "
+                    f"found {reprlib.repr(word)} before {reprlib.repr(following)}"
+                )
+
+    @classmethod
+    def fit(cls, documents: Sequence[str], *, min_documents: int = 2) -> "BagOfWords":
+        """The words that `min_documents` or more of the `n` documents have.
+
+        Raises:
+            ValueError: there is no such word, or `min_documents` is not 1 or more.
+            TypeError: a document that is not a string.
+        """
+        if not isinstance(min_documents, int) or min_documents < 1:
+            raise ValueError(f"min_documents must be a whole number, 1 or more, got {min_documents!r}")
+        vectorizer = _vectorizer(min_df=min_documents)
+        try:
+            vectorizer.fit(_strings(documents))
+        except ValueError:
+            raise ValueError(
+                f"expected words that {min_documents} or more of {len(documents)} documents have, found none"
+            ) from None
+        return cls(tuple(vectorizer.get_feature_names_out().tolist()))
+
+    def transform(self, documents: Sequence[str]) -> np.ndarray:
+        """float32 `[n, w]`, 1 where a document has the word, else 0; a document without known words is a row of zeros.
+
+        Raises:
+            TypeError: a document that is not a string.
+        """
+        vectorizer = _vectorizer(vocabulary=self.vocabulary, binary=True, dtype=np.float32)
+        return vectorizer.transform(_strings(documents)).toarray()
+
+    def unknown(self, document: str) -> tuple[str, ...]:
+        """The words of a document that the vocabulary lacks, in its order, each once.
+
+        Raises:
+            TypeError: it is not a string.
+        """
+        known = set(self.vocabulary)
+        words = _vectorizer().build_analyzer()(*_strings([document]))
+        return tuple(word for word in dict.fromkeys(words) if word not in known)
+
+
+def _vectorizer(**settings: Any):
+    with needed_for("a bag of words"):
+        from sklearn.feature_extraction.text import CountVectorizer
+    return CountVectorizer(token_pattern=_WORD, **settings)
+
+
+def _strings(documents):
+    if isinstance(documents, str):
+        raise TypeError(f"expected a list of strings, found the string {reprlib.repr(documents)}")
+    for document in documents:
+        if not isinstance(document, str):
+            raise TypeError(f"expected documents that are strings, found {reprlib.repr(document)}")
+    return documents

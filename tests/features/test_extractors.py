@@ -1,0 +1,121 @@
+"""What a model file says of its inputs, and what is made of it."""
+
+import dataclasses
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from configs import default
+from experiments import session
+from gpldan_jax import models
+from gpldan_jax.data import load_dataset
+from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
+from gpldan_jax.features import extractor, read_picture
+
+WORDS = {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}
+
+
+def saved_and_loaded(path, **dataset_settings):
+    config = default.get_config().to_dict()
+    config["dataset"] |= dataset_settings
+    config["model"] |= {"hidden": 8, "width": 4, "parts": 2}
+    dataset, standardization = session.load(config["dataset"])
+    rows = dataset.test.images[:1], dataset.test.texts[:1]
+    parameters = session.projector(config).init(jax.random.key(0), *rows)["params"]
+    models.save_model(path, session.trained_model(config, dataset, standardization, parameters, 1))
+    return models.load_model(path)
+
+
+def test_a_saved_model_makes_the_features_that_it_was_trained_on(tmp_path):
+    for library in ("PIL", "skimage", "sklearn"):
+        pytest.importorskip(library, reason="the extractors need their libraries")
+    metadata = saved_and_loaded(tmp_path / "model.safetensors").metadata
+    assert metadata["features"] == load_dataset("emoji").features
+    emoji, pictures = load_emoji_arrays(), load_emoji_pictures()
+    row = emoji.names.index("woman farmer")
+    np.testing.assert_array_equal(extractor(metadata, "image")(pictures[[row]]), emoji.image[[row]])
+    np.testing.assert_array_equal(extractor(metadata, "text")(["woman farmer gardener rancher"]), emoji.text[[row]])
+
+
+def test_an_uploaded_emoji_has_the_features_of_the_gallery(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="reading pictures needs Pillow")
+    pytest.importorskip("skimage", reason="the features need scikit-image")
+    image.fromarray(load_emoji_pictures()[77]).save(tmp_path / "emoji.png")
+    features = extractor({"features": {"image": {"extractor": "hog_hsv"}}}, "image")
+    np.testing.assert_array_equal(
+        features([read_picture((tmp_path / "emoji.png").read_bytes())]), load_emoji_arrays().image[[77]]
+    )
+
+
+def test_models_of_generated_features_name_no_extractor(tmp_path):
+    model = saved_and_loaded(tmp_path / "model.safetensors", name="cub", synthetic=True)
+    assert "features" not in model.metadata
+    with pytest.raises(ValueError, match="names no image extractor"):
+        extractor(model.metadata, "image")
+
+
+def test_an_emoji_dataset_that_says_it_is_generated_names_no_extractor():
+    dataset, standardization = session.load(default.get_config().dataset)
+    config = default.get_config().to_dict()
+    generated = dataclasses.replace(dataset, synthetic=True)
+    assert "features" in session.trained_model(config, dataset, standardization, {}, 1).metadata
+    assert "features" not in session.trained_model(config, generated, standardization, {}, 1).metadata
+
+
+@pytest.mark.parametrize(
+    ("metadata", "modality", "expected"),
+    [
+        ({}, "text", "names no text extractor: it was trained on features from elsewhere; give features"),
+        ({"features": None}, "image", "names no image extractor"),
+        ({"features": {"text": WORDS}}, "image", "names no image extractor"),
+        ({"features": {"image": {"extractor": "vgg0"}}}, "image", "expected hog_hsv, found 'vgg0'"),
+        ({"features": {"image": WORDS}}, "image", "expected hog_hsv, found 'bag_of_words'"),
+        ({"features": {"text": {"extractor": ["bag_of_words"]}}}, "text", r"found \['bag_of_words'\]"),
+        ({"features": {"text": "bag_of_words"}}, "text", "names an unknown text extractor"),
+        ({"features": "bag_of_words"}, "text", "unknown text extractor: expected bag_of_words, found 'bag_of_words'"),
+        ({"features": []}, "text", r"found \[\]"),
+        ({"features": {"text": {}}}, "text", "names an unknown text extractor"),
+        ({"features": {"text": {"extractor": "x\n" * 10**6}}}, "text", r"found 'x\\n"),
+        ({"features": {"text": {"extractor": "bag_of_words"}}}, "text", "vocabulary: .* found None"),
+        ({"features": {"text": WORDS | {"vocabulary": "red"}}}, "text", "vocabulary: .* found 'red'"),
+        ({"features": {"text": WORDS | {"vocabulary": {"red": 1}}}}, "text", "vocabulary: .* found {'red': 1}"),
+        ({"features": {"text": WORDS | {"vocabulary": [["red"]]}}}, "text", r"vocabulary: .* found \['red'\]"),
+        ({"features": {"text": WORDS | {"vocabulary": ["rose", "red"]}}}, "text", "vocabulary: expected sorted words"),
+        ({"features": {"text": WORDS}}, "audio", "modality must be one of image, text, got 'audio'"),
+    ],
+)
+def test_other_model_files_are_refused_in_one_line(metadata, modality, expected):
+    with pytest.raises(ValueError, match=expected) as caught:
+        extractor(metadata, modality)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_the_libraries_are_imported_only_where_they_are_used():
+    script = "import sys, gpldan_jax.features; print(*sorted({'PIL', 'skimage', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("library", "call", "purpose"),
+    [
+        ("PIL", lambda: read_picture(b""), "reading a picture"),
+        (
+            "skimage.color",
+            lambda: extractor({"features": {"image": {"extractor": "hog_hsv"}}}, "image")([]),
+            "features of pictures",
+        ),
+        (
+            "sklearn.feature_extraction.text",
+            lambda: extractor({"features": {"text": WORDS}}, "text")([""]),
+            "a bag of words",
+        ),
+    ],
+)
+def test_a_missing_library_is_named(library, call, purpose, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ImportError, match=rf"^{purpose}: .*{library}.*: pip install 'gpldan_jax\[features\]'$"):
+        call()
