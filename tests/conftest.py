@@ -1,5 +1,7 @@
 """Shared by all tests."""
 
+import os
+
 import jax
 import pytest
 
@@ -22,6 +24,16 @@ def quick_options():
     except jax.errors.JaxRuntimeError:
         return {}
     return options
+
+
+@pytest.fixture(scope="session")
+def quick_environment(quick_options):
+    """Variables with which a command compiles in a quarter of the time; see `quick_compilation`."""
+    flags = [
+        os.environ.get("XLA_FLAGS", ""),
+        *(f"--{name}={str(value).lower()}" for name, value in quick_options.items()),
+    ]
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "True", "XLA_FLAGS": " ".join(flags).strip()}
 
 
 @pytest.fixture

@@ -47,7 +47,8 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     header = {_HEADER: json.dumps({**model.metadata, "projector": settings}, sort_keys=True)}
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    safetensors.numpy.save_file(tensors, temporary, header)
+    # Not `save_file`, whose files only their owner may read.
+    temporary.write_bytes(safetensors.numpy.save(tensors, header))
     os.replace(temporary, path)
 
 

@@ -21,16 +21,6 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
-def quick_environment(quick_options):
-    """Variables with which a command compiles in a quarter of the time; see `quick_compilation`."""
-    flags = [
-        os.environ.get("XLA_FLAGS", ""),
-        *(f"--{name}={str(value).lower()}" for name, value in quick_options.items()),
-    ]
-    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "True", "XLA_FLAGS": " ".join(flags).strip()}
-
-
 @pytest.fixture
 def run(tmp_path, cache, quick_environment):
     """Starts the command in an empty folder; `wait=False` gives the process, else what came of it.
