@@ -3,12 +3,14 @@
     python experiments/benchmark.py loss --sizes 64 256 2048
     python experiments/benchmark.py train --config=configs/wikipedia.py --sizes 64 256
     python experiments/benchmark.py quality --config=configs/wikipedia.py --target 0.5
+    python experiments/benchmark.py search --sizes 20000 1000000
     python experiments/benchmark.py plot RESULT.json ... --out loss.png
     python experiments/benchmark.py compare OLD.json NEW.json
 
-`loss`, `train` and `quality` print tables and write a JSON file. Times are of calls that wait for their result, without
-compilation, all implementations in turn; "of ceiling" holds the least operations that the loss takes against the
-fastest matrix product of the same library, measured in the same rounds, "of best" against that of the faster library.
+`loss`, `train`, `quality` and `search` print tables and write a JSON file. Times are of calls that wait for their
+result, without compilation, all implementations in turn; "of ceiling" holds the least operations that the loss or the
+search takes against the fastest matrix product of the same library, measured in the same rounds, "of best" against that
+of the faster library.
 `train` and `quality` use the data that the config names, `--config.dataset.synthetic` generates some of its shapes.
 """
 
@@ -31,6 +33,7 @@ from experiments.benchmarking.problem import (
     MODES,
     PRECISIONS,
     QUALITY_TRAINERS,
+    SEARCHES,
     TORCH_IMPLEMENTATIONS,
 )
 
@@ -58,7 +61,7 @@ def main(argv: list[str]) -> int:
 
 
 def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) -> int:
-    """`loss`, `train` and `quality`."""
+    """`loss`, `train`, `quality` and `search`."""
     if options.out:
         machine.check_writable(options.out, (".json",))
     if options.plot:
@@ -92,6 +95,10 @@ def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) 
         from experiments.benchmarking import quality
 
         record = quality.measure(options, config)
+    elif options.command == "search":
+        from experiments.benchmarking import search
+
+        record = search.measure(options)
     else:
         from experiments.benchmarking import loss
 
@@ -184,17 +191,30 @@ def _parser():
     add("--implementations", nargs="+", choices=QUALITY_TRAINERS, metavar="NAME", help=about)
     add("--target", type=float, required=True, help="of the average map@50, or of what config.train.selection names")
     add("--max_epochs", type=_positive, default=30, help="after which it gives up; default %(default)s")
+    add_to_search = add = command("search", "Times the exact search of an index on disk.")
+    about = f"of {', '.join(SEARCHES)}; default: all that can run here"
+    add("--implementations", nargs="+", choices=SEARCHES, metavar="NAME", help=about)
+    add("--queries", type=_positive, default=64, help="asked at once; default %(default)s")
+    add("-k", type=_positive, default=10, help="nearest items of each; default %(default)s")
+    add("--width", type=_positive, default=1024, help="H; default %(default)s")
+    add("--representations", type=_positive, default=4, help="k of the paper; default %(default)s")
+    add("--slow", action="store_true", help="time what takes minutes too")
+    add("--folder", type=Path, help="where to write the index meanwhile; default: the system's temporary folder")
     for add in (add_to_train, add_to_quality):
         add("--config", required=True, help="a file of configs/; --config.KEY=VALUE changes a setting")
-    for add, sizes in ((add_to_loss, [64, 256, 2048]), (add_to_train, [64, 256])):
-        add("--sizes", nargs="+", type=_positive, default=sizes, metavar="N", help="pairs; default %(default)s")
+    for add, what, sizes in (
+        (add_to_loss, "pairs", [64, 256, 2048]),
+        (add_to_train, "pairs", [64, 256]),
+        (add_to_search, "items", [20_000, 1_000_000]),
+    ):
+        add("--sizes", nargs="+", type=_positive, default=sizes, metavar="N", help=f"{what}; default %(default)s")
         add("--rounds", type=_positive, help="how often to time each; default: as often as --seconds allow")
         add("--seconds", type=float, default=20, help="about how long to time each size; default %(default)s")
         add("--ceiling_size", type=_positive, help="rows of the ceiling's product; default 3072, on accelerators 8192")
         add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
         add("--compare", type=Path, metavar="OLD", help="compare with an earlier JSON file, like the command compare")
         add("--threshold", type=float, default=0.9, help="of that comparison; default %(default)s")
-    for add in (add_to_loss, add_to_train, add_to_quality):
+    for add in (add_to_loss, add_to_train, add_to_quality, add_to_search):
         add("--devices", type=_positive, help="split the CPU into this many devices")
         add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
         add("--markdown", action="store_true", help="print the tables in Markdown")

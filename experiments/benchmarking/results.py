@@ -14,6 +14,7 @@ MODE_TITLES = {
     "forward_and_grad": "value and gradient",
     "train": "training step",
     "quality": "time to quality",
+    "search": "search",
 }
 # Far above what the order of float32 sums makes of a loss and its gradient, far below any mistake.
 _AGREEMENT = 1e-3
@@ -24,9 +25,9 @@ class Row:
     """One implementation at one size; what is not known, or not measured, is `None`.
 
     Attributes:
-        n: pairs.
+        n: pairs; of a search items.
         implementation, mode, precision: what was run.
-        library: `"jax"` or `"torch"`.
+        library: `"jax"`, `"torch"` or `"numpy"`.
         devices: that it ran on.
         steps, members: of a call, which trains each of the members for so many steps; 1 and 1 for a loss.
         not_run: why it was not run; then the memory, if there, is predicted.
@@ -36,7 +37,7 @@ class Row:
         rounds: how often it was timed.
         median_s, min_s: seconds of one evaluation, or of one step of one member.
         steps_per_s: 1 / median_s.
-        pairs_per_s: n / median_s.
+        pairs_per_s: n / median_s; of a search times its queries.
         memory_bytes: arguments, results and temporaries; of jax as planned by XLA, for one device, of all members; of
             torch as taken by a process, with some 20 MB that its libraries set up for themselves.
         temp_bytes: the temporaries alone.

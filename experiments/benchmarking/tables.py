@@ -29,6 +29,8 @@ def show(record: Mapping, *, markdown: bool) -> None:
         console.print(
             "medians far above the minimum: the machine was busy with something else, which hits torch hardest"
         )
+    if record["benchmark"] == "search":
+        console.print(f"peak memory of the process, mapped files included: {record['peak_memory_bytes'] / 1e9:.2f} GB")
     for row in record["rows"]:
         if row.not_run:
             console.print(f"{row.implementation}, {MODE_TITLES[row.mode]}, {row.precision}, n = {row.n}: {row.not_run}")

@@ -89,7 +89,7 @@ class ArrayWriter(contextlib.AbstractContextManager):
         self._digest, self._size = hashlib.sha256(), 0
 
     def __enter__(self) -> "ArrayWriter":
-        self._file = open(self._temporary, "wb")  # noqa: SIM115, closed by `__exit__`
+        self._file = open(self._temporary, "wb")
         with contextlib.ExitStack() as stack:
             stack.push(self)
             np.lib.format.write_array_header_1_0(self, self._header)

@@ -1,0 +1,128 @@
+"""Measures the search of an index on disk, beside NumPy and PyTorch on the same arrays."""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.benchmarking import machine, results, timing
+from experiments.benchmarking.problem import SEARCHES, runnable
+from gpldan_jax.data import Standardization
+from gpldan_jax.models import Projector, Representation, TrainedModel
+from gpldan_jax.retrieval import Index, segments, storage
+from gpldan_jax.retrieval.gallery import Segment
+from gpldan_jax.retrieval.index import BLOCK
+from gpldan_jax.retrieval.items import Items, items_of
+
+_GENERATED = 8192  # items at a time
+_PEER_BLOCKS = {"torch-matmul": BLOCK}  # items at a time; of the others, what was fastest of 32, 128 and 512
+_PEER_BLOCK = 128
+_SLOW = 50_000  # items that those by broadcasting search unless --slow
+_AGREEMENT = 1e-5  # of distances; float32 rounds them by less
+
+
+def measure(options: argparse.Namespace) -> dict:
+    """The problem, the ceilings, and a row for each implementation and size.
+
+    Args:
+        options: the flags of `benchmark.py search`.
+
+    Raises:
+        ValueError: what was asked for cannot run here.
+        results.Disagreement: the implementations do not find the same.
+    """
+    if options.folder and not options.folder.is_dir():
+        raise ValueError(f"--folder must be a folder, got {options.folder}")
+    problem_of_torch = machine.torch_problem()
+    problems = dict.fromkeys((name for name in SEARCHES if name.startswith("torch")), problem_of_torch)
+    names = runnable(options.implementations, SEARCHES, problems if problem_of_torch else {})
+    h = options.width // options.representations
+    queries = _items(np.random.default_rng(1), options.queries, options.representations, h)
+
+    with contextlib.ExitStack() as stack:
+
+        def prepare(n):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+            print(f"n = {n}: writing {n * options.width * 4 / 1e9:.1f} GB to {folder}", file=sys.stderr)
+            index = _index(folder, n, options.representations, h)
+            flops = 2 * options.queries * n * options.representations * options.width
+            prepared, found = [], {}
+            for name in names:
+                row = results.Row(n, name, "search", "highest", name.partition("-")[0], flops=flops)
+                if name.endswith("broadcast") and n > _SLOW and not options.slow:
+                    prepared.append((dataclasses.replace(row, not_run="takes minutes; --slow runs it"), None))
+                    continue
+                call = _call(name, index, queries, options.k)
+                found[name] = call()[0]
+                prepared.append((row, call))
+            _check_agreement(found)
+            return prepared
+
+        kinds = [("jax", "highest")] + [("torch", "highest")] * any(name.startswith("torch") for name in names)
+        rows, ceilings = timing.over_sizes(options, prepare, kinds)
+    of_pairs = [
+        dataclasses.replace(row, pairs_per_s=row.pairs_per_s and row.pairs_per_s * options.queries) for row in rows
+    ]
+    ceilings_of = ceilings | {"numpy": ceilings["jax"]}  # NumPy's own threads are not ours to measure
+    return {
+        "benchmark": "search",
+        "problem": {"queries": options.queries, "k": options.representations, "h": h, "nearest": options.k},
+        "ceilings": ceilings,
+        "rows": [results.with_fractions(row, ceilings_of, shared=True) for row in of_pairs],
+    }
+
+
+def _call(name, index, queries, nearest) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """What searches once, and gives distances and ids or positions, which are the same here."""
+    if name == "jax":
+        return lambda: index.search(queries, nearest)
+    from experiments.benchmarking import search_peers
+
+    peer = getattr(search_peers, name.replace("-", "_"))
+    size = _PEER_BLOCKS.get(name, _PEER_BLOCK)
+    return lambda: peer(queries, _whole_blocks(index.gallery, size), nearest)
+
+
+def _whole_blocks(gallery, size) -> Iterator[tuple[int, Items]]:
+    for segment in gallery.segments:
+        for first in range(0, len(segment), size):
+            yield first, Items(*(array[first : first + size] for array in segment.items))
+
+
+def _index(folder, n, k, h):
+    """An index of n generated items on disk, its ids their positions, under a model that is not asked."""
+    projector = Projector(hidden=1, width=k * h, parts=k)
+    inputs = np.ones((1, 1), np.float32)
+    parameters = projector.init(jax.random.key(0), inputs, inputs)["params"]
+    one = np.ones(1, np.float32)
+    model = TrainedModel(projector, jax.device_get(parameters), Standardization(0 * one, one, 0 * one, one), {})
+    random = np.random.default_rng(0)
+    blocks = (_items(random, min(_GENERATED, n - first), k, h) for first in range(0, n, _GENERATED))
+    with storage.writing(folder) as opened:
+        files = segments.written(opened, blocks, n, projector)
+        segments.commit(opened, model, "text", [Segment(np.arange(n), None, {}, files)], None)
+    return Index.load(folder, verify=False)
+
+
+def _items(random, n, k, h):
+    parts = random.standard_normal((n, k, h), dtype=np.float32)
+    attention = np.exp(random.standard_normal((n, k), dtype=np.float32))
+    attention /= attention.sum(1, keepdims=True)
+    return Items(*map(np.asarray, _ITEMS_OF(Representation(parts.reshape(n, -1), parts, attention))))
+
+
+_ITEMS_OF = jax.jit(items_of)
+
+
+def _check_agreement(found):
+    names = list(found)
+    for name in names[1:]:
+        if not np.allclose(found[names[0]], found[name], rtol=0, atol=_AGREEMENT):
+            most = np.abs(found[names[0]] - found[name]).max()
+            raise results.Disagreement(f"{names[0]} and {name} find distances that differ by {most:.2g}")

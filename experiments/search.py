@@ -1,0 +1,146 @@
+"""Makes a search system of a trained model: builds an index, asks it, and serves a page.
+
+    python experiments/search.py build --workdir=runs/emoji
+    python experiments/search.py query runs/emoji/collection --text "red heart"
+    python experiments/search.py query runs/emoji/collection --picture=mine.png --json
+    python experiments/search.py recall runs/emoji/collection --candidates 100 400
+    python experiments/search.py serve runs/emoji/collection
+
+A collection is a folder with an index of images, one of texts, or both. `build --workdir` makes both of the pairs that
+the run's dataset has; `build --model --features --modality` makes one of your own features. The ranking is exact, by
+the distance of the paper; with `--candidates` only the nearest of a vector index are ranked, and `recall` measures what
+that misses.
+"""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs` and this package, not installed
+
+from experiments.benchmarking.machine import one_line
+
+
+def main(argv: list[str]) -> int:
+    """Parses the flags and runs the command; returns the exit status."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
+    try:
+        options = _parser().parse_args(argv)
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("stopped; what was there before is as it was", file=sys.stderr)
+        return 130
+    except (ImportError, OSError, ValueError) as error:  # bad input: what is wrong, in one line, without a traceback
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def build(options: argparse.Namespace) -> int:
+    """`build`."""
+    given = [flag for flag in ("model", "features", "modality") if getattr(options, flag) is not None]
+    if options.workdir and (given or options.ids):
+        raise ValueError(f"--workdir goes without --{(given or ['ids'])[0]}")
+    if not options.workdir and len(given) < 3:
+        raise ValueError("give --workdir, or --model, --features and --modality")
+    if not options.workdir and not options.out:
+        raise ValueError("--out is missing: the folder of the collection")
+    from experiments.searching import building  # jax takes seconds to import; a mistyped flag should not wait
+
+    if options.workdir:
+        out = options.out or options.workdir / building.COLLECTION
+        building.of_workdir(options.workdir, out, options.splits, candidates=options.candidates)
+    else:
+        building.of_features(
+            options.model, options.features, options.modality, options.ids, options.out, candidates=options.candidates
+        )
+    return 0
+
+
+def query(options: argparse.Namespace) -> int:
+    """`query`."""
+    kinds = ("text", "picture", "item", "features")
+    given = [kind for kind in kinds if getattr(options, kind) is not None]
+    if len(given) != 1:
+        raise ValueError(f"ask by one of --{', --'.join(kinds)}, got {', '.join(given) or 'none'}")
+    from experiments.searching import asking
+
+    asking.query(options.collection, given[0], getattr(options, given[0]), options)
+    return 0
+
+
+def recall(options: argparse.Namespace) -> int:
+    """`recall`."""
+    from experiments.searching import asking
+
+    asking.recall(options.collection, options)
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """`serve`."""
+    from experiments.searching import server
+
+    server.serve(options.collection, host=options.host, port=options.port)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ValueError(message)  # for one line, where argparse prints the usage too
+
+
+def _parser():
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(run, about):
+        made = commands.add_parser(run.__name__, help=about, description=about, allow_abbrev=False)
+        made.set_defaults(run=run)
+        return made.add_argument
+
+    add = command(build, "Represents a collection and writes its index; an interruption leaves the one there was.")
+    add("--workdir", type=Path, help="of a finished run: its model, and the pairs of its dataset")
+    add("--splits", nargs="+", choices=("train", "validation", "test"), default=["train", "validation", "test"],
+        metavar="SPLIT", help="of the dataset; default: all")  # fmt: skip
+    add("--model", type=Path, help="a model.safetensors")
+    add("--features", type=Path, help="of your own collection: .npy, [n, d]")
+    add("--modality", choices=("image", "text"), help="what they are features of")
+    add("--ids", type=Path, help="a text file with an id in each line; default: numbers from 0")
+    add("--out", type=Path, help="folder of the collection; default: WORKDIR/collection")
+    add("--candidates", action="store_true", help="add a vector index, for searches in two stages (needs faiss)")
+
+    def add_asking():
+        add("collection", type=Path, help="a folder that build wrote")
+        add("--gallery", choices=("image", "text"), help="what to search; default: the other modality of the query")
+        add("--features", type=Path, help="ask by features: .npy, [q, d], not scaled")
+        add("--modality", choices=("image", "text"), help="what --features are; default: the other one of the gallery")
+        add("-k", type=_positive, default=10, help="how many results; default %(default)s")
+        add("--no_verify", action="store_true", help="do not compare checksums, for large collections of your own")
+        add("--json", action="store_true", help="print JSON, one object in each line")
+
+    add = command(query, "Asks a collection.")
+    add_asking()
+    add("--text", help="ask by words")
+    add("--picture", type=Path, help="ask by a picture: PNG, JPEG, WEBP, GIF or BMP file")
+    add("--item", metavar="ID", help="ask by an item of the collection")
+    add("--candidates", type=_positive, help="rank only so many, the nearest of the vector index")
+    add = command(recall, "Measures what share of the exact nearest a search in two stages finds, and stores it.")
+    add_asking()
+    add("--candidates", type=_positive, nargs="+", default=[100, 1000], help="numbers to measure; default 100 1000")
+    add("--queries", type=_positive, default=200, help="at most so many queries; default %(default)s")
+    add = command(serve, "Serves a page to search in, on this machine only unless told otherwise.")
+    add("collection", type=Path, help="a folder that build wrote")
+    add("--host", default="127.0.0.1", help="address to listen at; default %(default)s")
+    add("--port", type=int, default=8000, help="0 for any; default %(default)s")
+    return parser
+
+
+def _positive(text):
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
