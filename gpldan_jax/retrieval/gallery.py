@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from gpldan_jax.retrieval.items import Items
 
+# The position of the first item, how many are items, and the items, padded to the size of a block.
+Blocks = Iterable[tuple[int, int, Items]]
 _ALIGNMENT = 64  # bytes; jax computes on such arrays where they lie, others it copies
 
 
@@ -48,8 +50,8 @@ class Gallery:
     def _padded(self) -> dict[tuple[int, int], Items]:
         return {}
 
-    def blocks(self, size: int) -> Iterator[tuple[int, int, Items]]:
-        """Blocks of `size` items each: the position of the first, how many are items, and the rest is padding."""
+    def blocks(self, size: int) -> Blocks:
+        """The items in blocks of `size`, each of one segment."""
         for number, (segment, start) in enumerate(zip(self.segments, self._starts, strict=False)):
             whole = len(segment) // size * size
             for first in range(0, whole, size):

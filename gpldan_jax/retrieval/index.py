@@ -17,10 +17,10 @@ from jax.sharding import Mesh
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.retrieval import segments, storage
 from gpldan_jax.retrieval.candidates import Candidates, Recall
-from gpldan_jax.retrieval.gallery import Gallery, Segment, aligned
+from gpldan_jax.retrieval.gallery import Blocks, Gallery, Segment, aligned
 from gpldan_jax.retrieval.items import Items, represented
 from gpldan_jax.retrieval.nearest import all_distances, nearest, nearest_of
-from gpldan_jax.retrieval.scan import one_device
+from gpldan_jax.retrieval.scan import AXIS, on_devices, one_device
 
 MODALITIES = ("image", "text")
 BLOCK = 8192  # items of a scan: 32 MB at H = 1024
@@ -37,6 +37,13 @@ class Found(NamedTuple):
 
     distances: np.ndarray
     ids: np.ndarray
+
+
+class Placed(NamedTuple):
+    """Blocks of items that stay on the devices of a mesh."""
+
+    blocks: Blocks
+    mesh: Mesh
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +77,7 @@ class Index:
         modality: `"image"` or `"text"`: what its items are.
         gallery: its items.
         candidates: a vector index for searches in two stages, or `None`; see `with_candidates`.
+        placed: its blocks on devices, or `None`; see `on_devices`.
 
     Source: Chen, Zhang and Zhan, arXiv 2106.13552, Eq. 2-5.
 
@@ -94,6 +102,7 @@ class Index:
     modality: str
     gallery: Gallery
     candidates: Candidates | None = None
+    placed: Placed | None = None
 
     @classmethod
     def build(
@@ -210,9 +219,9 @@ class Index:
             modality: of queries that are features; the other one of the index unless given.
             candidates: search in two stages: rank exactly only the so many items that the vector index finds nearest,
                 see `with_candidates`. `None` ranks all.
-            block_size: items at a time.
+            block_size: items at a time; of an index that is on devices, what `on_devices` was told.
             mesh: devices that share each block, a mesh of this process with one axis called "data"
-                (`training.data_mesh`); the first device unless given.
+                (`training.data_mesh`); the first device unless given. Likewise.
 
         Raises:
             ValueError: what does not fit; candidates without a vector index.
@@ -224,9 +233,13 @@ class Index:
         if candidates is not None:
             distances, positions = self._among_candidates(items, k, candidates)
         else:
-            mesh = mesh or one_device()
+            mesh = self.placed.mesh if self.placed else _checked_mesh(mesh)
             block_size = -(-block_size // mesh.size) * mesh.size
-            distances, positions = nearest(items, self.gallery, k, block_size=block_size, mesh=mesh)
+
+            def blocks():
+                return self.placed.blocks if self.placed else self.gallery.blocks(block_size)
+
+            distances, positions = nearest(items, self.gallery, k, blocks=blocks, mesh=mesh)
         return Found(distances, self.gallery.ids(positions))
 
     def distances(self, queries: np.ndarray | Items, *, modality: str | None = None) -> np.ndarray:
@@ -247,6 +260,20 @@ class Index:
             raise ValueError("queries must have at least one row")
         _check_width(self.model, queries, modality)
         return _in_memory(represented(self.model, queries, modality), len(queries))
+
+    def on_devices(self, mesh: Mesh | None = None, *, block_size: int = BLOCK) -> "Index":
+        """The index with its items on accelerators, where many searches find them without a transfer.
+
+        There has to be memory for all of them, `4 H` bytes and a little each. On a CPU it brings nothing: there a scan
+        reads the arrays where they lie.
+
+        Args:
+            mesh: as in `search`.
+            block_size: as in `search`.
+        """
+        mesh = _checked_mesh(mesh)
+        blocks = self.gallery.blocks(-(-block_size // mesh.size) * mesh.size)
+        return dataclasses.replace(self, placed=Placed(tuple(on_devices(blocks, mesh)), mesh))
 
     def with_candidates(self, *, lists: int | None = None, seed: int = 0) -> "Index":
         """The index with a vector index over its attention-pooled vectors, for `search(..., candidates=1000)`.
@@ -344,6 +371,13 @@ def _checked(ids, fields, n):
         if len(texts) != n or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"field {name!r} must be {n} strings, got {len(texts)} values")
     return ids, dict(fields)
+
+
+def _checked_mesh(mesh):
+    mesh = mesh or one_device()
+    if mesh.axis_names != (AXIS,) or mesh.is_multi_process:
+        raise ValueError(f"mesh must be of this process, with one axis {AXIS!r}, got axes {mesh.axis_names}")
+    return mesh
 
 
 def _check_width(model, features, modality):

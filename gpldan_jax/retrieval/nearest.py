@@ -3,10 +3,12 @@
 Letters: `q` queries; `k` nearest items (elsewhere in this package k counts representations).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jax.sharding import Mesh
 
-from gpldan_jax.retrieval.gallery import Gallery
+from gpldan_jax.retrieval.gallery import Blocks, Gallery
 from gpldan_jax.retrieval.items import Items, exact_distances
 from gpldan_jax.retrieval.scan import TILE, bounds_of_blocks, smallest_bounds
 
@@ -14,14 +16,16 @@ _SPARE = 32  # items kept beyond k: those that rounding leaves in doubt
 _AT_ONCE = 1024  # items measured exactly at a time
 
 
-def nearest(queries: Items, gallery: Gallery, k: int, *, block_size: int, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    queries: Items, gallery: Gallery, k: int, *, blocks: Callable[[], Blocks], mesh: Mesh
+) -> tuple[np.ndarray, np.ndarray]:
     """The ranking by `exact_distances` of all items, ties in the order of the gallery, cut at k.
 
     Args:
         queries: q items, NumPy arrays.
         gallery: at least k items.
         k: at least 1.
-        block_size: items at a time, a multiple of the devices.
+        blocks: gives the blocks of the gallery each time it is called; of a size that is a multiple of the devices.
         mesh: the devices that share each block.
 
     Returns:
@@ -30,12 +34,9 @@ def nearest(queries: Items, gallery: Gallery, k: int, *, block_size: int, mesh: 
     keep = 1 << (k + _SPARE - 1).bit_length()  # a power of two: the same program for many k
     starts = range(0, len(queries.attention), TILE)
     tiles = [_rows(queries, slice(start, start + TILE)) for start in starts]
+    kept_of_tiles = smallest_bounds([_padded(tile) for tile in tiles], blocks(), keep, mesh)
     found = []
-    for tile, kept in zip(
-        tiles,
-        smallest_bounds([_padded(tile) for tile in tiles], gallery.blocks(block_size), keep, mesh),
-        strict=True,
-    ):
+    for tile, kept in zip(tiles, kept_of_tiles, strict=True):
         results, doubtful = [], []
         for row in range(len(tile.attention)):
             query, bounds, positions = _rows(tile, slice(row, row + 1)), kept.bounds[:, row], kept.positions[:, row]
@@ -46,7 +47,7 @@ def nearest(queries: Items, gallery: Gallery, k: int, *, block_size: int, mesh: 
             results.append(result)
         if doubtful:
             limits = np.array([results[row][0][-1] for row in doubtful])
-            again = _within(_rows(tile, doubtful), limits, gallery, k, block_size=block_size, mesh=mesh)
+            again = _within(_rows(tile, doubtful), limits, gallery, k, blocks(), mesh)
             for row, result in zip(doubtful, again, strict=True):
                 results[row] = result
         found += results
@@ -77,10 +78,10 @@ def _measured(query, gallery, bounds, positions, k):
     return _smallest(distances, positions[np.concatenate([first, rest])].astype(np.int64), k)
 
 
-def _within(queries, limits, gallery, k, *, block_size, mesh):
+def _within(queries, limits, gallery, k, blocks, mesh):
     """Likewise of all items with a bound up to the limit of the query, however many those are."""
     results = [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in limits]
-    for first, bounds in bounds_of_blocks(_padded(queries), gallery.blocks(block_size), mesh):
+    for first, bounds in bounds_of_blocks(_padded(queries), blocks, mesh):
         for row, (distances, positions) in enumerate(results):
             limit = distances[-1] if len(distances) == k else limits[row]
             more = first + np.flatnonzero(bounds[row] <= limit)

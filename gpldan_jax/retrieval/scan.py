@@ -10,7 +10,7 @@ measured exactly, and what is not among them cannot be nearer than the least bou
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from gpldan_jax.retrieval.gallery import Blocks
 from gpldan_jax.retrieval.items import Items
 
 AXIS = "data"
@@ -52,15 +53,12 @@ def one_device() -> Mesh:
     return Mesh(np.array(jax.local_devices()[:1]), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def smallest_bounds(
-    tiles: Sequence[Items], blocks: Iterable[tuple[int, int, Items]], keep: int, mesh: Mesh
-) -> list[Kept]:
+def smallest_bounds(tiles: Sequence[Items], blocks: Blocks, keep: int, mesh: Mesh) -> list[Kept]:
     """The items of the smallest bounds for each query.
 
     Args:
         tiles: queries, at most `TILE` each; every block is read once for all of them.
-        blocks: the position of the first item, how many there are, and the items, padded to one size that the devices
-            share evenly.
+        blocks: all of one size, which the devices share evenly.
         keep: c.
         mesh: one axis, `AXIS`.
 
@@ -69,7 +67,7 @@ def smallest_bounds(
     """
     prepared = [_on_all(_prepared(tile), mesh) for tile in tiles]
     kept = [_nothing(len(tile.values), keep, mesh) for tile in tiles]
-    for number, (first, count, block) in enumerate(_on_devices(blocks, mesh)):
+    for number, (first, count, block) in enumerate(on_devices(blocks, mesh)):
         for index, tile in enumerate(prepared):
             kept[index] = _scan(kept[index], tile, block, first, first + count, mesh=mesh)
         if number % _IN_FLIGHT == _IN_FLIGHT - 1:
@@ -77,13 +75,17 @@ def smallest_bounds(
     return jax.device_get(kept)
 
 
-def bounds_of_blocks(
-    queries: Items, blocks: Iterable[tuple[int, int, Items]], mesh: Mesh
-) -> Iterator[tuple[int, np.ndarray]]:
+def bounds_of_blocks(queries: Items, blocks: Blocks, mesh: Mesh) -> Iterator[tuple[int, np.ndarray]]:
     """All bounds, block by block: the position of its first item, and `[q, items]`."""
     prepared = _on_all(_prepared(queries), mesh)
-    for first, count, block in _on_devices(blocks, mesh):
+    for first, count, block in on_devices(blocks, mesh):
         yield first, np.asarray(_bounds_on(prepared, block, mesh=mesh))[:, :count]
+
+
+def on_devices(blocks: Blocks, mesh: Mesh) -> Blocks:
+    """Blocks with their items spread over the devices of a mesh; those that are there already stay."""
+    spread = NamedSharding(mesh, PartitionSpec(AXIS))
+    return ((first, count, jax.device_put(block, spread)) for first, count, block in blocks)
 
 
 @functools.partial(jax.jit, donate_argnames="kept", static_argnames="mesh")
@@ -152,11 +154,6 @@ def _product(x, y):
 
 def _on_all(tree, mesh):
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
-
-
-def _on_devices(blocks, mesh):
-    spread = NamedSharding(mesh, PartitionSpec(AXIS))
-    return ((first, count, jax.device_put(block, spread)) for first, count, block in blocks)
 
 
 def _nothing(q, keep, mesh):

@@ -52,6 +52,26 @@ def test_block_size_and_devices_change_nothing():
         np.testing.assert_array_equal(found.distances, expected.distances)
 
 
+def test_an_index_on_devices_finds_the_same():
+    index, texts = build(), galleries.features(3, galleries.TEXT_DIM, seed=1)
+    expected = index.search(texts, 9)
+    for devices in (1, 4):
+        placed = index.on_devices(training.data_mesh(devices), block_size=8)
+        ((_, _, block), *_) = placed.placed.blocks
+        assert len(block.values.sharding.device_set) == devices
+        for _ in range(2):
+            found = placed.search(texts, 9)
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.distances, expected.distances)
+    assert placed.add(galleries.features(1), ["new"]).placed is None
+
+
+def test_another_mesh_is_refused():
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    with pytest.raises(ValueError, match=r"one axis 'data', got axes \('x',\)"):
+        build().search(galleries.features(3, galleries.TEXT_DIM), mesh=mesh)
+
+
 def test_more_results_than_items_are_all_items():
     distances, ids = build(5).search(galleries.features(2, galleries.TEXT_DIM), 100)
     assert distances.shape == ids.shape == (2, 5)

@@ -23,7 +23,7 @@ def quick(quick_compilation):
 
 def searched(queries, gallery, k, block_size, devices=1):
     mesh = training.data_mesh(devices) or scan.one_device()
-    return nearest(queries, gallery, k, block_size=block_size, mesh=mesh)
+    return nearest(queries, gallery, k, blocks=lambda: gallery.blocks(block_size), mesh=mesh)
 
 
 def assert_is_ranking(found, matrix, k):
