@@ -1,5 +1,7 @@
 """GPLDAN in JAX: the graph pattern loss, the diversified attention network, its training and its evaluation."""
 
+from typing import TYPE_CHECKING
+
 from gpldan_jax._version import __version__ as __version__
 from gpldan_jax.losses import GraphPatternTerms as GraphPatternTerms
 from gpldan_jax.losses import adversarial_loss as adversarial_loss
@@ -16,3 +18,18 @@ from gpldan_jax.models import load_model as load_model
 from gpldan_jax.models import save_model as save_model
 from gpldan_jax.retrieval import mean_average_precision as mean_average_precision
 from gpldan_jax.retrieval import recall_at as recall_at
+
+if TYPE_CHECKING:
+    from gpldan_jax.estimator import GPLDAN as GPLDAN
+
+
+def __getattr__(name):
+    if name == "GPLDAN":  # needs scikit-learn, which nothing else here does
+        from gpldan_jax.estimator import GPLDAN
+
+        return GPLDAN
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), "GPLDAN"})

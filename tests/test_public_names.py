@@ -6,6 +6,7 @@ from pathlib import Path
 import gpldan_jax
 
 NAMES = [
+    "GPLDAN",
     "GraphPatternTerms",
     "ModalityClassifier",
     "Projector",

@@ -1,21 +1,92 @@
 """The README's code runs as it stands."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+from gpldan_jax import load_model
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_a_python_block_runs(code):
-    exec(compile(code, "README.md", "exec"), {})
+def blocks(text):
+    """The fenced blocks, `(language, code)`."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+WAYS = blocks(README.partition("\n## Three ways to use it\n")[2].partition("\n## ")[0])
+
+
+def way(language, words):
+    """The one block of the section that has these words."""
+    (code,) = (code for found, code in WAYS if found == language and words in code)
+    return code
+
+
+@pytest.fixture(scope="module")
+def data():
+    """The arrays that the blocks name: 140 pairs to train on and 60 to test with."""
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(200, 4))
+    images, texts = latent @ rng.normal(size=(4, 10)), latent @ rng.normal(size=(4, 6))
+    names = {"images": images.astype(np.float32), "texts": texts.astype(np.float32)}
+    parts = {"train": slice(140), "test": slice(140, 200)}
+    return {f"{part}_{name}": array[rows] for part, rows in parts.items() for name, array in names.items()}
+
+
+def ran(code, names):
+    namespace = dict(names)
+    exec(compile(code, "README.md", "exec"), namespace)
+    return namespace
+
+
+def test_the_section_has_three_ways():
+    assert [language for language, _ in WAYS] == ["sh", "python", "python"]
+
+
+def test_the_command_and_the_estimator(data, tmp_path, monkeypatch, quick_environment, quick_compilation):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("configs", "experiments"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    images, texts = (
+        np.concatenate([data[f"{part}_{name}"] for part in ("train", "test")]) for name in ("images", "texts")
+    )
+    np.savez("mine.npz", image=images, text=texts)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | quick_environment | {"PATH": path}
+    command = ["bash", "-euc", way("sh", "experiments/run.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 10/10" in done.stdout and "recall@10" in done.stdout
+
+    names = ran(way("python", "GPLDAN("), data)
+    assert names["nearest"].shape == (60, 5)
+    partners = (names["nearest"] == np.arange(60)[:, None]).any(axis=1).mean()
+    assert partners > 4 * 5 / 60  # four times chance
+    assert load_model("gpldan.safetensors").metadata["estimator"]["parameters"]["epochs"] == 10
+    assert names["model"].epochs == 10 and names["model"].distances(images[:2], texts).shape == (2, 200)
+
+
+def test_the_loss_in_a_loop(data, capsys, quick_compilation):
+    ran(way("python", "graph_pattern_loss("), data)
+    losses = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 10 and losses[-1] < 0.7 * losses[0]
+
+
+def test_all_other_python_blocks_run():
+    for block in blocks(README):
+        if block[0] == "python" and block not in WAYS:
+            ran(block[1], {})
 
 
 def test_every_path_and_config_it_names_exists():
-    root = Path(__file__).parents[1]
     names = set(re.findall(r"(?:configs|experiments|gpldan_jax)/[\w/]*\w+\.py|gpldan_jax/\w+/", README))
     assert len(names) > 8
     for name in names:
-        assert (root / name).exists(), name
+        assert (ROOT / name).exists(), name

@@ -1,0 +1,500 @@
+"""GPLDAN with scikit-learn's conventions, for two views: `fit`, `distances`, `rank`, `score`, `save`, `load`.
+
+Letters: `n` images and `m` texts, pair i being row i of both where they are pairs; `d_i`, `d_t` widths of the inputs;
+`q` queries.
+"""
+
+import importlib.metadata
+import math
+import numbers
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpldan_jax import data, models, retrieval, training
+from gpldan_jax.data.paired import as_features
+from gpldan_jax.retrieval import metrics
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:
+    raise ImportError("gpldan_jax.GPLDAN needs scikit-learn: pip install 'gpldan_jax[sklearn]'") from error
+
+DIRECTIONS = ("image_to_text", "text_to_image")
+_MAX_SEED = 2**32 - 1  # jax would drop the higher bits
+
+
+class GPLDAN(BaseEstimator):
+    """GPLDAN of paired images and texts given as features, trained without labels.
+
+    A fit is the run that `experiments/run.py` makes of the same pairs and settings, on one device. Most arguments
+    are the keys of `configs/default.py`, which says where each value comes from.
+
+    Args:
+        alpha: weight of the unpaired term, at least 0.
+        beta: weight of the mutual term, at least 0.
+        adversarial: lambda of Eq. 11, at least 0.
+        discrepancy: rho of Eq. 6: "absolute", "squared" or "signed".
+        neighbours: ours: how many training pairs make the neighbourhoods that target distances come from; `None` for
+            the paper's distances of the inputs.
+        contrastive: ours: weight of an InfoNCE term, 0 for none.
+        temperature: ours: of that term, above 0.
+        image_denoising, text_denoising: share of the columns set to zero in training, in [0, 1].
+        learning_rate, weight_decay: of the projector's Adam.
+        classifier_learning_rate: of the modality classifier's RMSprop.
+        hidden: width of each modality's own layer.
+        width: H, width of the common space; `parts` divides it.
+        parts: k, representations of one instance.
+        classifier_hidden: width of the modality classifier's hidden layer.
+        epochs: how many to train.
+        batch_size: pairs of a mini-batch.
+        remainder: the pairs that do not fill a batch: "drop" or "mask".
+        selection: which epoch's model is kept, by held-out pairs: "map" (map@50, needs labels), "recall" (recall@1, 5
+            and 10), "auto" (map where there are labels, else recall); or "last", for which no pairs are held out.
+        validation_fraction: share of the pairs to hold out, above 0 and below 1, each class in proportion where there
+            are labels; not used with `fit(..., validation=...)` or "last".
+        evaluate_every: epochs from one evaluation to the next.
+        patience: evaluations without a better one after which training ends, 0 for never.
+        image_scaling, text_scaling: "standardize" (by the training pairs) or "raw".
+        resident: whether the training pairs lie on the device; False where they do not fit there.
+        random_state: an int from 0 to 2**32 - 1 is the seed of the run; an instance of `RandomState`, or with `None`
+            NumPy's global one, draws the seed. The same seed and data give the same bits on the same machine.
+
+    Attributes:
+        model_: a `TrainedModel`, of the epoch that was selected.
+        n_image_features_in_, n_text_features_in_: d_i and d_t.
+        n_epochs_: epochs after which the model was selected.
+        history_: for each epoch a dict of plain numbers: `epoch`, `step`, means of `loss` and its terms, and where
+            it was evaluated, `validation`, as from `gpldan_jax.retrieval.evaluate`, and `selected`, whether it was the
+            best so far. Empty for a model of `experiments/run.py`, whose workdir has it.
+        seed_: the seed of the run.
+
+    Where scikit-learn asks for `X` and `y`, give images and texts: `GridSearchCV(GPLDAN(selection="last"), {"alpha":
+    [0.5, 1, 2]}).fit(images, texts)` compares by `score` on folds, `labels=labels` goes to `fit` alone unless metadata
+    routing is on. `experiments/sweep.py` trains a grid as one program and chooses by validation pairs.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> latent = rng.normal(size=(80, 4))
+    >>> images, texts = latent @ rng.normal(size=(4, 10)), latent @ rng.normal(size=(4, 6))
+    >>> model = GPLDAN(hidden=16, width=8, parts=2, epochs=5, batch_size=16, learning_rate=0.01, random_state=0)
+    >>> model = model.fit(images[:60], texts[:60])
+    >>> model.rank(images[60:], texts[60:], direction="image_to_text", k=3).shape
+    (20, 3)
+    >>> model.score(images[60:], texts[60:]) > 0.5  # recall@10 of 20 pairs
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha=1.0,
+        beta=0.1,
+        adversarial=0.01,
+        discrepancy="absolute",
+        neighbours=None,
+        contrastive=0.0,
+        temperature=0.5,
+        image_denoising=0.5,
+        text_denoising=0.7,
+        learning_rate=1e-4,
+        weight_decay=1e-4,
+        classifier_learning_rate=5e-5,
+        hidden=2048,
+        width=1024,
+        parts=4,
+        classifier_hidden=128,
+        epochs=20,
+        batch_size=64,
+        remainder="drop",
+        selection="auto",
+        validation_fraction=0.1,
+        evaluate_every=1,
+        patience=0,
+        image_scaling="standardize",
+        text_scaling="standardize",
+        resident=True,
+        random_state=None,
+    ):
+        self.alpha = alpha
+        self.beta = beta
+        self.adversarial = adversarial
+        self.discrepancy = discrepancy
+        self.neighbours = neighbours
+        self.contrastive = contrastive
+        self.temperature = temperature
+        self.image_denoising = image_denoising
+        self.text_denoising = text_denoising
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.classifier_learning_rate = classifier_learning_rate
+        self.hidden = hidden
+        self.width = width
+        self.parts = parts
+        self.classifier_hidden = classifier_hidden
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.remainder = remainder
+        self.selection = selection
+        self.validation_fraction = validation_fraction
+        self.evaluate_every = evaluate_every
+        self.patience = patience
+        self.image_scaling = image_scaling
+        self.text_scaling = text_scaling
+        self.resident = resident
+        self.random_state = random_state
+
+    def fit(self, images, texts, labels=None, *, validation=None) -> "GPLDAN":
+        """Trains on n pairs.
+
+        Args:
+            images: `[n, d_i]` array_like of finite real numbers, not scaled.
+            texts: `[n, d_t]`; row i is the partner of row i of `images`.
+            labels: classes of the pairs, in any form that `gpldan_jax.data.normalize_labels` takes, or `None`. They
+                choose the epoch and spread the held-out pairs; the loss never sees them.
+            validation: `(images, texts)`, or `(images, texts, labels)` where `labels` are given, to choose the epoch
+                by; all n pairs are trained on then.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: an argument out of its range, rows or features that do not fit, NaN or Inf, labels in one of
+                the two only, fewer training pairs than `batch_size`, none to hold out.
+            TypeError: sparse matrices.
+            gpldan_jax.training.NotFinite: a loss became NaN or infinite. What was fitted before is left as it was.
+        """
+        self._check_parameters()
+        seed = _seed(self.random_state)
+        dataset = self._dataset(images, texts, labels, validation, seed)
+        dataset, standardization = data.standardize(
+            dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
+        )
+        criterion = self.selection
+        if criterion == "auto":
+            criterion = "recall" if labels is None else "map"
+        history = []
+        state, progress = training.train(
+            self._initial_state(seed, dataset),
+            dataset,
+            training.CheckpointsInMemory(),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            remainder=self.remainder,
+            resident=self.resident,
+            criterion=criterion,
+            evaluate_every=self.evaluate_every,
+            patience=self.patience,
+            report=history.append,
+        )
+        # Seconds would make two files of the same run differ.
+        history = [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+        model = models.TrainedModel(
+            projector=state.projector,
+            parameters=jax.device_get(state.projector_parameters),
+            standardization=standardization,
+            metadata={
+                "epoch": progress.selection.epoch,
+                "estimator": {"parameters": self._plain_parameters(seed), "seed": seed, "history": history},
+                "version": importlib.metadata.version("gpldan_jax"),
+            },
+        )
+        return self._with_model(model, seed, history)
+
+    def distances(self, images, texts) -> np.ndarray:
+        """Distances of n images to m texts, a smaller one is a better match.
+
+        Args:
+            images: `[n, d_i]` array_like, not scaled.
+            texts: `[m, d_t]`.
+
+        Returns:
+            `[n, m]` float32, in [0, 2].
+
+        Raises:
+            sklearn.exceptions.NotFittedError: before `fit`.
+            ValueError: no rows, another number of features than in `fit`, NaN or Inf.
+            TypeError: sparse matrices.
+        """
+        check_is_fitted(self, "model_")
+        images = _rows(images, "images", self.n_image_features_in_)
+        texts = _rows(texts, "texts", self.n_text_features_in_)
+        scaling = self.model_.standardization
+        return retrieval.retrieval_distances(
+            self.model_.projector, self.model_.parameters, scaling.images(images), scaling.texts(texts)
+        )
+
+    def rank(self, queries, gallery, *, direction: str, k: int | None = None) -> np.ndarray:
+        """The nearest items of the gallery for each query.
+
+        Args:
+            queries: images `[q, d_i]` for "image_to_text", texts `[q, d_t]` for "text_to_image".
+            gallery: the other modality, `[m, d]`.
+            direction: "image_to_text" or "text_to_image".
+            k: how many, at least 1; `None`, or more than m, for all.
+
+        Returns:
+            `[q, min(k, m)]` integers, rows of `gallery`, nearest first; equally near ones in the order of the gallery.
+
+        Raises:
+            As `distances`; ValueError also for another direction and k below 1.
+        """
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+        if k is not None:
+            k = metrics._at_least_one(k)
+        if direction == "image_to_text":
+            distances = self.distances(queries, gallery)
+        else:
+            distances = np.ascontiguousarray(self.distances(gallery, queries).T)
+        k = min(k or distances.shape[1], distances.shape[1])
+        return np.concatenate([metrics._nearest(distances[rows], k) for rows in metrics._chunks(*distances.shape)])
+
+    def score(self, images, texts, labels=None) -> float:
+        """How well n pairs find each other, the average of both directions; higher is better.
+
+        Args:
+            images: `[n, d_i]`, not scaled.
+            texts: `[n, d_t]`, their partners.
+            labels: as in `fit`, or `None`.
+
+        Returns:
+            map@50 (hits convention, see `mean_average_precision`) with labels, without them recall@10; in [0, 1].
+
+        Raises:
+            As `distances`; ValueError also for unequal rows.
+        """
+        check_is_fitted(self, "model_")
+        images, texts, labels = _pairs(images, texts, labels)
+        figures = retrieval.evaluate(self.distances(images, texts), labels)
+        return figures["recall@10" if labels is None else "map@50"]["average"]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the fitted model with the parameters it was fitted with, as one safetensors file.
+
+        A `random_state` that is an object is written as the seed it gave. `gpldan_jax.load_model` reads the file too.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: before `fit`.
+        """
+        check_is_fitted(self, "model_")
+        models.save_model(path, self.model_)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "GPLDAN":
+        """The fitted estimator that `save` wrote, or one with the model and the settings of `experiments/run.py`.
+
+        Raises:
+            ValueError: no model, or one that was saved without settings that this version has.
+        """
+        model = models.load_model(path)
+        if "estimator" in model.metadata:
+            saved = model.metadata["estimator"]
+            parameters, seed, history = saved["parameters"], saved["seed"], saved["history"]
+        elif "config" in model.metadata:
+            parameters, history = _parameters_of_run(model.metadata["config"], path), []
+            seed = parameters["random_state"]
+        else:
+            raise ValueError(f"{path} holds a model without the settings of its training; use gpldan_jax.load_model")
+        if unknown := set(parameters) - set(cls._get_param_names()):
+            raise ValueError(f"{path} was saved by another version of gpldan_jax: it has a parameter {min(unknown)}")
+        return cls(**parameters)._with_model(model, seed, history)
+
+    def _with_model(self, model, seed, history):
+        self.model_ = model
+        self.n_image_features_in_ = len(model.standardization.image_mean)
+        self.n_text_features_in_ = len(model.standardization.text_mean)
+        self.n_epochs_ = model.metadata["epoch"]
+        self.history_ = history
+        self.seed_ = seed
+        return self
+
+    def _check_parameters(self):
+        for name, (expected, is_valid) in _RULES.items():
+            value = getattr(self, name)
+            if not is_valid(value):
+                raise ValueError(f"{name} must be {expected}, got {value!r}")
+        if self.width % self.parts:
+            raise ValueError(f"parts must divide width, got {self.parts} and {self.width}")
+
+    def _dataset(self, images, texts, labels, validation, seed):
+        images, texts, labels = _pairs(images, texts, labels)
+        if self.selection == "map" and labels is None:
+            raise ValueError("selection='map' needs labels; 'auto', 'recall' and 'last' do not")
+        n, rows, held_out = len(images), slice(None), slice(0)
+        if validation is not None:
+            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+                raise ValueError("validation must be (images, texts) or (images, texts, labels)")
+            validation = _pairs(*validation, prefix="validation ")
+            if (labels is None) != (validation[2] is None):
+                raise ValueError("labels must be given for the training and the validation pairs, or for neither")
+            if not len(validation[0]):
+                raise ValueError("validation must have pairs, got 0")
+        elif self.selection != "last":
+            sizes = data.apportion(n, (1 - self.validation_fraction, self.validation_fraction))
+            if not sizes[1]:
+                raise ValueError(
+                    f"validation_fraction={self.validation_fraction} of {n} pairs is none to choose an epoch by; "
+                    "give more, validation=(images, texts), or selection='last'"
+                )
+            rows, held_out = data.stratified_split(labels, sizes, seed=seed)
+
+        def taken(rows):
+            return images[rows], texts[rows], None if labels is None else labels[rows]
+
+        dataset = data.paired_dataset(
+            "GPLDAN.fit", train=taken(rows), validation=validation or taken(held_out), test=taken(slice(0))
+        )
+        if self.batch_size > len(dataset.train):
+            held = f" ({len(dataset.validation)} of {n} are held out)" if len(dataset.train) < n else ""
+            raise ValueError(
+                f"batch_size must not exceed the {len(dataset.train)} training pairs{held}, got {self.batch_size}"
+            )
+        return dataset
+
+    def _initial_state(self, seed, dataset):
+        return training.create_train_state(
+            np.uint32(seed),  # jax takes an int for an int32
+            dataset.image_dim,
+            dataset.text_dim,
+            projector=models.Projector(hidden=int(self.hidden), width=int(self.width), parts=int(self.parts)),
+            classifier=models.ModalityClassifier(hidden=int(self.classifier_hidden)),
+            alpha=self.alpha,
+            beta=self.beta,
+            adversarial=self.adversarial,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            classifier_learning_rate=self.classifier_learning_rate,
+            discrepancy=self.discrepancy,
+            contrastive=self.contrastive or None,
+            temperature=self.temperature if self.contrastive else None,
+            neighbours=self.neighbours,
+            image_denoising=self.image_denoising,
+            text_denoising=self.text_denoising,
+        )
+
+    def _plain_parameters(self, seed):
+        values = {
+            name: value.item() if isinstance(value, np.generic) else value for name, value in self.get_params().items()
+        }
+        if not isinstance(values["random_state"], (int, type(None))):
+            values["random_state"] = seed
+        return values
+
+
+def _seed(random_state) -> int:
+    if isinstance(random_state, numbers.Integral):
+        if not 0 <= random_state <= _MAX_SEED:
+            raise ValueError(f"random_state must be from 0 to {_MAX_SEED}, got {random_state}")
+        return int(random_state)
+    return int(check_random_state(random_state).randint(_MAX_SEED + 1, dtype=np.uint32))
+
+
+def _rows(features, where: str, width: int | None = None) -> np.ndarray:
+    from scipy import sparse
+
+    if sparse.issparse(features):
+        raise TypeError(f"{where} must be a dense array, got a sparse {type(features).__name__}; use its toarray()")
+    features = as_features(features, where=where)
+    if not len(features):
+        raise ValueError(f"{where} must have rows, got shape {list(features.shape)}")
+    if width is not None and features.shape[1] != width:
+        raise ValueError(f"{where} must be [n, {width}] as in fit, got {list(features.shape)}")
+    return features
+
+
+def _pairs(images, texts, labels=None, prefix=""):
+    images, texts = _rows(images, f"{prefix}images"), _rows(texts, f"{prefix}texts")
+    if len(images) != len(texts):
+        shapes = f"{list(images.shape)} and {list(texts.shape)}"
+        raise ValueError(f"{prefix}images and texts must have as many rows, got {shapes}")
+    if labels is not None:
+        labels = data.normalize_labels(labels, len(images), where=f"{prefix}labels")
+    return images, texts, labels
+
+
+def _parameters_of_run(config, path) -> dict[str, Any]:
+    try:
+        parameters = {name: config[group][key] for name, (group, key) in _KEYS.items()}
+        if config["loss"]["target"] != "neighbours":
+            parameters["neighbours"] = None
+    except KeyError as error:
+        raise ValueError(f"{path} is of another version of experiments/run.py: its config lacks {error}") from error
+    return parameters
+
+
+# Which key of configs/default.py is which parameter. `validation_fraction` has none, `resident` may differ.
+_KEYS = {
+    "image_denoising": ("denoise", "image"),
+    "text_denoising": ("denoise", "text"),
+    "random_state": ("train", "seed"),
+} | {
+    name: (group, name)
+    for group, names in {
+        "dataset": "image_scaling text_scaling",
+        "model": "hidden width parts classifier_hidden",
+        "loss": "alpha beta adversarial discrepancy neighbours contrastive temperature",
+        "optim": "learning_rate weight_decay classifier_learning_rate",
+        "train": "epochs batch_size remainder selection evaluate_every patience",
+    }.items()
+    for name in names.split()
+}
+
+_Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _number(low: float, high: float = math.inf) -> _Rule:
+    bounds = f"at least {low}" + ("" if high == math.inf else f" and at most {high}")
+    return f"a number of {bounds}", lambda value: _is_number(value) and low <= value <= high
+
+
+def _between(low: float, high: float = math.inf) -> _Rule:
+    bounds = f"above {low}" + ("" if high == math.inf else f" and below {high}")
+    return f"a number {bounds}", lambda value: _is_number(value) and low < value < high
+
+
+def _whole(low: int) -> _Rule:
+    return f"a whole number of at least {low}", lambda value: _is_number(value, numbers.Integral) and value >= low
+
+
+def _one_of(*choices: str) -> _Rule:
+    return f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices
+
+
+def _is_number(value, kind=numbers.Real) -> bool:
+    return isinstance(value, kind) and not isinstance(value, (bool, np.bool_)) and math.isfinite(value)
+
+
+_RULES = {
+    "alpha": _number(0),
+    "beta": _number(0),
+    "adversarial": _number(0),
+    "discrepancy": _one_of("absolute", "squared", "signed"),
+    "neighbours": ("None or " + _whole(1)[0], lambda value: value is None or _whole(1)[1](value)),
+    "contrastive": _number(0),
+    "temperature": _between(0),
+    "image_denoising": _number(0, 1),
+    "text_denoising": _number(0, 1),
+    "learning_rate": _between(0),
+    "weight_decay": _number(0),
+    "classifier_learning_rate": _between(0),
+    "hidden": _whole(1),
+    "width": _whole(1),
+    "parts": _whole(1),
+    "classifier_hidden": _whole(1),
+    "epochs": _whole(1),
+    "batch_size": _whole(1),
+    "remainder": _one_of("drop", "mask"),
+    "selection": _one_of("auto", "map", "recall", "last"),
+    "validation_fraction": _between(0, 1),
+    "evaluate_every": _whole(1),
+    "patience": _whole(0),
+    "image_scaling": _one_of("standardize", "raw"),
+    "text_scaling": _one_of("standardize", "raw"),
+    "resident": ("True or False", lambda value: isinstance(value, bool)),
+}
