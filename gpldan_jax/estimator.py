@@ -359,7 +359,7 @@ class GPLDAN(BaseEstimator):
 
     def _initial_state(self, seed, dataset):
         return training.create_train_state(
-            np.uint32(seed),  # jax takes an int for an int32
+            seed,
             dataset.image_dim,
             dataset.text_dim,
             projector=models.Projector(hidden=int(self.hidden), width=int(self.width), parts=int(self.parts)),

@@ -76,7 +76,7 @@ def train_network(
     numbers = {name: np.float32(value) for name, value in numbers.items()}
     pairs = jax.device_put((train.images, train.texts, train.labels))
     state = (parameters, _optimizer(numbers).init(parameters))
-    key = jax.random.key(seed)
+    key = jax.random.key(np.uint32(seed))  # of an int it would take 31 bits
     best, best_value = parameters, -np.inf
     for epoch in range(epochs):
         state, losses = _epoch(state, pairs, key, np.int32(epoch), np.int32(epochs), numbers, loss, batch_size)
@@ -90,7 +90,7 @@ def train_network(
 
 def initial_key(seed: int) -> jax.Array:
     """The key that a method's first parameters are drawn with."""
-    return jax.random.fold_in(jax.random.key(seed), _INITIAL)
+    return jax.random.fold_in(jax.random.key(np.uint32(seed)), _INITIAL)
 
 
 def network_distances(parameters: Any, distances: Callable[[Any, np.ndarray, np.ndarray], np.ndarray]) -> Distances:

@@ -129,7 +129,7 @@ def create_train_state(
     )
     networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
-        **_initial(seed, numbers, image_dim, text_dim, *networks, mesh),
+        **_initial(jnp.asarray(seed, jnp.uint32), numbers, image_dim, text_dim, *networks, mesh),
         projector=projector,
         classifier=classifier,
         projector_optimizer=projector_optimizer,

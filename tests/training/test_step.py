@@ -130,3 +130,11 @@ def test_the_discrepancy_reaches_the_loss():
     _, squared = training.train_step(tiny.state(discrepancy="squared"), batch())
     assert float(absolute["unpaired"]) != float(squared["unpaired"])
     np.testing.assert_allclose(absolute["pairwise"], squared["pairwise"], rtol=1e-6)
+
+
+def test_every_seed_of_32_bits_is_one_of_its_own():
+    seeds = (0, 5, 2**31, 2**32 - 1)
+    keys = [jax.random.key_data(tiny.state(seed).key).tolist() for seed in seeds]
+    assert keys == [jax.random.key_data(jax.random.key(np.uint32(seed))).tolist() for seed in seeds]
+    assert keys[1] == jax.random.key_data(jax.random.key(5)).tolist()
+    assert len(set(map(tuple, keys))) == len(seeds)
