@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs` and this package, not installed
 
+from experiments.arguments import Parser, positive
 from experiments.benchmarking import machine, results
 from experiments.benchmarking.problem import (
     JAX_IMPLEMENTATIONS,
@@ -155,18 +156,13 @@ def show_comparison(old: dict, new: dict, threshold: float) -> int:
     return int(any(normalised < threshold for _, _, normalised in compared))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ValueError(message)  # for one line, where argparse prints the usage too
-
-
 def _parser():
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.set_defaults(plot=None, compare=None)  # of a command that has neither
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name, about):
-        return commands.add_parser(name, help=about, description=about, allow_abbrev=False).add_argument
+        return commands.add_parser(name, help=about, description=about).add_argument
 
     add_to_loss = add = command("loss", "Times the graph pattern loss.")
     for flag, choices, default, about in (
@@ -176,28 +172,28 @@ def _parser():
     ):
         about = f"of {', '.join(choices)}; {about}"
         add(flag, nargs="+", choices=choices, default=default, metavar="NAME", help=about)
-    add("--block_size", type=_positive, help="of blocked and sharded")
-    add("--width", type=_positive, default=1024, help="H; default %(default)s")
-    add("--representations", type=_positive, default=4, help="k; default %(default)s")
-    add("--image_inputs", type=_positive, default=4096, help="width of the image inputs; default %(default)s")
-    add("--text_inputs", type=_positive, default=1024, help="width of the text inputs; default %(default)s")
+    add("--block_size", type=positive, help="of blocked and sharded")
+    add("--width", type=positive, default=1024, help="H; default %(default)s")
+    add("--representations", type=positive, default=4, help="k; default %(default)s")
+    add("--image_inputs", type=positive, default=4096, help="width of the image inputs; default %(default)s")
+    add("--text_inputs", type=positive, default=1024, help="width of the text inputs; default %(default)s")
     add_to_train = add = command("train", "Times training steps: one by one, and an epoch or a grid of runs at once.")
     choices = (*JAX_TRAINERS, *TORCH_IMPLEMENTATIONS)
     about = f"of {', '.join(choices)}; default: all that can run here"
     add("--implementations", nargs="+", choices=choices, metavar="NAME", help=about)
-    add("--members", type=_positive, default=9, help="runs of the grid, of other seeds and alphas; default %(default)s")
+    add("--members", type=positive, default=9, help="runs of the grid, of other seeds and alphas; default %(default)s")
     add_to_quality = add = command("quality", "Times training until validation reaches a figure.")
     about = f"of {', '.join(QUALITY_TRAINERS)}; default: all that can run here"
     add("--implementations", nargs="+", choices=QUALITY_TRAINERS, metavar="NAME", help=about)
     add("--target", type=float, required=True, help="of the average map@50, or of what config.train.selection names")
-    add("--max_epochs", type=_positive, default=30, help="after which it gives up; default %(default)s")
+    add("--max_epochs", type=positive, default=30, help="after which it gives up; default %(default)s")
     add_to_search = add = command("search", "Times the exact search of an index on disk.")
     about = f"of {', '.join(SEARCHES)}; default: all that can run here"
     add("--implementations", nargs="+", choices=SEARCHES, metavar="NAME", help=about)
-    add("--queries", type=_positive, default=64, help="asked at once; default %(default)s")
-    add("-k", type=_positive, default=10, help="nearest items of each; default %(default)s")
-    add("--width", type=_positive, default=1024, help="H; default %(default)s")
-    add("--representations", type=_positive, default=4, help="k of the paper; default %(default)s")
+    add("--queries", type=positive, default=64, help="asked at once; default %(default)s")
+    add("-k", type=positive, default=10, help="nearest items of each; default %(default)s")
+    add("--width", type=positive, default=1024, help="H; default %(default)s")
+    add("--representations", type=positive, default=4, help="k of the paper; default %(default)s")
     add("--slow", action="store_true", help="time what takes minutes too")
     add("--folder", type=Path, help="where to write the index meanwhile; default: the system's temporary folder")
     for add in (add_to_train, add_to_quality):
@@ -207,15 +203,15 @@ def _parser():
         (add_to_train, "pairs", [64, 256]),
         (add_to_search, "items", [20_000, 1_000_000]),
     ):
-        add("--sizes", nargs="+", type=_positive, default=sizes, metavar="N", help=f"{what}; default %(default)s")
-        add("--rounds", type=_positive, help="how often to time each; default: as often as --seconds allow")
+        add("--sizes", nargs="+", type=positive, default=sizes, metavar="N", help=f"{what}; default %(default)s")
+        add("--rounds", type=positive, help="how often to time each; default: as often as --seconds allow")
         add("--seconds", type=float, default=20, help="about how long to time each size; default %(default)s")
-        add("--ceiling_size", type=_positive, help="rows of the ceiling's product; default 3072, on accelerators 8192")
+        add("--ceiling_size", type=positive, help="rows of the ceiling's product; default 3072, on accelerators 8192")
         add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
         add("--compare", type=Path, metavar="OLD", help="compare with an earlier JSON file, like the command compare")
         add("--threshold", type=float, default=0.9, help="of that comparison; default %(default)s")
     for add in (add_to_loss, add_to_train, add_to_quality, add_to_search):
-        add("--devices", type=_positive, help="split the CPU into this many devices")
+        add("--devices", type=positive, help="split the CPU into this many devices")
         add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
         add("--markdown", action="store_true", help="print the tables in Markdown")
     add = command("plot", "Draws time and memory against n.")
@@ -226,12 +222,6 @@ def _parser():
     add("new", type=Path)
     add("--threshold", type=float, default=0.9, help="least old time / new time; default %(default)s")
     return parser
-
-
-def _positive(text):
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 if __name__ == "__main__":

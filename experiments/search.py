@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs` and this package, not installed
 
+from experiments.arguments import Parser, positive
 from experiments.benchmarking.machine import one_line
 
 
@@ -85,17 +86,12 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ValueError(message)  # for one line, where argparse prints the usage too
-
-
 def _parser():
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(run, about):
-        made = commands.add_parser(run.__name__, help=about, description=about, allow_abbrev=False)
+        made = commands.add_parser(run.__name__, help=about, description=about)
         made.set_defaults(run=run)
         return made.add_argument
 
@@ -115,7 +111,7 @@ def _parser():
         add("--gallery", choices=("image", "text"), help="what to search; default: the other modality of the query")
         add("--features", type=Path, help="ask by features: .npy, [q, d], not scaled")
         add("--modality", choices=("image", "text"), help="what --features are; default: the other one of the gallery")
-        add("-k", type=_positive, default=10, help="how many results; default %(default)s")
+        add("-k", type=positive, default=10, help="how many results; default %(default)s")
         add("--no_verify", action="store_true", help="do not compare checksums, for large collections of your own")
         add("--json", action="store_true", help="print JSON, one object in each line")
 
@@ -124,22 +120,16 @@ def _parser():
     add("--text", help="ask by words")
     add("--picture", type=Path, help="ask by a picture: PNG, JPEG, WEBP, GIF or BMP file")
     add("--item", metavar="ID", help="ask by an item of the collection")
-    add("--candidates", type=_positive, help="rank only so many, the nearest of the vector index")
+    add("--candidates", type=positive, help="rank only so many, the nearest of the vector index")
     add = command(recall, "Measures what share of the exact nearest a search in two stages finds, and stores it.")
     add_asking()
-    add("--candidates", type=_positive, nargs="+", default=[100, 1000], help="numbers to measure; default 100 1000")
-    add("--queries", type=_positive, default=200, help="at most so many queries; default %(default)s")
+    add("--candidates", type=positive, nargs="+", default=[100, 1000], help="numbers to measure; default 100 1000")
+    add("--queries", type=positive, default=200, help="at most so many queries; default %(default)s")
     add = command(serve, "Serves a page to search in, on this machine only unless told otherwise.")
     add("collection", type=Path, help="a folder that build wrote")
     add("--host", default="127.0.0.1", help="address to listen at; default %(default)s")
     add("--port", type=int, default=8000, help="0 for any; default %(default)s")
     return parser
-
-
-def _positive(text):
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
 
 
 if __name__ == "__main__":

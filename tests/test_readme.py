@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax import load_model
+from gpldan_jax.retrieval import Index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,8 +25,8 @@ WAYS = blocks(README.partition("\n## Three ways to use it\n")[2].partition("\n##
 
 
 def way(language, words):
-    """The one block of the section that has these words."""
-    (code,) = (code for found, code in WAYS if found == language and words in code)
+    """The one block that has these words."""
+    (code,) = (code for found, code in blocks(README) if found == language and words in code)
     return code
 
 
@@ -50,7 +51,7 @@ def test_the_section_has_three_ways():
     assert [language for language, _ in WAYS] == ["sh", "python", "python"]
 
 
-def test_the_command_and_the_estimator(data, tmp_path, monkeypatch, quick_environment, quick_compilation):
+def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, quick_environment, quick_compilation):
     monkeypatch.chdir(tmp_path)
     for folder in ("configs", "experiments"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -60,7 +61,7 @@ def test_the_command_and_the_estimator(data, tmp_path, monkeypatch, quick_enviro
     np.savez("mine.npz", image=images, text=texts)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | quick_environment | {"PATH": path}
-    command = ["bash", "-euc", way("sh", "experiments/run.py")]
+    command = ["bash", "-euc", way("sh", "--config.dataset.path=mine.npz --config.train.epochs")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "epoch 10/10" in done.stdout and "recall@10" in done.stdout
@@ -72,6 +73,11 @@ def test_the_command_and_the_estimator(data, tmp_path, monkeypatch, quick_enviro
     assert load_model("gpldan.safetensors").metadata["estimator"]["parameters"]["epochs"] == 10
     assert names["model"].epochs == 10 and names["model"].distances(images[:2], texts).shape == (2, 200)
 
+    names = ran(way("python", "Index.build("), data)
+    assert names["ids"].shape == (2, 5)
+    found = Index.load("collection").search(data["test_texts"][:2], 5)
+    assert found.ids.tolist() == names["ids"].tolist()
+
 
 def test_the_loss_in_a_loop(data, capsys, quick_compilation):
     ran(way("python", "graph_pattern_loss("), data)
@@ -79,10 +85,8 @@ def test_the_loss_in_a_loop(data, capsys, quick_compilation):
     assert len(losses) == 10 and losses[-1] < 0.7 * losses[0]
 
 
-def test_all_other_python_blocks_run():
-    for block in blocks(README):
-        if block[0] == "python" and block not in WAYS:
-            ran(block[1], {})
+def test_there_is_no_python_that_is_not_run():
+    assert [language for language, _ in blocks(README)].count("python") == 3
 
 
 def test_every_path_and_config_it_names_exists():
