@@ -194,7 +194,6 @@ def _parser():
     add("-k", type=positive, default=10, help="nearest items of each; default %(default)s")
     add("--width", type=positive, default=1024, help="H; default %(default)s")
     add("--representations", type=positive, default=4, help="k of the paper; default %(default)s")
-    add("--slow", action="store_true", help="time what takes minutes too")
     add("--folder", type=Path, help="where to write the index meanwhile; default: the system's temporary folder")
     for add in (add_to_train, add_to_quality):
         add("--config", required=True, help="a file of configs/; --config.KEY=VALUE changes a setting")

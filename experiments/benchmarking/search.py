@@ -23,7 +23,6 @@ from gpldan_jax.retrieval.items import Items, items_of
 _GENERATED = 8192  # items at a time
 _PEER_BLOCKS = {"torch-matmul": BLOCK}  # items at a time; of the others, what was fastest of 32, 128 and 512
 _PEER_BLOCK = 128
-_SLOW = 50_000  # items that those by broadcasting search unless --slow
 _AGREEMENT = 1e-5  # of distances; float32 rounds them by less
 
 
@@ -55,9 +54,6 @@ def measure(options: argparse.Namespace) -> dict:
             prepared, found = [], {}
             for name in names:
                 row = results.Row(n, name, "search", "highest", name.partition("-")[0], flops=flops)
-                if name.endswith("broadcast") and n > _SLOW and not options.slow:
-                    prepared.append((dataclasses.replace(row, not_run="takes minutes; --slow runs it"), None))
-                    continue
                 call = _call(name, index, queries, options.k)
                 found[name] = call()[0]
                 prepared.append((row, call))

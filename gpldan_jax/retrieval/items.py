@@ -82,15 +82,15 @@ def items_of(representation: Representation) -> Items:
     return Items(values.reshape(len(values), -1), attention, products[:, rows, columns])
 
 
-def exact_distances(query: Items, gallery: Items) -> np.ndarray:
-    """Distances of one query to each item of a gallery: Eq. 2-5 in float64 on the items as they are, as float32.
+def exact_distances(one: Items, other: Items) -> np.ndarray:
+    """Distances of pairs of items: Eq. 2-5 in float64 on the items as they are, as float32.
 
     A distance depends on its two items alone, to the last bit, and is the same on every machine with IEEE arithmetic;
     so two items that are alike have the same distance to everything.
 
     Args:
-        query: one item, NumPy arrays.
-        gallery: m items, NumPy arrays.
+        one: m items, NumPy arrays; item i and item i of `other` are a pair.
+        other: m items, NumPy arrays.
 
     Returns:
         `[m]` float32, in [0, 2]; 1 where a side is zero.
@@ -100,14 +100,15 @@ def exact_distances(query: Items, gallery: Items) -> np.ndarray:
     >>> exact_distances(Items(image, half, None), Items(text, half, None)).round(3)
     array([0.293], dtype=float32)
     """
-    m, k = gallery.attention.shape
-    x = np.asarray(query.values, np.float64).reshape(k, -1)
-    y = np.asarray(gallery.values, np.float64).reshape(m, k, -1)
-    a, b = np.asarray(query.attention[0], np.float64), np.asarray(gallery.attention, np.float64)
-    # Sums over k one by one: a product of matrices would round otherwise for another number of items.
-    x = sum(b[:, part, None] * x[part] for part in range(k))
-    y = sum(a[part] * y[:, part] for part in range(k))
+    x, y = _weighed(one, other.attention), _weighed(other, one.attention)
     lengths = np.sqrt((x * x).sum(axis=1)) * np.sqrt((y * y).sum(axis=1))
     distances = 1 - (x * y).sum(axis=1) / np.where(lengths > 0, lengths, 1)
     distances[distances < _ROUNDING_ERRORS * np.finfo(np.float64).eps] = 0
     return np.minimum(distances, 2).astype(np.float32)
+
+
+def _weighed(items, attention):
+    values = items.values.reshape(*attention.shape, -1).astype(np.float64)
+    weights = attention.astype(np.float64)[:, :, None]
+    # One by one: a product of matrices would round otherwise for another number of items.
+    return sum(weights[:, part] * values[:, part] for part in range(attention.shape[1]))

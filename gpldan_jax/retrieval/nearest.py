@@ -13,7 +13,7 @@ from gpldan_jax.retrieval.items import Items, exact_distances
 from gpldan_jax.retrieval.scan import TILE, bounds_of_blocks, smallest_bounds
 
 _SPARE = 32  # items kept beyond k: those that rounding leaves in doubt
-_AT_ONCE = 1024  # items measured exactly at a time
+_AT_ONCE = 1024  # pairs measured exactly at a time
 
 
 def nearest(
@@ -34,48 +34,47 @@ def nearest(
     keep = 1 << (k + _SPARE - 1).bit_length()  # a power of two: the same program for many k
     starts = range(0, len(queries.attention), TILE)
     tiles = [_rows(queries, slice(start, start + TILE)) for start in starts]
-    kept_of_tiles = smallest_bounds([_padded(tile) for tile in tiles], blocks(), keep, mesh)
     found = []
-    for tile, kept in zip(tiles, kept_of_tiles, strict=True):
-        results, doubtful = [], []
-        for row in range(len(tile.attention)):
-            query, bounds, positions = _rows(tile, slice(row, row + 1)), kept.bounds[:, row], kept.positions[:, row]
-            result = _measured(query, gallery, bounds.reshape(-1), positions.reshape(-1), k)
-            # What a device has not kept is no nearer than the last that it has.
-            if bounds[:, -1].min() <= result[0][-1]:
-                doubtful.append(row)
-            results.append(result)
-        if doubtful:
-            limits = np.array([results[row][0][-1] for row in doubtful])
-            again = _within(_rows(tile, doubtful), limits, gallery, k, blocks(), mesh)
+    for tile, kept in zip(tiles, smallest_bounds([_padded(tile) for tile in tiles], blocks(), keep, mesh), strict=True):
+        q = len(tile.attention)
+        distances, positions = _measured(tile, gallery, kept.bounds[:, :q], kept.positions[:, :q], k)
+        # What a device has not kept is no nearer than the last that it has.
+        doubtful = np.flatnonzero(kept.bounds[:, :q, -1].min(axis=0) <= distances[:, -1])
+        if len(doubtful):
+            again = _within(_rows(tile, doubtful), distances[doubtful, -1], gallery, k, blocks(), mesh)
             for row, result in zip(doubtful, again, strict=True):
-                results[row] = result
-        found += results
-    return np.stack([distances for distances, _ in found]), np.stack([positions for _, positions in found])
+                distances[row], positions[row] = result
+        found.append((distances, positions))
+    return tuple(np.concatenate(of_tiles) for of_tiles in zip(*found, strict=True))
 
 
 def nearest_of(query: Items, gallery: Gallery, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Likewise of one query among the items at some positions: `[k]` each, fewer where there are fewer."""
-    positions = np.sort(positions.astype(np.int64))
-    return _smallest(_exactly(query, gallery, positions), positions, k)
+    return _smallest(_exactly(query, gallery, positions), positions.astype(np.int64), k)
 
 
 def all_distances(queries: Items, gallery: Gallery) -> np.ndarray:
     """`exact_distances` of every query to every item, `[q, items]`; slow, and what `nearest` has to agree with."""
-    rows = (_rows(queries, slice(row, row + 1)) for row in range(len(queries.attention)))
     everything = np.arange(len(gallery))
-    return np.stack([_exactly(query, gallery, everything) for query in rows])
+    return np.stack([_exactly(_rows(queries, [row]), gallery, everything) for row in range(len(queries.attention))])
 
 
-def _measured(query, gallery, bounds, positions, k):
+def _measured(queries, gallery, bounds, positions, k):
     """The k nearest of what was kept: those of the smallest bounds, and those that may still be nearer."""
-    order = np.argsort(bounds, kind="stable")
-    order = order[bounds[order] < np.inf]
-    first, rest = order[:k], order[k:]
-    distances = _exactly(query, gallery, positions[first])
-    rest = rest[bounds[rest] <= distances.max()]
-    distances = np.concatenate([distances, _exactly(query, gallery, positions[rest])])
-    return _smallest(distances, positions[np.concatenate([first, rest])].astype(np.int64), k)
+    bounds, positions = (np.concatenate(of_devices, axis=1) for of_devices in (bounds, positions))
+    order = np.argsort(bounds, axis=1, kind="stable")
+    bounds = np.take_along_axis(bounds, order, axis=1)
+    positions = np.take_along_axis(positions, order, axis=1).astype(np.int64)
+    distances = np.full(bounds.shape, np.inf, np.float32)
+
+    def measure(chosen):
+        rows, columns = np.nonzero(chosen)
+        distances[rows, columns] = _exactly(queries, gallery, positions[rows, columns], rows)
+
+    is_first = np.broadcast_to(np.arange(bounds.shape[1]) < k, bounds.shape)
+    measure(is_first)
+    measure(~is_first & (bounds <= distances[:, :k].max(axis=1, keepdims=True)))
+    return _smallest(distances, positions, k)
 
 
 def _within(queries, limits, gallery, k, blocks, mesh):
@@ -86,23 +85,24 @@ def _within(queries, limits, gallery, k, blocks, mesh):
             limit = distances[-1] if len(distances) == k else limits[row]
             more = first + np.flatnonzero(bounds[row] <= limit)
             if len(more):
-                query = _rows(queries, slice(row, row + 1))
-                distances = np.concatenate([distances, _exactly(query, gallery, more)])
+                distances = np.concatenate([distances, _exactly(_rows(queries, [row]), gallery, more)])
                 results[row] = _smallest(distances, np.concatenate([positions, more]), k)
     return results
 
 
 def _smallest(distances, positions, k):
-    order = np.lexsort((positions, distances))[:k]
-    return distances[order], positions[order]
+    order = np.lexsort((positions, distances), axis=-1)[..., :k]
+    return np.take_along_axis(distances, order, axis=-1), np.take_along_axis(positions, order, axis=-1)
 
 
-def _exactly(query, gallery, positions):
-    parts = [
-        exact_distances(query, gallery.take(positions[start : start + _AT_ONCE]))
-        for start in range(0, len(positions), _AT_ONCE)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+def _exactly(queries, gallery, positions, rows=None):
+    """Distances of the queries in these rows, of the only one unless given, to the items at these positions."""
+    rows = np.zeros(len(positions), int) if rows is None else rows
+    distances = np.empty(len(positions), np.float32)
+    for start in range(0, len(positions), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        distances[part] = exact_distances(_rows(queries, rows[part]), gallery.take(positions[part]))
+    return distances
 
 
 def _padded(queries):

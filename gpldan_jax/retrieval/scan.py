@@ -25,6 +25,7 @@ AXIS = "data"
 TILE = 64  # queries at a time: 4 x 64 rows already fill a matrix product
 _UNIT = 2.0**-24  # of rounding in float32
 _OTHER_ROUNDING = 1024  # units that cover what is not a sum over H or h: attention, square roots, quotients
+_PARTS = (1, 2, 4, 16)  # the whole of a block, its half, ...; with fewer items than that the rest is left out
 _IN_FLIGHT = 16  # blocks handed to the devices before waiting for them
 
 
@@ -91,15 +92,22 @@ def on_devices(blocks: Blocks, mesh: Mesh) -> Blocks:
 @functools.partial(jax.jit, donate_argnames="kept", static_argnames="mesh")
 def _scan(kept: Kept, queries: _Prepared, block: Items, first: jax.Array, end: jax.Array, *, mesh: Mesh) -> Kept:
     def share(kept, queries, block, first, end):
-        bounds = _bounds(queries, block)
-        m, keep = bounds.shape[1], kept.bounds.shape[-1]
+        m, keep = len(block.values), kept.bounds.shape[-1]
         start = first + m * jax.lax.axis_index(AXIS)
-        bounds = jnp.where(start + jnp.arange(m) < end, bounds, jnp.inf)
-        nearest, columns = jax.lax.top_k(-bounds, min(keep, m))
-        merged = jnp.concatenate([-kept.bounds[0], nearest], axis=1)
-        positions = jnp.concatenate([kept.positions[0], start + columns], axis=1)
-        merged, chosen = jax.lax.top_k(merged, keep)
-        return Kept(-merged[None], jnp.take_along_axis(positions, chosen, axis=1)[None])
+
+        def merged(size, kept):
+            bounds = _bounds(queries, Items(*(array[:size] for array in block)))
+            bounds = jnp.where(start + jnp.arange(size) < end, bounds, jnp.inf)
+            nearest, columns = jax.lax.top_k(-bounds, min(keep, size))
+            nearest = jnp.concatenate([-kept.bounds[0], nearest], axis=1)
+            positions = jnp.concatenate([kept.positions[0], start + columns], axis=1)
+            nearest, chosen = jax.lax.top_k(nearest, keep)
+            return Kept(-nearest[None], jnp.take_along_axis(positions, chosen, axis=1)[None])
+
+        # Of a block that is mostly padding, as that of a small gallery is, the first part is enough.
+        sizes = [-(-m // part) for part in _PARTS]
+        which = sum((end - start <= size).astype(jnp.int32) for size in sizes[1:])
+        return jax.lax.switch(which, [functools.partial(merged, size) for size in sizes], kept)
 
     spread, whole = PartitionSpec(AXIS), PartitionSpec()
     return jax.shard_map(share, mesh=mesh, in_specs=(spread, whole, spread, whole, whole), out_specs=spread)(

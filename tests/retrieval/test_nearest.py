@@ -42,7 +42,7 @@ def test_distances_are_those_of_the_formulas():
 
     queries, gallery = item(x, a), item(y, b)
     for i in range(5):
-        found = exact_distances(Items(queries.values[i : i + 1], a[i : i + 1], None), gallery)
+        found = exact_distances(Items(queries.values[[i] * 5], a[[i] * 5], None), gallery)
         for j in range(5):
             fused_x = sum((a[i, part] + b[j, part]) * x[i, part] for part in range(3))
             fused_y = sum((a[i, part] + b[j, part]) * y[j, part] for part in range(3))
