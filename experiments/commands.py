@@ -10,6 +10,7 @@ from absl import flags
 
 from configs import default
 from experiments import run
+from experiments.arguments import stopped
 from experiments.sweeping import points
 
 SEEDS = flags.DEFINE_string("seeds", "1", "How many seeds from config.train.seed on; or which, separated by commas.")
@@ -39,8 +40,7 @@ def main(argv: list[str], name: str, work: Callable[[dict, tuple[int, ...], Path
         directory = workdir if flags.FLAGS.workdir else workdir.with_name(f"{name}-{workdir.name}")
         return work(config, seeds, directory, shlex.join(["python", f"experiments/{name}.py", *argv[1:]]))
     except KeyboardInterrupt:
-        print("stopped; the same command goes on after the last fit that was finished", file=sys.stderr)
-        return 130
+        return stopped("stopped; the same command goes on after the last fit that was finished")
     except ValueError as error:  # bad input: what is wrong, in one line, without a traceback
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs` and this package, not installed
 
-from experiments.arguments import Parser, positive
+from experiments.arguments import Parser, positive, stopped
 from experiments.benchmarking.machine import one_line
 
 
@@ -30,8 +30,7 @@ def main(argv: list[str]) -> int:
         options = _parser().parse_args(argv)
         return options.run(options)
     except KeyboardInterrupt:
-        print("stopped; what was there before is as it was", file=sys.stderr)
-        return 130
+        return stopped("stopped; what was there before is as it was")
     except (ImportError, OSError, ValueError) as error:  # bad input: what is wrong, in one line, without a traceback
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -1,0 +1,434 @@
+// The page of a collection. An address says all there is to show:
+//
+//   /?words=red+heart            what is nearest to words
+//   /?image=ID or ?text=ID       an item, what is nearest to it, and how it is compared
+//   /?picture#png=BASE64         likewise of a picture that was sent, as the model sees it (64 x 64 pixels)
+//   /?words=...&image=ID         an item that was found by a query, compared with it
+//   &k=48                        how many results
+//
+// so that every view can be bookmarked, and Back and Forward work.
+
+const KINDS = { image: "picture", text: "text" };
+const BESIDE = 12; // nearest texts of an item, and pictures unless told
+const element = (id) => document.getElementById(id);
+const main = element("results");
+let about = null; // what the server says of the collection
+let current = new AbortController(); // of what is being loaded
+
+// ---- elements
+
+/** Makes an element: `make("a", { href: "/" }, "text", child, ...)`; what is null or false is left out. */
+function make(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== null && value !== false) made.setAttribute(key, value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== false));
+  return made;
+}
+
+function bar(shares, whole) {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("viewBox", "0 0 100 10");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  let x = 0;
+  for (const [share, of] of shares) {
+    const rect = document.createElementNS(space, "rect");
+    const width = (100 * share) / whole;
+    for (const [key, value] of Object.entries({ x, y: 0, width, height: 10, class: of })) rect.setAttribute(key, value);
+    svg.append(rect);
+    x += width;
+  }
+  return svg;
+}
+
+const counted = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+const labelOf = (gallery) => `Nearest ${KINDS[gallery]}s`;
+const nameOf = (item) => item.fields.text || item.id;
+const shortened = (text) => (text.length > 60 ? `${text.slice(0, 57).trim()}…` : text);
+
+// ---- addresses
+
+/** What an address asks for: its sides (the query first, if there are two; the last is what is shown) and k. */
+function viewOf(url) {
+  const sides = [];
+  for (const [kind, value] of url.searchParams) {
+    if (["words", "image", "text"].includes(kind) && value.trim()) sides.push({ kind, value: value.trim() });
+    if (kind === "picture") sides.push({ kind, value: /^#png=([\w+/=]+)$/.exec(url.hash)?.[1] ?? "" });
+  }
+  return { sides: sides.slice(0, 2), k: url.searchParams.get("k") };
+}
+
+function addressOf(sides, k = null) {
+  const query = new URLSearchParams(sides.map(({ kind, value }) => [kind, kind === "picture" ? "" : value]));
+  if (k) query.set("k", k);
+  const picture = sides.find(({ kind }) => kind === "picture");
+  return `/?${query}${picture ? `#png=${picture.value}` : ""}`;
+}
+
+// ---- the server
+
+/** What went wrong, for the user; `isLasting` where the same question has the same answer. */
+class Failure extends Error {
+  constructor(message, isLasting = false) {
+    super(message);
+    this.isLasting = isLasting;
+  }
+}
+
+async function fetched(path, signal, body = null) {
+  let response;
+  const options = body ? { method: "POST", body, headers: { "Content-Type": body.type } } : {};
+  try {
+    response = await fetch(path, { signal, ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure("The server does not answer. It may have been stopped, or the connection is lost.");
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer) return answer;
+  const wait = response.headers.get("Retry-After");
+  const message = answer?.error ?? `the server answered ${response.status} ${response.statusText}`;
+  throw new Failure(`${message[0].toUpperCase()}${message.slice(1)}.`
+    + (wait ? ` Try again in ${counted(Number(wait), "second")}.` : ""), response.status < 500 && response.status !== 429);
+}
+
+/** Asks `/api/search` or `/api/pair` by one or two sides; a picture is sent. */
+function asked(what, sides, more, signal) {
+  const named = sides.filter(({ kind }) => kind !== "picture").map(({ kind, value }) => [kind, value]);
+  const query = new URLSearchParams([...named, ...Object.entries(more).filter(([, value]) => value)]);
+  const picture = sides.find(({ kind }) => kind === "picture");
+  return fetched(`/api/${what}?${query}`, signal, picture && pngOf(picture.value));
+}
+
+function pngOf(base64) {
+  try {
+    if (!base64) throw new Failure();
+    return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type: "image/png" });
+  } catch {
+    throw new Failure("The address holds no whole picture. Choose the picture again.", true);
+  }
+}
+
+// ---- views
+
+/** Results as a list of links; each opens the item, compared with `query` where there is one. */
+function list(results, query, label) {
+  const texts = !results.some((item) => item.picture);
+  return make("ol", { class: texts ? "items texts" : "items", "aria-label": label },
+    results.map((item) => make("li", {}, tile(item, query))));
+}
+
+function tile(item, query) {
+  const href = addressOf([...(query ? [query] : []), { kind: item.modality, value: item.id }]);
+  const about = [item.fields.text ? item.id : null, item.fields.group].filter(Boolean).join(" · ");
+  return make("a", { href },
+    item.picture ? make("img", { src: item.picture, alt: "", width: 84, height: 84, loading: "lazy" }) : null,
+    make("span", { class: item.fields.text ? "name prose" : "name" }, nameOf(item)),
+    make("span", { class: "more" },
+      about ? make("span", {}, about) : null,
+      item.distance === undefined ? null
+        : make("data", { class: "distance", value: item.distance },
+          make("span", { class: "unseen" }, "distance "), item.distance.toFixed(3))));
+}
+
+const linkTo = (words) => make("a", { href: addressOf([{ kind: "words", value: words }]) }, words);
+
+function home() {
+  const [[first, total]] = Object.entries(about.galleries);
+  const kinds = Object.entries(about.galleries).map(([modality, n]) => counted(n, KINDS[modality])).join(" and ");
+  return {
+    title: "", said: `${kinds} to search`, nodes: [
+      make("h1", { tabindex: -1 }, `${kinds} to search`),
+      about.phrases.length ? make("ul", { class: "phrases", "aria-label": "Words to begin with" },
+        about.phrases.map((words) => make("li", {}, linkTo(words)))) : null,
+      make("section", {},
+        make("h2", {}, `${about.phrases.length ? "Or begin" : "Begin"} with one of the ${KINDS[first]}s`),
+        list(about.shelf, null, `${about.shelf.length} of ${counted(total, KINDS[first])}`)),
+    ],
+  };
+}
+
+async function foundByWords(words, k, signal) {
+  const side = { kind: "words", value: words };
+  const answer = await asked("search", [side], { k }, signal);
+  const { known, unknown } = answer.query;
+  const isNothing = !known;
+  const kind = KINDS[answer.gallery];
+  const heading = isNothing ? "Nothing to search by" : `Nearest ${kind}s to “${shortened(words)}”`;
+  const nodes = [make("h1", { tabindex: -1 }, heading)];
+  if (unknown.length) {
+    const never = unknown.length > 1 ? "the model has never seen them" : "the model has never seen it";
+    nodes.push(make("p", { class: "warning" }, "Not in the vocabulary: ", make("strong", {}, unknown.join(", ")),
+      `; ${never}${isNothing ? "." : " and searched by the other words."}`));
+  } else if (isNothing) {
+    nodes.push(make("p", { class: "warning" }, "A word has two or more letters or digits."));
+  }
+  if (isNothing) {
+    if (about.phrases.length) nodes.push(make("p", {}, "Try ", about.phrases.slice(0, 3).flatMap((phrase, i) =>
+      [i ? ", " : "", linkTo(phrase)]), "."));
+    return { title: words, said: `No results. ${nodes[1].textContent}`, nodes };
+  }
+  nodes.push(list(answer.results, side, labelOf(answer.gallery)), further(answer, [side]));
+  const n = answer.results.length;
+  const missing = unknown.length ? ` Not in the vocabulary: ${unknown.join(", ")}.` : "";
+  return { title: words, said: `${counted(n, kind)}, the nearest: ${nameOf(answer.results[0])}.${missing}`, nodes };
+}
+
+function further(answer, sides) {
+  const shown = answer.results.length;
+  const next = Math.min(shown * 2, about.most_results);
+  if (next <= shown || shown >= answer.total) return null;
+  const where = { "data-from": shown, "data-list": labelOf(answer.gallery) };
+  return make("a", { class: "further", href: addressOf(sides, next), ...where }, `Show ${next - shown} more`);
+}
+
+/** An item or a picture that was sent: what it is, what is nearest to it, and how it is compared. */
+async function subject(sides, k, signal) {
+  const shown = sides.at(-1);
+  const search = (gallery, n) => gallery in about.galleries ? asked("search", [shown], { gallery, k: n }, signal) : null;
+  const [texts, images, pair] = await Promise.all([search("text", BESIDE), search("image", k ?? BESIDE),
+    sides.length > 1 ? asked("pair", sides, {}, signal) : null]);
+  const item = (texts ?? images).query;
+  const name = item.kind === "picture" ? "Your picture" : item.id;
+  const nearest = (item.modality === "image" ? texts ?? images : images ?? texts).results[0];
+  const compared = pair ?? (nearest && { query: item, item: { kind: "item", ...nearest }, distance: nearest.distance });
+  const lists = [texts && nearestTo(texts, null), images && nearestTo(images, further(images, sides))].filter(Boolean);
+  if (item.modality === "text") lists.reverse();
+  const counts = [texts, images].filter(Boolean).map(({ gallery, results }) => counted(results.length, KINDS[gallery]));
+  const itself = make("div", { class: "subject" },
+      item.picture ? make("img", { src: item.picture, alt: name, width: 152, height: 152 }) : null,
+      make("div", {},
+        make("h1", { tabindex: -1 }, name),
+        described(item),
+        ...(pair ? [
+          make("p", {}, `Distance to ${called(pair.query)}: `,
+            make("strong", { class: "distance" }, pair.distance.toFixed(3))),
+          make("p", {}, make("a", { href: addressOf(sides.slice(0, 1)) }, `Back to ${called(pair.query)}`)),
+        ] : [])));
+  const other = pair ? called(pair.query) : nearest && `the nearest ${KINDS[nearest.modality]}`;
+  const nodes = [
+    make("div", { class: "beside" }, itself, compared ? attention(compared, other) : null),
+    ...lists,
+  ];
+  return { title: name, said: `${name}: ${counts.join(" and ")} nearest to it.`, nodes };
+}
+
+function nearestTo({ gallery, results }, more) {
+  return make("section", {},
+    make("h2", {}, gallery === "image" ? "Nearest pictures" : about.pictures ? "Nearest words" : "Nearest texts"),
+    results.length ? list(results, null, labelOf(gallery)) : make("p", { class: "faint" }, "There are no others."),
+    more);
+}
+
+const ORIGINS = {
+  train: "the model was trained on it", validation: "the model was chosen by it", test: "the model was not trained on it",
+};
+
+function described(item) {
+  if (item.kind === "picture") return [make("p", { class: "faint" }, "As the model sees it: 64 × 64 pixels, on white.")];
+  const { group, split } = item.fields;
+  return [
+    make("p", { class: "faint" }, [KINDS[item.modality], group].filter(Boolean).join(" · ")),
+    split ? make("p", { class: "faint" }, `${split} split${split in ORIGINS ? `: ${ORIGINS[split]}` : ""}`) : null,
+    item.fields.text ? make("p", {}, item.fields.text) : null,
+  ];
+}
+
+function called(side) {
+  if (side.kind === "picture") return "your picture";
+  return `“${shortened(side.kind === "words" ? side.words : nameOf(side))}”`;
+}
+
+/** How much each representation counts in a pair, Eq. 1 to 3, as a table with bars. */
+function attention({ query, item, distance }, other) {
+  const kinds = [query, item].map((side) => (side.kind === "words" ? "words" : KINDS[side.modality]));
+  const heads = kinds[0] === kinds[1] ? [`first ${kinds[0]}`, `second ${kinds[1]}`] : kinds;
+  const together = query.attention.map((weight, i) => weight + item.attention[i]);
+  const whole = Math.max(1, ...together);
+  const number = (value) => make("td", {}, value.toFixed(3));
+  return make("section", { class: "attention" },
+    make("h2", {}, `How it is compared with ${other}`),
+    make("p", {}, `Each side has ${counted(together.length, "vector")}, and an attention that says how much each of them `
+      + "counts (Eq. 1). Both added up are the weights of the vectors of either side (Eq. 2 and 3); the two weighted sums are "
+      + `${distance.toFixed(3)} apart.`),
+    make("table", {},
+      make("caption", {}, `Attention of ${called(query)} and ${called(item)}`),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "unseen" }, "vector")),
+        make("th", { scope: "col" }, make("span", { class: "of-query" }, heads[0])),
+        make("th", { scope: "col" }, make("span", { class: "of-item" }, heads[1])),
+        make("th", { scope: "col" }, "together"), make("td", { class: "bar" }))),
+      make("tbody", {}, together.map((weight, i) => make("tr", {},
+        make("th", { scope: "row" }, String(i + 1)), number(query.attention[i]), number(item.attention[i]), number(weight),
+        make("td", { class: "bar" }, bar([[query.attention[i], "of-query"], [item.attention[i], "of-item"]], whole)))))));
+}
+
+function failed(error) {
+  const again = make("button", { type: "button" }, "Try again");
+  again.addEventListener("click", () => show({ focus: "h1" }));
+  return {
+    title: "Error", said: "", nodes: [
+      make("h1", { tabindex: -1 }, "That did not work"),
+      make("p", { class: "warning", role: "alert" }, error.message),
+      error.isLasting ? make("a", { href: "/" }, "Back to the start") : again,
+    ],
+  };
+}
+
+// ---- what is shown
+
+/** Shows what the address asks for; `focus` is what to focus then, a selector. */
+async function show({ focus = null, scroll = 0 } = {}) {
+  current.abort();
+  const mine = current = new AbortController();
+  main.setAttribute("aria-busy", "true");
+  const { sides, k } = viewOf(new URL(location));
+  let view;
+  try {
+    about ?? introduce(await fetched("/api/about", mine.signal));
+    const last = sides.at(-1);
+    if (!last) view = home();
+    else if (last.kind === "words") view = await foundByWords(last.value, k, mine.signal);
+    else view = await subject(sides, k, mine.signal);
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    if (!(error instanceof Failure)) console.error(error);
+    view = failed(error instanceof Failure ? error : new Failure("This page failed. Please reload it."));
+  }
+  if (mine.signal.aborted) return;
+  fill(sides);
+  main.replaceChildren(...view.nodes.filter(Boolean));
+  main.setAttribute("aria-busy", "false");
+  document.title = [view.title, element("title").textContent].filter(Boolean).join(" – ");
+  element("status").textContent = view.said;
+  scrollTo(0, scroll);
+  if (focus) find(focus)?.focus({ preventScroll: scroll > 0 });
+}
+
+function find(focus) {
+  const links = [...main.querySelectorAll("a")];
+  const link = links.find((one) => one.getAttribute("href") === focus);
+  return link ?? main.querySelector(focus.startsWith("/") ? "h1" : focus);
+}
+
+/** Puts what was asked into the form, unless somebody is typing there. */
+function fill(sides) {
+  const words = sides.find(({ kind }) => kind === "words")?.value ?? "";
+  if (document.activeElement !== element("words") || words) element("words").value = words;
+}
+
+/** Sets up what depends on the collection. */
+function introduce(answer) {
+  about = answer;
+  const galleries = Object.keys(about.galleries);
+  element("title").textContent = `Search ${about.dataset}`.trim();
+  element("about").textContent = "Found by GPLDAN, trained " + (about.dataset ? `on ${about.dataset}` : "")
+    + (about.epoch ? `, epoch ${about.epoch}.` : ".");
+  element("synthetic").hidden = !about.synthetic;
+  element("by-words").hidden = !about.asks.words;
+  element("by-picture").hidden = !about.asks.picture;
+  element("by-item").hidden = false;
+  element("by-item").open = !about.asks.words;
+  element("modalities").hidden = galleries.length < 2;
+  document.querySelector(`[name=modality][value=${galleries[0]}]`).checked = true;
+  for (const input of [element("words"), element("id")]) input.maxLength = about.limits.characters;
+}
+
+/** Goes to an address of this page, and remembers where we were for when the user comes back. */
+function go(href, focus, from = null) {
+  history.replaceState({ focus: from, scroll: scrollY }, "");
+  history.pushState(null, "", href);
+  show({ focus });
+}
+
+// ---- what users do
+
+function follow(event) {
+  const link = event.target.closest("a");
+  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  if (link.className === "skip") return main.focus();
+  const { from, list } = link.dataset;
+  const first = from && `ol[aria-label="${list}"] li:nth-child(${Number(from) + 1}) a`; // of those that were not there
+  go(link.getAttribute("href"), first ?? "h1", link.getAttribute("href"));
+}
+
+function searchWords(event) {
+  event.preventDefault();
+  const words = element("words").value.trim();
+  if (!words) return;
+  if (matchMedia("(pointer: coarse)").matches) element("words").blur(); // takes the keyboard off the results
+  go(addressOf([{ kind: "words", value: words }]), null);
+}
+
+function searchItem(event) {
+  event.preventDefault();
+  const { modality, id } = Object.fromEntries(new FormData(event.target));
+  if (id.trim()) go(addressOf([{ kind: modality, value: id.trim() }]), "h1");
+}
+
+/** Sends a picture once, for the small one that the model sees: that is what the address holds from then on. */
+async function searchPicture(file) {
+  current.abort();
+  const mine = current = new AbortController();
+  main.setAttribute("aria-busy", "true");
+  try {
+    const most = about.limits.body_bytes;
+    if (file.size > most) {
+      throw new Failure(`The picture is too large: ${Math.ceil(file.size / 1e6)} MB, at most ${most / 1e6} MB.`, true);
+    }
+    const type = file.type.startsWith("image/") ? file.type : "image/unknown";
+    const { query } = await fetched("/api/search?k=1", mine.signal, new Blob([file], { type }));
+    go(addressOf([{ kind: "picture", value: query.picture.split(",")[1] }]), "h1");
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    const view = failed(error instanceof Failure ? error : new Failure("The picture could not be sent."));
+    main.replaceChildren(...view.nodes);
+    main.setAttribute("aria-busy", "false");
+    main.querySelector("h1").focus();
+  }
+}
+
+const pictureIn = (data) => about?.asks.picture ? [...(data?.files ?? [])][0] : null;
+
+function dragged(event) {
+  const isPicture = about?.asks.picture && event.dataTransfer?.types.includes("Files");
+  if (isPicture) event.preventDefault();
+  document.body.classList.toggle("dropping", isPicture && event.type === "dragover");
+  if (isPicture && event.type === "drop" && pictureIn(event.dataTransfer)) searchPicture(pictureIn(event.dataTransfer));
+}
+
+let typing = 0;
+
+function suggest(event) {
+  clearTimeout(typing);
+  const part = event.target.value.trim();
+  if (!part) return;
+  typing = setTimeout(async () => {
+    const { modality } = Object.fromEntries(new FormData(event.target.form));
+    const query = new URLSearchParams({ [modality]: part });
+    const answer = await fetched(`/api/suggestions?${query}`).catch(() => ({ ids: [] }));
+    element("ids").replaceChildren(...answer.ids.map((id) => make("option", { value: id })));
+  }, 120);
+}
+
+history.scrollRestoration = "manual";
+document.addEventListener("click", follow);
+addEventListener("popstate", () => show({ focus: history.state?.focus ?? "h1", scroll: history.state?.scroll }));
+element("by-words").addEventListener("submit", searchWords);
+element("by-item").querySelector("form").addEventListener("submit", searchItem);
+element("id").addEventListener("input", suggest);
+element("file").addEventListener("change", ({ target }) => {
+  if (target.files[0]) searchPicture(target.files[0]);
+  target.value = ""; // the same file again is a change, too
+});
+for (const type of ["dragover", "dragleave", "drop"]) document.addEventListener(type, dragged);
+document.addEventListener("paste", (event) => {
+  const picture = pictureIn(event.clipboardData);
+  if (!picture) return;
+  event.preventDefault();
+  searchPicture(picture);
+});
+show({ scroll: history.state?.scroll });
