@@ -13,7 +13,7 @@ MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
-SEARCHES = ("jax", "torch-matmul", "torch-broadcast", "numpy-broadcast")
+SEARCHES = ("jax", "jax-candidates", "torch-matmul", "torch-broadcast", "numpy-broadcast")
 GRIDS = {"grid": None, "grid-in-turn": 1}  # how many members go through vmap at once; None for all
 JAX_TRAINERS = ("step", "epoch", *GRIDS)
 # A grid trains other runs too: it reaches its figures later than one run does, and more of them.

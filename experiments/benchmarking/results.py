@@ -32,6 +32,7 @@ class Row:
         steps, members: of a call, which trains each of the members for so many steps; 1 and 1 for a loss.
         not_run: why it was not run; then the memory, if there, is predicted.
         loss: its value; of training that of the first step.
+        recall: the share of the nearest that a search in two stages finds.
         gradient_norm: of the gradient by the features of both modalities.
         lower_s, compile_s: seconds to trace and to compile it.
         rounds: how often it was timed.
@@ -57,6 +58,7 @@ class Row:
     not_run: str | None = None
     loss: float | None = None
     gradient_norm: float | None = None
+    recall: float | None = None
     lower_s: float | None = None
     compile_s: float | None = None
     rounds: int | None = None
@@ -99,7 +101,7 @@ def timed(row: Row, seconds: Sequence[float]) -> Row:
 
 def with_fractions(row: Row, ceilings: Mapping, *, shared: bool) -> Row:
     """The row with its fractions of the ceilings, which are of one device; `shared`: all devices are one processor."""
-    if row.median_s is None:
+    if row.median_s is None or row.flops is None:
         return row
     rate = row.flops / row.median_s / (1 if shared else row.devices)
     own = ceilings[row.library][row.precision]["flops_per_s"]

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from gpldan_jax.retrieval.items import Items, items_of
 _GENERATED = 8192  # items at a time
 _PEER_BLOCKS = {"torch-matmul": BLOCK}  # items at a time; of the others, what was fastest of 32, 128 and 512
 _PEER_BLOCK = 128
+_TWO_STAGES, _CANDIDATES = "jax-candidates", 1000
+_CENTRES, _AROUND = 1000, 0.5  # items lie around so many centres, closer than those are to each other
 _AGREEMENT = 1e-5  # of distances; float32 rounds them by less
 
 
@@ -38,9 +41,12 @@ def measure(options: argparse.Namespace) -> dict:
     """
     if options.folder and not options.folder.is_dir():
         raise ValueError(f"--folder must be a folder, got {options.folder}")
-    problem_of_torch = machine.torch_problem()
-    problems = dict.fromkeys((name for name in SEARCHES if name.startswith("torch")), problem_of_torch)
-    names = runnable(options.implementations, SEARCHES, problems if problem_of_torch else {})
+    problems = {}
+    if problem_of_torch := machine.torch_problem():
+        problems |= dict.fromkeys((name for name in SEARCHES if name.startswith("torch")), problem_of_torch)
+    if importlib.util.find_spec("faiss") is None:
+        problems[_TWO_STAGES] = "needs faiss: pip install 'gpldan_jax[ann]'"
+    names = runnable(options.implementations, SEARCHES, problems)
     h = options.width // options.representations
     queries = _items(np.random.default_rng(1), options.queries, options.representations, h)
 
@@ -55,22 +61,25 @@ def measure(options: argparse.Namespace) -> dict:
             for name in names:
                 row = results.Row(n, name, "search", "highest", name.partition("-")[0], flops=flops)
                 call = _call(name, index, queries, options.k)
-                found[name] = call()[0]
+                distances, ids = call()
+                if name == _TWO_STAGES:  # it ranks fewer items, so it has no part of a ceiling
+                    exact = index.search(queries, options.k).ids
+                    share = np.mean([np.isin(all_of, ids_of).mean() for all_of, ids_of in zip(exact, ids, strict=True)])
+                    row = dataclasses.replace(row, flops=None, recall=float(share))
+                else:
+                    found[name] = distances
                 prepared.append((row, call))
             _check_agreement(found)
             return prepared
 
-        kinds = [("jax", "highest")] + [("torch", "highest")] * any(name.startswith("torch") for name in names)
-        rows, ceilings = timing.over_sizes(options, prepare, kinds)
-    of_pairs = [
-        dataclasses.replace(row, pairs_per_s=row.pairs_per_s and row.pairs_per_s * options.queries) for row in rows
-    ]
-    ceilings_of = ceilings | {"numpy": ceilings["jax"]}  # NumPy's own threads are not ours to measure
+        libraries = dict.fromkeys(["jax", *(name.partition("-")[0] for name in names)])
+        rows, ceilings = timing.over_sizes(options, prepare, [(library, "highest") for library in libraries])
+    rows = [dataclasses.replace(row, pairs_per_s=row.pairs_per_s * options.queries) for row in rows]
     return {
         "benchmark": "search",
         "problem": {"queries": options.queries, "k": options.representations, "h": h, "nearest": options.k},
         "ceilings": ceilings,
-        "rows": [results.with_fractions(row, ceilings_of, shared=True) for row in of_pairs],
+        "rows": [results.with_fractions(row, ceilings, shared=True) for row in rows],
     }
 
 
@@ -78,6 +87,10 @@ def _call(name, index, queries, nearest) -> Callable[[], tuple[np.ndarray, np.nd
     """What searches once, and gives distances and ids or positions, which are the same here."""
     if name == "jax":
         return lambda: index.search(queries, nearest)
+    if name == _TWO_STAGES:
+        print(f"n = {len(index)}: clustering for the vector index", file=sys.stderr)
+        clustered = index.with_candidates()
+        return lambda: clustered.search(queries, nearest, candidates=min(_CANDIDATES, len(index)))
     from experiments.benchmarking import search_peers
 
     peer = getattr(search_peers, name.replace("-", "_"))
@@ -107,7 +120,9 @@ def _index(folder, n, k, h):
 
 
 def _items(random, n, k, h):
-    parts = random.standard_normal((n, k, h), dtype=np.float32)
+    centres = np.random.default_rng(2).standard_normal((_CENTRES, k, h), dtype=np.float32)
+    parts = centres[random.integers(0, _CENTRES, n)]
+    parts += np.float32(_AROUND) * random.standard_normal((n, k, h), dtype=np.float32)
     attention = np.exp(random.standard_normal((n, k), dtype=np.float32))
     attention /= attention.sum(1, keepdims=True)
     return Items(*map(np.asarray, _ITEMS_OF(Representation(parts.reshape(n, -1), parts, attention))))

@@ -91,6 +91,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
         "temp MB": [_rounded(row.temp_bytes, 1e-6) for row in rows],
         "compile s": [_rounded(row.compile_s) for row in rows],
         "loss": ["" if row.loss is None else f"{row.loss:.5f}" for row in rows],
+        "recall": ["" if row.recall is None else f"{row.recall:.3f}" for row in rows],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells)}
 

@@ -104,7 +104,7 @@ def _products(kinds, size):
         x = random_numbers.standard_normal((rows, inner), dtype=np.float32)
         y = random_numbers.standard_normal((inner, rows), dtype=np.float32)
         for library, precision in kinds:
-            product = _jax_product(x, y, precision) if library == "jax" else _torch_product(x, y)
+            product = _PRODUCTS[library](x, y, precision)
             product()
             products[library, precision, (rows, inner, rows)] = product
     return products
@@ -121,11 +121,14 @@ def _jax_product(x, y, precision):
     return lambda: compiled(x, y).block_until_ready()
 
 
-def _torch_product(x, y):
+def _torch_product(x, y, precision):
     import torch
 
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     return lambda: x @ y
+
+
+_PRODUCTS = {"jax": _jax_product, "torch": _torch_product, "numpy": lambda x, y, precision: lambda: x @ y}
 
 
 def _seconds(call):

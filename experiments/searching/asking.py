@@ -75,14 +75,13 @@ def recall(collection: Path, options: argparse.Namespace) -> None:
         queries, of = gallery.take(np.sort(rows)), f"{_other(index.modality)}s of the collection"
     else:
         raise ValueError(f"{collection} has no {_other(index.modality)}s to ask by; give --features")
-    for candidates in options.candidates:
-        index = index.with_recall(queries, options.k, candidates)
-        measured = index.candidates.recalls[-1]
+    index = index.with_recall(queries, options.k, options.candidates)
+    for measured in index.candidates.recalls[-len(options.candidates) :]:
         if options.json:
             print(json.dumps({"gallery": index.modality, **dataclasses.asdict(measured)}))
         else:
             print(
-                f"{candidates:,} candidates of {len(index):,} {index.modality}s: recall@{measured.k} "
+                f"{measured.candidates:,} candidates of {len(index):,} {index.modality}s: recall@{measured.k} "
                 f"{measured.recall:.4f} ({measured.queries} queries, {of})"
             )
     index.save(collection if (collection / MANIFEST).exists() else collection / index.modality)

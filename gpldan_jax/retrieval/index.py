@@ -287,21 +287,24 @@ class Index:
         return dataclasses.replace(self, candidates=Candidates.build(self.gallery, lists=lists, seed=seed))
 
     def with_recall(
-        self, queries: np.ndarray | Items, k: int, candidates: int, *, modality: str | None = None
+        self, queries: np.ndarray | Items, k: int, candidates: Sequence[int], *, modality: str | None = None
     ) -> "Index":
         """The index with the share of the exact k nearest that a search in two stages finds, in `candidates.recalls`.
 
         Args:
             queries: those to measure with; see `search`.
             k: how many.
-            candidates: of the first stage.
+            candidates: of the first stage; several numbers, each of which is measured.
             modality: of the queries.
         """
-        exact = self.search(queries, k, modality=modality).ids
-        found = self.search(queries, k, modality=modality, candidates=candidates).ids
-        share = np.mean([len(np.intersect1d(a, b)) / exact.shape[1] for a, b in zip(exact, found, strict=True)])
-        recall = Recall(k=exact.shape[1], candidates=candidates, queries=len(exact), recall=float(share))
-        return dataclasses.replace(self, candidates=self.candidates.with_recall(recall))
+        items, measured = self.represent(queries, modality), self.candidates
+        exact = self.search(items, k).ids
+        for number in candidates:
+            found = self.search(items, k, candidates=number).ids
+            share = np.mean([np.isin(of_query, those).mean() for of_query, those in zip(exact, found, strict=True)])
+            recall = Recall(k=exact.shape[1], candidates=number, queries=len(exact), recall=float(share))
+            measured = measured.with_recall(recall)
+        return dataclasses.replace(self, candidates=measured)
 
     @functools.cached_property
     def ids(self) -> np.ndarray:

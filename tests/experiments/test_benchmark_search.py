@@ -41,13 +41,27 @@ def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
         (n, name) for n in (20, 30) for name in names
     ]
     assert found["problem"] == {"queries": 3, "k": 2, "h": 8, "nearest": 4}
-    ceiling = found["ceilings"]["jax"]["highest"]["flops_per_s"]
     for row in found["rows"]:
+        ceiling = found["ceilings"][row["library"]]["highest"]["flops_per_s"]
         assert row["flops"] == 2 * 3 * row["n"] * 2 * 16
         assert row["pairs_per_s"] == pytest.approx(3 * row["n"] / row["median_s"])
         assert row["fraction_of_ceiling"] == pytest.approx(row["flops"] / row["median_s"] / ceiling)
     assert "peak memory of the process" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]  # the generated indexes are gone
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_a_search_in_two_stages_has_a_recall(tmp_path, monkeypatch):
+    pytest.importorskip("faiss", reason="a search in two stages needs faiss")
+    for candidates, expected in ((200, 1), (4, 0.9)):
+        monkeypatch.setattr(search, "_CANDIDATES", candidates)
+        out = tmp_path / f"{candidates}.json"
+        assert (
+            benchmark.main(["search", *SMALL, "--implementations=jax-candidates", "--sizes=200", f"--out={out}"]) == 0
+        )
+        (row,) = json.loads(out.read_text())["rows"]
+        assert row["recall"] <= expected and row["fraction_of_ceiling"] is None and row["median_s"] > 0
+    assert row["recall"] < 1 == json.loads((tmp_path / "200.json").read_text())["rows"][0]["recall"]
 
 
 @pytest.mark.usefixtures("quick_compilation")

@@ -208,10 +208,11 @@ def test_candidates_are_ranked_exactly_and_their_recall_is_measured():
     assert (np.diff(found.distances) >= 0).all()
     share = np.mean([np.isin(a, b).mean() for a, b in zip(exact.ids, found.ids, strict=True)])
     assert 0.3 < share < 1  # as much as its pooled vectors tell, which is less than all
-    measured = index.with_recall(texts, 10, 20).candidates.recalls
+    measured = index.with_recall(texts, 10, [20]).candidates.recalls
     assert [(of.k, of.candidates, of.queries) for of in measured] == [(10, 20, 20)]
     assert measured[0].recall == pytest.approx(share)
-    assert len(index.with_recall(texts, 10, 20).with_recall(texts, 10, 20).candidates.recalls) == 1
+    again = index.with_recall(texts, 10, [20, n]).with_recall(texts, 10, [20]).candidates.recalls
+    assert [(of.candidates, of.recall) for of in again] == [(n, 1), (20, measured[0].recall)]
     with pytest.raises(ValueError, match="candidates must be at least k = 10, got 5"):
         index.search(texts, 10, candidates=5)
     assert index.add(galleries.features(1), ["new"]).candidates is None

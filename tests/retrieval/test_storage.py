@@ -103,7 +103,7 @@ def test_files_can_be_read_by_those_who_may(folder):
 
 def test_a_vector_index_comes_back(folder):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
-    index = Index.load(folder).with_candidates().with_recall(TEXTS, 3, 5)
+    index = Index.load(folder).with_candidates().with_recall(TEXTS, 3, [5])
     index.save(folder)
     loaded = Index.load(folder)
     assert loaded.candidates.recalls == index.candidates.recalls
