@@ -297,7 +297,7 @@ class Index:
             candidates: of the first stage; several numbers, each of which is measured.
             modality: of the queries.
         """
-        items, measured = self.represent(queries, modality), self.candidates
+        items, measured = self.represent(queries, modality), self._first_stage()
         exact = self.search(items, k).ids
         for number in candidates:
             found = self.search(items, k, candidates=number).ids
@@ -323,14 +323,18 @@ class Index:
     def _positions(self) -> dict[str | int, int]:
         return {id: position for position, id in enumerate(self.ids.tolist())}
 
-    def _among_candidates(self, items, k, candidates):
+    def _first_stage(self) -> Candidates:
         if self.candidates is None:
             raise ValueError(
                 "candidates need a vector index: make one by Index.with_candidates, or by build --candidates"
             )
+        return self.candidates
+
+    def _among_candidates(self, items, k, candidates):
+        vectors = self._first_stage()
         if candidates < k:
             raise ValueError(f"candidates must be at least k = {k}, got {candidates}")
-        found = self.candidates.search(items, candidates)
+        found = vectors.search(items, candidates)
         rows = [
             nearest_of(Items(*(array[row : row + 1] for array in items)), self.gallery, positions, k)
             for row, positions in enumerate(found)

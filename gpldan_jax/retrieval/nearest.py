@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from jax.sharding import Mesh
 
-from gpldan_jax.retrieval.gallery import Blocks, Gallery
+from gpldan_jax.retrieval.gallery import Blocks, Gallery, Segment
 from gpldan_jax.retrieval.items import Items, exact_distances
-from gpldan_jax.retrieval.scan import TILE, bounds_of_blocks, smallest_bounds
+from gpldan_jax.retrieval.scan import TILE, bounds_of_blocks, one_device, smallest_bounds
 
 _SPARE = 32  # items kept beyond k: those that rounding leaves in doubt
 _AT_ONCE = 1024  # pairs measured exactly at a time
@@ -50,7 +50,12 @@ def nearest(
 
 def nearest_of(query: Items, gallery: Gallery, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Likewise of one query among the items at some positions: `[k]` each, fewer where there are fewer."""
-    return _smallest(_exactly(query, gallery, positions), positions.astype(np.int64), k)
+    positions = np.sort(positions)
+    part = Gallery((Segment(positions, gallery.take(positions), {}),))
+    size = 1 << (len(part) - 1).bit_length()
+    k = min(k, len(part))
+    distances, found = nearest(query, part, k, blocks=lambda: part.blocks(size), mesh=one_device())
+    return distances[0], positions[found[0]]
 
 
 def all_distances(queries: Items, gallery: Gallery) -> np.ndarray:
