@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
+import jax
 import numpy as np
 
 from gpldan_jax.data import Standardization
@@ -25,7 +26,8 @@ class TrainedModel:
         projector: the network.
         parameters: its parameters.
         standardization: how inputs were scaled in training; apply it to new ones first.
-        metadata: what else the file says, JSON values: the dataset, the selected epoch, the config, the version.
+        metadata: what else the file says, JSON values: the dataset, the selected epoch, the config, the version, and
+            under "features" what made the inputs, see `gpldan_jax.features.extractor`.
     """
 
     projector: Projector
@@ -56,7 +58,7 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """Reads what `save_model` wrote.
 
     Raises:
-        ValueError: not such a file; the message names it and what is missing.
+        ValueError: not such a file; the message names it and what is missing or does not fit.
     """
     import safetensors
 
@@ -70,10 +72,32 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     if missing or "projector" not in metadata:
         raise ValueError(f"{path} is no model of gpldan_jax: it lacks {min(missing, default='its projector settings')}")
     nested = flax.traverse_util.unflatten_dict(tensors, sep="/")
-    settings = metadata.pop("projector")
-    return TrainedModel(
-        projector=Projector(**{name: int(settings[name]) for name in _SETTINGS}),
-        parameters=nested["projector"],
-        standardization=Standardization(**nested["standardization"]),
-        metadata=metadata,
-    )
+    try:
+        settings = metadata.pop("projector")
+        model = TrainedModel(
+            projector=Projector(**{name: int(settings[name]) for name in _SETTINGS}),
+            parameters=nested["projector"],
+            standardization=Standardization(**nested["standardization"]),
+            metadata=metadata,
+        )
+        _check_shapes(model)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole model of gpldan_jax: {type(error).__name__} {error}") from error
+    return model
+
+
+def _check_shapes(model):
+    """`ValueError` naming the first tensor that is not of the shape that the projector and the inputs need."""
+    widths = {}
+    for modality in ("image", "text"):
+        mean, std = (getattr(model.standardization, f"{modality}_{of}") for of in ("mean", "std"))
+        if mean.ndim != 1 or mean.shape != std.shape:
+            raise ValueError(f"standardization/{modality}_std is of shape {std.shape}, the mean of {mean.shape}")
+        widths[modality] = len(mean)
+    inputs = (jax.ShapeDtypeStruct((1, width), np.float32) for width in widths.values())
+    expected = jax.eval_shape(model.projector.init, jax.random.key(0), *inputs)["params"]
+    expected, found = (flax.traverse_util.flatten_dict(of, sep="/") for of in (expected, model.parameters))
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [getattr(of.get(name), "shape", None) for of in (expected, found)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"projector/{name} must be of shape {shapes[0]}, got {shapes[1]}")

@@ -1,8 +1,11 @@
 """The exported model against the one it came from."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from gpldan_jax import models
@@ -32,6 +35,33 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     ):
         np.testing.assert_array_equal(one, other)
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t, m: t.update({"projector/shared/bias": np.ones(3)}),
+            r"shared/bias must be of shape \(8,\), got \(3,\)",
+        ),
+        (lambda t, m: t.update({"projector/more/bias": np.ones(3)}), r"more/bias must be of shape None, got \(3,\)"),
+        (lambda t, m: t.pop("projector/shared/bias"), r"shared/bias must be of shape \(8,\), got None"),
+        (lambda t, m: t.update({"standardization/text_std": np.ones(3)}), r"text_std is of shape \(3,\), the mean"),
+        (lambda t, m: m["projector"].pop("width"), "KeyError 'width'"),
+        (lambda t, m: m["projector"].update(parts=3), "must divide width"),
+        (lambda t, m: m["projector"].update(hidden="many"), "invalid literal"),
+    ],
+)
+def test_a_model_that_does_not_fit_together_is_refused(change, message, tmp_path):
+    path = tmp_path / "model.safetensors"
+    models.save_model(path, model()[1])
+    with safetensors.safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["gpldan_jax"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(tensors, header)
+    safetensors.numpy.save_file(tensors, path, {"gpldan_jax": json.dumps(header)})
+    with pytest.raises(ValueError, match=f"is no whole model of gpldan_jax: .*{message}"):
+        models.load_model(path)
 
 
 def test_other_files_are_refused(tmp_path):
