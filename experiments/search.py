@@ -39,8 +39,9 @@ def main(argv: list[str]) -> int:
 def build(options: argparse.Namespace) -> int:
     """`build`."""
     given = [flag for flag in ("model", "features", "modality") if getattr(options, flag) is not None]
-    if options.workdir and (given or options.ids):
-        raise ValueError(f"--workdir goes without --{(given or ['ids'])[0]}")
+    described = [flag for flag in ("ids", "texts") if getattr(options, flag) is not None]
+    if options.workdir and (given or described):
+        raise ValueError(f"--workdir goes without --{(given or described)[0]}")
     if not options.workdir and len(given) < 3:
         raise ValueError("give --workdir, or --model, --features and --modality")
     if not options.workdir and not options.out:
@@ -52,7 +53,13 @@ def build(options: argparse.Namespace) -> int:
         building.of_workdir(options.workdir, out, options.splits, candidates=options.candidates)
     else:
         building.of_features(
-            options.model, options.features, options.modality, options.ids, options.out, candidates=options.candidates
+            options.model,
+            options.features,
+            options.modality,
+            options.out,
+            ids=options.ids,
+            texts=options.texts,
+            candidates=options.candidates,
         )
     return 0
 
@@ -102,6 +109,7 @@ def _parser():
     add("--features", type=Path, help="of your own collection: .npy, [n, d]")
     add("--modality", choices=("image", "text"), help="what they are features of")
     add("--ids", type=Path, help="a text file with an id in each line; default: numbers from 0")
+    add("--texts", type=Path, help="a text file with a text to show of each item in each line")
     add("--out", type=Path, help="folder of the collection; default: WORKDIR/collection")
     add("--candidates", action="store_true", help="add a vector index, for searches in two stages (needs faiss)")
 

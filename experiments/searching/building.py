@@ -37,11 +37,14 @@ def of_workdir(workdir: Path, out: Path, splits: Sequence[str], *, candidates: b
         _build(model, features, ids, modality, out, fields, candidates)
 
 
-def of_features(model: Path, features: Path, modality: str, ids: Path | None, out: Path, *, candidates: bool) -> None:
-    """Features of one's own, which are read as they are needed."""
+def of_features(
+    model: Path, features: Path, modality: str, out: Path, *, ids: Path | None, texts: Path | None, candidates: bool
+) -> None:
+    """Features of one's own, which are read as they are needed; ids and texts to show are lines of text files."""
     array = read_features(features)
-    names = range(len(array)) if ids is None else ids.read_text(encoding="utf-8").splitlines()
-    _build(models.load_model(model), array, names, modality, out, {}, candidates)
+    names = range(len(array)) if ids is None else _lines(ids)
+    fields = {} if texts is None else {"text": _lines(texts)}
+    _build(models.load_model(model), array, names, modality, out, fields, candidates)
 
 
 def read_features(path: Path) -> np.ndarray:
@@ -75,6 +78,13 @@ def described(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str],
         ids = [emoji.names[row] for row in rows]
         fields["sprite"] = [str(row) for row in rows]
     return ids, fields
+
+
+def _lines(path):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} must be UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _build(model, features, ids, modality, out, fields, candidates):

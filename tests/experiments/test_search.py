@@ -120,7 +120,16 @@ def test_own_features_make_a_collection(tmp_path, call):
     (tmp_path / "ids.txt").write_text("\n".join(f"picture {i}" for i in range(20)) + "\n")
     build = ("build", f"--model={tmp_path / 'model.safetensors'}", f"--features={tmp_path / 'images.npy'}")
     build += ("--modality=image", f"--out={tmp_path / 'mine'}")
-    assert call(*build, f"--ids={tmp_path / 'ids.txt'}")[0] == 0
+    (tmp_path / "texts.txt").write_text("\n".join(f"a text ä {i}" for i in range(20)), encoding="utf-8")
+    described = (f"--ids={tmp_path / 'ids.txt'}", f"--texts={tmp_path / 'texts.txt'}")
+    assert call(*build, *described)[0] == 0
+    assert Index.load(tmp_path / "mine/image").entry("picture 7").fields == {"text": "a text ä 7"}
+    (tmp_path / "texts.txt").write_bytes(b"caf\xe9\n")
+    status, _, error = call(*build, *described)
+    assert status == 2 and "texts.txt must be UTF-8: " in error and len(error.splitlines()) == 1
+    (tmp_path / "texts.txt").write_text("one")
+    status, _, error = call(*build, *described)
+    assert status == 2 and error == "error: field 'text' must be 20 strings, got 1 values\n"
     status, out, _ = call("query", tmp_path / "mine", f"--features={tmp_path / 'texts.npy'}", "--json", "-k=5")
     answers = [json.loads(line) for line in out.splitlines()]
     index = Index.load(tmp_path / "mine/image")
@@ -172,6 +181,7 @@ def test_recall_is_measured_and_kept(workdir, tmp_path, call):
         (["build"], "give --workdir, or --model, --features and --modality"),
         (["build", "--workdir=nowhere"], "nowhere holds no model.safetensors: it is not the workdir of a finished run"),
         (["build", "--workdir=nowhere", "--modality=text"], "--workdir goes without --modality"),
+        (["build", "--workdir=nowhere", "--texts=x.txt"], "--workdir goes without --texts"),
         (["build", "--model=m", "--features=f", "--modality=text"], "--out is missing: the folder of the collection"),
         (["build", "--model=m", "--features=f", "--modality=sound"], "invalid choice: 'sound'"),
         (["ask"], "invalid choice: 'ask'"),
