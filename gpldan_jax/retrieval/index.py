@@ -155,7 +155,7 @@ class Index:
         if more.ids.dtype.kind != last.ids.dtype.kind:
             raise ValueError(f"ids must be of the kind the index has, {last.ids.dtype}, got {more.ids.dtype}")
         if len(known := np.intersect1d(more.ids, self.ids)):
-            raise ValueError(f"ids must be new, the index has {known[0]!r}")
+            raise ValueError(f"ids must be new, the index has {known[0].item()!r}")
         before = self.gallery.segments
         if len(last) + len(more) <= _SMALL:
             before, more = before[:-1], _joined(last, more)
@@ -371,7 +371,7 @@ def _checked(ids, fields, n):
         raise ValueError(f"ids must be strings or whole numbers, [n], got {ids.dtype} {list(ids.shape)}")
     values, counts = np.unique(ids, return_counts=True)
     if len(values) < n:
-        raise ValueError(f"ids must be all different, {values[counts > 1][0]!r} comes {counts.max()} times")
+        raise ValueError(f"ids must be all different, {values[counts > 1][0].item()!r} comes {counts.max()} times")
     for name, texts in fields.items():
         if not re.fullmatch("[a-z]+", name):
             raise ValueError(f"names of fields must be lower-case letters, got {name!r}")

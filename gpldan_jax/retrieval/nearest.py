@@ -23,7 +23,7 @@ def nearest(
 
     Args:
         queries: q items, NumPy arrays.
-        gallery: at least k items.
+        gallery: at least k items, less than 2**31.
         k: at least 1.
         blocks: gives the blocks of the gallery each time it is called; of a size that is a multiple of the devices.
         mesh: the devices that share each block.
@@ -31,6 +31,8 @@ def nearest(
     Returns:
         Distances `[q, k]` float32 and positions `[q, k]` int64.
     """
+    if len(gallery) > np.iinfo(np.int32).max:
+        raise ValueError(f"a gallery may have {np.iinfo(np.int32).max:,} items, got {len(gallery):,}")
     keep = 1 << (k + _SPARE - 1).bit_length()  # a power of two: the same program for many k
     starts = range(0, len(queries.attention), TILE)
     tiles = [_rows(queries, slice(start, start + TILE)) for start in starts]

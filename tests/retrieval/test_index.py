@@ -135,7 +135,7 @@ def test_long_collections_are_represented_block_by_block(monkeypatch):
         ({"modality": "text"}, r"text features must be \[n, 6\], as the model's, got \[3, 10\]"),
         ({"features": np.ones(10)}, r"image features must be \[n, 10\], as the model's, got \[10\]"),
         ({"ids": ["a", "b"]}, "ids and features must be equally many, at least one, got 2 and 3"),
-        ({"ids": ["a", "b", "a"]}, r"ids must be all different, .*'a'.* comes 2 times"),
+        ({"ids": ["a", "b", "a"]}, r"ids must be all different, 'a' comes 2 times"),
         ({"ids": [0.5, 1.5, 2.5]}, r"ids must be strings or whole numbers, \[n\], got float64 \[3\]"),
         ({"ids": [], "features": np.ones((0, 10))}, "got 0 and 0"),
         ({"fields": {"Group": ["a"] * 3}}, "names of fields must be lower-case letters, got 'Group'"),
@@ -180,7 +180,7 @@ def test_no_queries_and_queries_that_are_not_finite_are_refused():
 @pytest.mark.parametrize(
     ("ids", "fields", "message"),
     [
-        (["item 3"], {"group": ["x"]}, "ids must be new, the index has .*'item 3'"),
+        (["item 3"], {"group": ["x"]}, "ids must be new, the index has 'item 3'"),
         (["new"], {}, r"fields must be those of the index, \['group'\], got \[\]"),
         ([7], {"group": ["x"]}, "ids must be of the kind the index has, <U6, got int64"),
     ],
