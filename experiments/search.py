@@ -13,6 +13,7 @@ that misses.
 """
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from pathlib import Path
@@ -46,6 +47,8 @@ def build(options: argparse.Namespace) -> int:
         raise ValueError("give --workdir, or --model, --features and --modality")
     if not options.workdir and not options.out:
         raise ValueError("--out is missing: the folder of the collection")
+    if options.candidates and importlib.util.find_spec("faiss") is None:
+        raise ValueError("--candidates needs faiss: pip install 'gpldan_jax[ann]'")
     from experiments.searching import building  # jax takes seconds to import; a mistyped flag should not wait
 
     if options.workdir:

@@ -194,6 +194,13 @@ def test_what_is_wrong_is_said_in_one_line(flags, message, collection, call):
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
+def test_a_missing_faiss_is_said_before_anything_is_built(workdir, tmp_path, call, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, _, error = call("build", f"--workdir={workdir}", f"--out={tmp_path / 'c'}", "--candidates")
+    assert (status, error) == (2, "error: --candidates needs faiss: pip install 'gpldan_jax[ann]'\n")
+    assert not (tmp_path / "c").exists()
+
+
 def test_a_model_without_extractors_cannot_be_asked_by_words(tmp_path, call):
     Index.build(galleries.model(), galleries.features(3), ["a", "b", "c"], "image").save(tmp_path / "image")
     status, _, error = call("query", tmp_path, "--text=cat")
