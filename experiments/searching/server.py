@@ -48,8 +48,9 @@ def serve(
             running(loaded, (*_NAMES, host.lower()) if is_local else ()).run(sockets=[listener])
     except ImportError as error:  # of what makes features; its message says what to install
         raise ValueError(str(error)) from error
-    except KeyboardInterrupt:
-        log("stopped")
+    except KeyboardInterrupt:  # uvicorn sends itself what stopped it, which a shell may have told us to ignore
+        pass
+    log("stopped")
 
 
 def running(collection: Collection, hosts=(), limits=None):
