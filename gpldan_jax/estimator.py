@@ -5,16 +5,13 @@ Letters: `n` images and `m` texts, pair i being row i of both where they are pai
 """
 
 import importlib.metadata
-import math
 import numbers
 import os
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
-from gpldan_jax import data, models, retrieval, training
+from gpldan_jax import data, estimator_parameters, models, retrieval, training
 from gpldan_jax.data.paired import as_features
 from gpldan_jax.retrieval import metrics
 
@@ -169,7 +166,7 @@ class GPLDAN(BaseEstimator):
             TypeError: sparse matrices.
             gpldan_jax.training.NotFinite: a loss became NaN or infinite. What was fitted before is left as it was.
         """
-        self._check_parameters()
+        estimator_parameters.check(self.get_params())
         seed = _seed(self.random_state)
         dataset = self._dataset(images, texts, labels, validation, seed)
         dataset, standardization = data.standardize(
@@ -297,7 +294,7 @@ class GPLDAN(BaseEstimator):
             saved = model.metadata["estimator"]
             parameters, seed, history = saved["parameters"], saved["seed"], saved["history"]
         elif "config" in model.metadata:
-            parameters, history = _parameters_of_run(model.metadata["config"], path), []
+            parameters, history = estimator_parameters.of_run(model.metadata["config"], path), []
             seed = parameters["random_state"]
         else:
             raise ValueError(f"{path} holds a model without the settings of its training; use gpldan_jax.load_model")
@@ -313,14 +310,6 @@ class GPLDAN(BaseEstimator):
         self.history_ = history
         self.seed_ = seed
         return self
-
-    def _check_parameters(self):
-        for name, (expected, is_valid) in _RULES.items():
-            value = getattr(self, name)
-            if not is_valid(value):
-                raise ValueError(f"{name} must be {expected}, got {value!r}")
-        if self.width % self.parts:
-            raise ValueError(f"parts must divide width, got {self.parts} and {self.width}")
 
     def _dataset(self, images, texts, labels, validation, seed):
         images, texts, labels = _pairs(images, texts, labels)
@@ -416,85 +405,3 @@ def _pairs(images, texts, labels=None, prefix=""):
     if labels is not None:
         labels = data.normalize_labels(labels, len(images), where=f"{prefix}labels")
     return images, texts, labels
-
-
-def _parameters_of_run(config, path) -> dict[str, Any]:
-    try:
-        parameters = {name: config[group][key] for name, (group, key) in _KEYS.items()}
-        if config["loss"]["target"] != "neighbours":
-            parameters["neighbours"] = None
-    except KeyError as error:
-        raise ValueError(f"{path} is of another version of experiments/run.py: its config lacks {error}") from error
-    return parameters
-
-
-# Which key of configs/default.py is which parameter. `validation_fraction` has none, `resident` may differ.
-_KEYS = {
-    "image_denoising": ("denoise", "image"),
-    "text_denoising": ("denoise", "text"),
-    "random_state": ("train", "seed"),
-} | {
-    name: (group, name)
-    for group, names in {
-        "dataset": "image_scaling text_scaling",
-        "model": "hidden width parts classifier_hidden",
-        "loss": "alpha beta adversarial discrepancy neighbours contrastive temperature",
-        "optim": "learning_rate weight_decay classifier_learning_rate",
-        "train": "epochs batch_size remainder selection evaluate_every patience",
-    }.items()
-    for name in names.split()
-}
-
-_Rule = tuple[str, Callable[[Any], bool]]
-
-
-def _number(low: float, high: float = math.inf) -> _Rule:
-    bounds = f"at least {low}" + ("" if high == math.inf else f" and at most {high}")
-    return f"a number of {bounds}", lambda value: _is_number(value) and low <= value <= high
-
-
-def _between(low: float, high: float = math.inf) -> _Rule:
-    bounds = f"above {low}" + ("" if high == math.inf else f" and below {high}")
-    return f"a number {bounds}", lambda value: _is_number(value) and low < value < high
-
-
-def _whole(low: int) -> _Rule:
-    return f"a whole number of at least {low}", lambda value: _is_number(value, numbers.Integral) and value >= low
-
-
-def _one_of(*choices: str) -> _Rule:
-    return f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices
-
-
-def _is_number(value, kind=numbers.Real) -> bool:
-    return isinstance(value, kind) and not isinstance(value, (bool, np.bool_)) and math.isfinite(value)
-
-
-_RULES = {
-    "alpha": _number(0),
-    "beta": _number(0),
-    "adversarial": _number(0),
-    "discrepancy": _one_of("absolute", "squared", "signed"),
-    "neighbours": ("None or " + _whole(1)[0], lambda value: value is None or _whole(1)[1](value)),
-    "contrastive": _number(0),
-    "temperature": _between(0),
-    "image_denoising": _number(0, 1),
-    "text_denoising": _number(0, 1),
-    "learning_rate": _between(0),
-    "weight_decay": _number(0),
-    "classifier_learning_rate": _between(0),
-    "hidden": _whole(1),
-    "width": _whole(1),
-    "parts": _whole(1),
-    "classifier_hidden": _whole(1),
-    "epochs": _whole(1),
-    "batch_size": _whole(1),
-    "remainder": _one_of("drop", "mask"),
-    "selection": _one_of("auto", "map", "recall", "last"),
-    "validation_fraction": _between(0, 1),
-    "evaluate_every": _whole(1),
-    "patience": _whole(0),
-    "image_scaling": _one_of("standardize", "raw"),
-    "text_scaling": _one_of("standardize", "raw"),
-    "resident": ("True or False", lambda value: isinstance(value, bool)),
-}
