@@ -85,8 +85,8 @@ def items_of(representation: Representation) -> Items:
 def exact_distances(one: Items, other: Items) -> np.ndarray:
     """Distances of pairs of items: Eq. 2-5 in float64 on the items as they are, as float32.
 
-    A distance depends on its two items alone, to the last bit, and is the same on every machine with IEEE arithmetic;
-    so two items that are alike have the same distance to everything.
+    A distance depends on its two items alone, to the last bit, and not on what else is measured, or where; so two items
+    that are alike have the same distance to everything.
 
     Args:
         one: m items, NumPy arrays; item i and item i of `other` are a pair.
