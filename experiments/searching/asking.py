@@ -15,10 +15,10 @@ import rich.table
 from experiments.searching.building import read_features
 from gpldan_jax import features, training
 from gpldan_jax.retrieval import Index
+from gpldan_jax.retrieval.index import MODALITIES
 from gpldan_jax.retrieval.items import Items
 from gpldan_jax.retrieval.storage import MANIFEST, DamagedIndexError
 
-MODALITIES = ("image", "text")
 _ANSWERS = {"text": "text", "picture": "image"}  # modality of a kind of query
 
 

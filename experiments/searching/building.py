@@ -13,6 +13,7 @@ from gpldan_jax import models
 from gpldan_jax.data import DataError, PairedDataset
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.retrieval import Index
+from gpldan_jax.retrieval.index import MODALITIES
 from gpldan_jax.training import workdir as workdirs
 
 COLLECTION = "collection"  # in a workdir
@@ -32,7 +33,7 @@ def of_workdir(workdir: Path, out: Path, splits: Sequence[str], *, candidates: b
     if not splits:
         raise ValueError(f"{dataset.title} has no pairs in these splits")
     ids, fields = described(dataset, splits)
-    for modality in ("image", "text"):
+    for modality in MODALITIES:
         features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
         _build(model, features, ids, modality, out, fields, candidates)
 
