@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def needed_for(purpose: str) -> Iterator[None]:
+def needed_for(purpose: str, extra: str = "features") -> Iterator[None]:
     """Makes a failed import inside it an `ImportError` of one line that says what needs it and how to install it."""
     try:
         yield
     except ImportError as error:
-        raise ImportError(f"{purpose}: {error}: pip install 'gpldan_jax[features]'", name=error.name) from None
+        raise ImportError(f"{purpose}: {error}: pip install 'gpldan_jax[{extra}]'", name=error.name) from None
