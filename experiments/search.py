@@ -91,7 +91,8 @@ def serve(options: argparse.Namespace) -> int:
     """`serve`."""
     from experiments.searching import server
 
-    server.serve(options.collection, host=options.host, port=options.port)
+    sources = {"text": options.text_path, "image": options.image_weights}
+    server.serve(options.collection, host=options.host, port=options.port, sources=sources)
     return 0
 
 
@@ -116,6 +117,12 @@ def _parser():
     add("--out", type=Path, help="folder of the collection; default: WORKDIR/collection")
     add("--candidates", action="store_true", help="add a vector index, for searches in two stages (needs faiss)")
 
+    def add_sources():
+        add("--text_path", type=Path, help="directory of the text encoder, for a model whose texts went through one")
+        add(
+            "--image_weights", type=Path, help="weights of the image network, for a model whose images went through one"
+        )
+
     def add_asking():
         add("collection", type=Path, help="a folder that build wrote")
         add("--gallery", choices=("image", "text"), help="what to search; default: the other modality of the query")
@@ -129,6 +136,7 @@ def _parser():
     add_asking()
     add("--text", help="ask by words")
     add("--picture", type=Path, help="ask by a picture: PNG, JPEG, WEBP, GIF or BMP file")
+    add_sources()
     add("--item", metavar="ID", help="ask by an item of the collection")
     add("--candidates", type=positive, help="rank only so many, the nearest of the vector index")
     add = command(recall, "Measures what share of the exact nearest a search in two stages finds, and stores it.")
@@ -137,6 +145,7 @@ def _parser():
     add("--queries", type=positive, default=200, help="at most so many queries; default %(default)s")
     add = command(serve, "Serves a page to search in, on this machine only unless told otherwise.")
     add("collection", type=Path, help="a folder that build wrote")
+    add_sources()
     add("--host", default="127.0.0.1", help="address to listen at; default %(default)s")
     add("--port", type=int, default=8000, help="0 for any; default %(default)s")
     return parser

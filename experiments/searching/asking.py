@@ -45,7 +45,8 @@ def query(collection: Path, kind: str, asked: str | Path, options: argparse.Name
             modality = _other(gallery)
     else:
         modality = _ANSWERS[kind]
-        query = _extracted(next(iter(found.values())).model.metadata, kind, asked)
+        source = {"text": options.text_path, "image": options.image_weights}[modality]
+        query = _extracted(next(iter(found.values())).model.metadata, kind, asked, source)
     index = _gallery(found, options.gallery or _other(modality), collection)
     distances, ids = index.search(
         query, options.k, modality=modality, candidates=options.candidates, mesh=training.data_mesh()
@@ -101,16 +102,24 @@ def _item(found: Mapping[str, Index], asked: str, gallery: str | None) -> tuple[
     raise ValueError(f"no item {asked!r}; the first is {next(iter(found.values())).ids[0].item()!r}")
 
 
-def _extracted(metadata, kind, asked):
+def _extracted(metadata, kind, asked, source):
     if kind == "picture":
-        return features.extractor(metadata, "image")([features.read_picture(asked)])
-    extract = features.extractor(metadata, "text")
-    row = extract([asked])
+        return _with_flag(metadata, "image", source)([features.read_image(asked)])
+    row = _with_flag(metadata, "text", source)([asked])
     if not row.any():
         raise ValueError(f"the vocabulary has no word of {asked!r}")
     if unknown := features.unknown_words(metadata, asked):
         print(f"not in the vocabulary: {', '.join(unknown)}", file=sys.stderr)
     return row
+
+
+def _with_flag(metadata, modality, source):
+    try:
+        return features.extractor(metadata, modality, source)
+    except features.FunctionNeededError:
+        raise
+    except features.SourceNeededError as error:
+        raise ValueError(f"{error} with {'--text_path' if modality == 'text' else '--image_weights'}") from None
 
 
 def _gallery(found, modality, collection):

@@ -10,7 +10,7 @@ import rich.console
 from experiments import session
 from experiments.reporting.items import class_titles
 from gpldan_jax import models
-from gpldan_jax.data import DataError, PairedDataset
+from gpldan_jax.data import DataError, PairedDataset, read_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.retrieval import Index
 from gpldan_jax.retrieval.index import MODALITIES
@@ -24,7 +24,8 @@ def of_workdir(workdir: Path, out: Path, splits: Sequence[str], *, candidates: b
     if not (workdir / workdirs.MODEL).is_file():
         raise ValueError(f"{workdir} holds no {workdirs.MODEL}: it is not the workdir of a finished run")
     model = models.load_model(workdir / workdirs.MODEL)
-    dataset = session.unscaled(workdirs.read_json(workdir / workdirs.CONFIG)["config"]["dataset"])
+    config = workdirs.read_json(workdir / workdirs.CONFIG)["config"]["dataset"]
+    dataset = session.unscaled(config)
     if model.metadata.get("dataset") != dataset.title:
         raise ValueError(
             f"{workdir}: the model is of {model.metadata.get('dataset')!r}, the config of {dataset.title!r}"
@@ -33,6 +34,7 @@ def of_workdir(workdir: Path, out: Path, splits: Sequence[str], *, candidates: b
     if not splits:
         raise ValueError(f"{dataset.title} has no pairs in these splits")
     ids, fields = described(dataset, splits)
+    ids = _stored_ids(config["path"], dataset, splits) or ids
     for modality in MODALITIES:
         features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
         _build(model, features, ids, modality, out, fields, candidates)
@@ -79,6 +81,17 @@ def described(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str],
         ids = [emoji.names[row] for row in rows]
         fields["sprite"] = [str(row) for row in rows]
     return ids, fields
+
+
+def _stored_ids(path, dataset, splits):
+    """The ids that a file of `extract.py` has of these pairs; None where there are none."""
+    if not (path and Path(path).is_file() and dataset.features):
+        return None
+    arrays = read_arrays(path, [], optional=["id", "split"])
+    if len(arrays) < 2 or arrays["id"].dtype.kind != "U":
+        return None
+    rows = [np.flatnonzero(arrays["split"] == SPLITS.index(name)) for name in splits]
+    return arrays["id"][np.concatenate(rows)].tolist()
 
 
 def _lines(path):

@@ -5,6 +5,7 @@ a query is words, an item of the collection, or a picture that was sent.
 """
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import os
@@ -17,7 +18,7 @@ import numpy as np
 
 from experiments.searching import asking
 from experiments.searching.pictures import Pictures, is_synthetic, pictures_of, png
-from gpldan_jax.features import extractor, read_picture, unknown_words
+from gpldan_jax.features import SourceNeededError, extractor, fit_square, read_image, unknown_words
 from gpldan_jax.retrieval.index import BLOCK, MODALITIES, Entry, Index
 from gpldan_jax.retrieval.items import Items, exact_distances
 
@@ -54,17 +55,20 @@ class Collection:
     Attributes:
         indexes: by modality; one or both, of one model.
         pictures: those of the images, where there are any; the field `sprite` of an image is its row.
+        sources: of the extractors, by modality, where they need some.
     """
 
     indexes: Mapping[str, Index]
     pictures: Pictures | None = None
+    sources: Mapping[str, Path | None] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> "Collection":
+    def load(cls, folder: str | os.PathLike, sources: Mapping[str, Path | None] | None = None) -> "Collection":
         """Opens a folder with `image/` and `text/`, or one of them, or the folder of a single index.
 
         Raises:
-            ValueError: nothing of that kind, a damaged index, or indexes of different models.
+            ValueError: nothing of that kind, a damaged index, indexes of different models, or a source that is not
+                what the model was trained with.
         """
         indexes = asking.indexes(Path(folder))
         first, *others = indexes.values()
@@ -72,7 +76,9 @@ class Collection:
             if not _are_alike(first.model, other.model):
                 raise ValueError(f"{folder}: the indexes of images and texts are of different models; build both again")
             indexes[other.modality] = dataclasses.replace(other, model=first.model)  # its parameters once in memory
-        return cls(indexes, pictures_of(first.model.metadata))
+        loaded = cls(indexes, pictures_of(first.model.metadata), dict(sources or {}))
+        loaded._extractors  # noqa: B018, lest a wrong source is found out by who asks
+        return loaded
 
     def about(self) -> dict[str, Any]:
         """What can be searched and how, and a few items and phrases to begin with."""
@@ -115,11 +121,11 @@ class Collection:
         if "image" not in self._extractors:
             self._features("image", [])
         try:
-            picture = read_picture(file)
+            picture = read_image(file)
         except ValueError as error:
             raise NotAPictureError(str(error)) from None
-        seen = f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
-        items = self._any.represent(self._features("image", picture[None]), "image")
+        seen = f"data:image/png;base64,{base64.b64encode(png(fit_square(picture))).decode()}"
+        items = self._any.represent(self._features("image", [picture]), "image")
         return self._asked({"kind": "picture", "modality": "image", "picture": seen}, items)
 
     def by_item(self, modality: str, id: str) -> Query:
@@ -213,8 +219,12 @@ class Collection:
     @functools.cached_property
     def _extractors(self):
         """What makes features of words and of pictures, by modality; a model that names none has none."""
-        described = self._model.metadata.get("features") or {}
-        return {modality: extractor(self._model.metadata, modality) for modality in MODALITIES if modality in described}
+        described, found = self._model.metadata.get("features") or {}, {}
+        for modality in MODALITIES:
+            if modality in described or self.sources.get(modality) is not None:
+                with contextlib.suppress(SourceNeededError):
+                    found[modality] = extractor(self._model.metadata, modality, self.sources.get(modality))
+        return found
 
     @functools.cached_property
     def _ids(self):
@@ -224,7 +234,7 @@ class Collection:
     def _features(self, modality, raw):
         if modality not in self._extractors:
             kind = "words" if modality == "text" else "pictures"
-            raise ValueError(f"this model cannot read {kind}: its features were made elsewhere; ask by an item")
+            raise ValueError(f"this model cannot read {kind}: what made its features is not here; ask by an item")
         return self._extractors[modality](raw)
 
     def _index(self, modality):

@@ -4,7 +4,8 @@ import importlib.util
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from experiments.searching.collection import Collection
 
@@ -18,6 +19,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    sources: Mapping[str, Path | None] | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
     """Serves the page of a collection until it is interrupted.
@@ -29,6 +31,7 @@ def serve(
         collection: its folder; see `Collection.load`.
         host: the address to listen on.
         port: 0 is any that is free.
+        sources: of the model's extractors by modality, where they need some.
         log: takes the lines that a user should see; the address comes once the page can be opened.
 
     Raises:
@@ -39,7 +42,7 @@ def serve(
             raise ValueError(f"the page needs {package}: pip install -e '.[serve]'")
     try:
         with _listening(host, port) as listener:
-            loaded = Collection.load(collection)
+            loaded = Collection.load(collection, sources)
             loaded.warm_up()
             is_local = _is_loopback(listener)
             log(f"{_address(host, listener)} (Ctrl-C ends it)")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from gpldan_jax.data.errors import DataError
 from gpldan_jax.data.layouts import (
     read_cub,
+    read_extractors,
     read_generic,
     read_six_files,
     read_wikipedia_cnn,
@@ -83,7 +84,8 @@ _VARIANTS = (
         "vgg19_bert",
         Shape((2173, 231, 462), image=4096, text=1024, classes=10),
         (*_generic("wikipedia"), Layout(_SIX_FILES, _SIX, read_six_files)),
-        "the paper's features are unpublished; the README of XinyuXia97/CPCMR links to a copy of "
+        "the paper's features are unpublished; experiments/extract.py makes such; "
+        "the README of XinyuXia97/CPCMR links to a copy of "
         "Wikipedia features, whose kinds may differ",
         nonnegative_images=True,
     ),
@@ -92,7 +94,8 @@ _VARIANTS = (
         "vgg19_bert",
         Shape((800, 100, 100), image=4096, text=1024, classes=20),
         (*_generic("pascal"), Layout(_SIX_FILES, _SIX, read_six_files)),
-        "the paper's features are unpublished; penghu-cs/DSCMR on GitHub holds Pascal Sentence as "
+        "the paper's features are unpublished; experiments/extract.py makes such; "
+        "penghu-cs/DSCMR on GitHub holds Pascal Sentence as "
         "six .mat files, with text features of a sentence CNN, whose width may differ",
         nonnegative_images=True,
     ),
@@ -101,7 +104,8 @@ _VARIANTS = (
         "vgg19_bert",
         Shape((8000, 1000, 1000), image=4096, text=1024, classes=10),
         (*_generic("nuswide"), Layout(_SIX_FILES, _SIX, read_six_files)),
-        "the paper's features are unpublished; the README of XinyuXia97/CPCMR links to a copy of "
+        "the paper's features are unpublished; experiments/extract.py makes such; "
+        "the README of XinyuXia97/CPCMR links to a copy of "
         "NUS-WIDE features, whose kinds may differ",
         nonnegative_images=True,
     ),
@@ -219,6 +223,7 @@ def load_dataset(
     if entry is None:
         raise DataError(_unknown(f"{name} variant", variant, [item.variant for item in known]))
     title = name if len(known) == 1 else f"{name}/{entry.variant}"
+    features = None
     if synthetic:
         shape = entry.shape or (_emoji_shape() if name == "emoji" else _OWN_SHAPE)
         splits = synthetic_splits(
@@ -234,7 +239,9 @@ def load_dataset(
     else:
         layout, files = locate(entry, path)
         splits = layout.read(files, entry.shape)
-    dataset = paired_dataset(title, **dict(zip(SPLITS, splits, strict=True)), synthetic=synthetic)
+        if layout.read is read_generic:
+            features = read_extractors(files[0])
+    dataset = paired_dataset(title, **dict(zip(SPLITS, splits, strict=True)), synthetic=synthetic, features=features)
     found = len(dataset.class_names or ())
     if entry.shape and found != entry.shape.classes:
         raise DataError(f"{title}: expected {entry.shape.classes} classes, found {found}")

@@ -5,8 +5,10 @@ Shapes: `n` pairs of the whole dataset, `d_i` and `d_t` image and text features.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +54,20 @@ def read_generic(paths: Sequence[Path], shape: Shape | None) -> tuple[Pairs, ...
         sizes = apportion(len(images), OWN_SHARES)
         rows = stratified_split(labels, sizes, seed=SPLIT_SEED)
     return _cut(images, texts, labels, rows)
+
+
+def read_extractors(path: Path) -> dict[str, Any] | None:
+    """What made the features of a file of `experiments/extract.py`, as `PairedDataset.features` has it, or None.
+
+    It is under `image` and `text` of the JSON that the array `manifest` holds. A `manifest` of another kind is none.
+    """
+    text = read_arrays(path, [], optional=["manifest"]).get("manifest")
+    try:
+        manifest = json.loads(str(text))
+        made = {modality: dict(manifest[modality]) for modality in ("image", "text")}
+    except (KeyError, TypeError, ValueError):
+        return None
+    return made if all("extractor" in described for described in made.values()) else None
 
 
 def read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> tuple[Pairs, ...]:

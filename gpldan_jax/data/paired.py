@@ -168,7 +168,9 @@ class PairedDataset:
         return digest.hexdigest()
 
 
-def paired_dataset(name: str, *, train, validation, test, synthetic: bool = False) -> PairedDataset:
+def paired_dataset(
+    name: str, *, train, validation, test, synthetic: bool = False, features: Mapping[str, Any] | None = None
+) -> PairedDataset:
     """Checks raw arrays of three splits and makes a dataset of them.
 
     Args:
@@ -176,6 +178,7 @@ def paired_dataset(name: str, *, train, validation, test, synthetic: bool = Fals
         train, validation, test: triples (images [n, d_i], texts [n, d_t], labels or None); labels
             in any form that `normalize_labels` takes.
         synthetic: whether the features are generated.
+        features: what made them, as `PairedDataset.features`.
 
     Returns:
         The dataset; class values are mapped jointly to 0..C-1.
@@ -199,13 +202,13 @@ def paired_dataset(name: str, *, train, validation, test, synthetic: bool = Fals
         (('cat', 'dog'), array([0, 1], dtype=int32))
     """
     raw = dict(zip(SPLITS, (train, validation, test), strict=True))
-    features, values = {}, {}
+    arrays, values = {}, {}
     for split, (images, texts, labels) in raw.items():
         images = as_features(images, where=f"{name} {split} images")
         texts = as_features(texts, where=f"{name} {split} texts")
         if len(images) != len(texts):
             raise DataError(f"{name} {split}: expected as many texts as images, found {_counts(images, texts)}")
-        features[split] = (images, texts)
+        arrays[split] = (images, texts)
         if labels is not None:
             values[split] = normalize_labels(labels, len(images), where=f"{name} {split} labels")
     if values and len(values) < len(SPLITS):
@@ -215,8 +218,8 @@ def paired_dataset(name: str, *, train, validation, test, synthetic: bool = Fals
     encoded, class_names = (None,) * len(SPLITS), None
     if values:
         encoded, class_names = encode_labels(*(values[split] for split in SPLITS))
-    splits = {split: PairedSplit(*features[split], labels) for split, labels in zip(SPLITS, encoded, strict=True)}
-    dataset = PairedDataset(name, **splits, class_names=class_names, synthetic=synthetic)
+    splits = {split: PairedSplit(*arrays[split], labels) for split, labels in zip(SPLITS, encoded, strict=True)}
+    dataset = PairedDataset(name, **splits, class_names=class_names, synthetic=synthetic, features=features)
     for split in SPLITS[1:] if values else ():
         unseen = np.setdiff1d(splits[split].labels, dataset.train.labels)
         if len(unseen):

@@ -58,16 +58,17 @@ class BagOfWords:
                 )
 
     @classmethod
-    def fit(cls, documents: Sequence[str], *, min_documents: int = 2) -> "BagOfWords":
-        """The words that `min_documents` or more of the `n` documents have.
+    def fit(cls, documents: Sequence[str], *, min_documents: int = 2, max_words: int | None = None) -> "BagOfWords":
+        """The words that `min_documents` or more of the `n` documents have, or the `max_words` most frequent of these.
 
         Raises:
-            ValueError: there is no such word, or `min_documents` is not 1 or more.
+            ValueError: there is no such word, or `min_documents` or `max_words` is not 1 or more.
             TypeError: a document that is not a string.
         """
-        if not isinstance(min_documents, int) or min_documents < 1:
-            raise ValueError(f"min_documents must be a whole number, 1 or more, got {min_documents!r}")
-        vectorizer = _vectorizer(min_df=min_documents)
+        for name, value in (("min_documents", min_documents), ("max_words", 1 if max_words is None else max_words)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
+        vectorizer = _vectorizer(min_df=min_documents, max_features=max_words)
         try:
             vectorizer.fit(_strings(documents))
         except ValueError:

@@ -3,12 +3,15 @@
 `TrainedModel.metadata["features"]` is `{"image": {"extractor": NAME, ...}, "text": {"extractor": NAME, ...}}`; what
 stands beside a name are that extractor's settings, JSON values. A model trained on features from elsewhere has none.
 
-    "hog_hsv"        of uint8 [64, 64, 3] pictures
-    "bag_of_words"   of strings; "vocabulary": the words
+    "hog_hsv"            of pictures
+    "vgg19", "alexnet"   of pictures; needs the file of the weights
+    "bag_of_words"       of strings; "vocabulary": the words
+    "transformers"       of strings; needs the directory of the encoder
 
-Letters: `n` items, `d` features.
+Letters: `n` items, `d` features, `h` x `w` pixels.
 """
 
+import os
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,22 +19,37 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.features.bag_of_words import BagOfWords
-from gpldan_jax.features.hog_hsv import hog_hsv
+from gpldan_jax.features.image_encoder import hog_hsv_encoder, network_encoder
+from gpldan_jax.features.networks import ARCHITECTURES
+from gpldan_jax.features.sentence_encoder import sentence_encoder
 
 
-def extractor(metadata: Mapping[str, Any], modality: str) -> Callable[[Sequence[Any]], np.ndarray]:
+class SourceNeededError(ValueError):
+    """An extractor needs weights that the model file does not hold; the message says which."""
+
+
+class FunctionNeededError(SourceNeededError):
+    """The extractor is a function of the user's."""
+
+
+def extractor(
+    metadata: Mapping[str, Any], modality: str, source: str | os.PathLike | None = None
+) -> Callable[[Sequence[Any]], np.ndarray]:
     """What makes a model's inputs, before their standardisation, of pictures or of texts.
 
     Args:
         metadata: of a `TrainedModel`.
         modality: "image" or "text".
+        source: the weights, or the directory of the encoder, for an extractor that needs them.
 
     Returns:
-        A function of a list of `n` strings, or of `n` uint8 pictures `[n, 64, 64, 3]` as `read_picture` makes them (an
-        array or a list), that gives float32 `[n, d]`.
+        A function of a list of `n` strings, or of `n` uint8 pictures `[h, w, 3]` as `read_image` makes them, that gives
+        float32 `[n, d]`.
 
     Raises:
-        ValueError: the model file names no extractor, one that is not known here, or settings that it cannot have.
+        SourceNeededError: the extractor needs a source and got none, or is a function that is not of this package.
+        ValueError: the model file names no extractor, one that is not known here, or settings that it cannot have; a
+            source that it does not need, or other weights than the model was trained with.
 
     >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
     >>> extractor(metadata, "text")(["a red rose", "a violet"])
@@ -47,12 +65,17 @@ def extractor(metadata: Mapping[str, Any], modality: str) -> Callable[[Sequence[
         )
     description = features.get(modality) if isinstance(features, Mapping) else None
     name = description.get("extractor") if isinstance(description, Mapping) else None
+    if isinstance(name, str) and ":" in name:  # code is not run because a file says so
+        raise FunctionNeededError(
+            f"the model's {modality}s went through {reprlib.repr(name)}, a function that is not of this package; "
+            "give features"
+        )
     if not isinstance(name, str) or name not in builders:
         raise ValueError(
             f"the model names an unknown {modality} extractor: expected {' or '.join(builders)}, "
             f"found {reprlib.repr(features if name is None else name)}"
         )
-    return builders[name](description)
+    return builders[name](description, source)
 
 
 def unknown_words(metadata: Mapping[str, Any], document: str) -> tuple[str, ...]:
@@ -65,17 +88,77 @@ def unknown_words(metadata: Mapping[str, Any], document: str) -> tuple[str, ...]
     >>> unknown_words(metadata, "a red violet")
     ('violet',)
     """
-    words = getattr(extractor(metadata, "text"), "__self__", None)
+    try:
+        words = getattr(extractor(metadata, "text"), "__self__", None)
+    except SourceNeededError:
+        return ()
     return words.unknown(document) if isinstance(words, BagOfWords) else ()
 
 
-def _hog_hsv(description):
-    return hog_hsv
+def _hog_hsv(description, source):
+    _needless(description, source)
+    return _of_pictures(hog_hsv_encoder())
 
 
-def _bag_of_words(description):
+def _network(description, source):
+    name, sha256 = description["extractor"], _known(description, "weights", "sha256")
+    if source is None:
+        raise SourceNeededError(
+            f"the model's images went through {name}: give the file of its weights (SHA-256 {sha256[:16]}...)"
+        )
+    preprocessing = description.get("preprocessing")
+    scaling = preprocessing.get("scaling") if isinstance(preprocessing, Mapping) else None
+    rectified = description.get("rectified") is True
+    encode = network_encoder(name, source, rectified=rectified, scaling=str(scaling), batch=1)
+    if encode.description["weights"]["sha256"] != sha256:
+        raise ValueError(f"{source}: other weights than those the model was trained with (SHA-256 {sha256[:16]}...)")
+    return _of_pictures(encode)
+
+
+def _bag_of_words(description, source):
+    _needless(description, source)
     words = description.get("vocabulary")
     return BagOfWords(tuple(words) if isinstance(words, list) else words).transform
 
 
-_BUILDERS = {"image": {"hog_hsv": _hog_hsv}, "text": {"bag_of_words": _bag_of_words}}
+def _transformers(description, source):
+    files = description.get("files")
+    if not isinstance(files, Mapping):
+        raise ValueError(f"the model names no files of its text encoder, found {reprlib.repr(files)}")
+    if source is None:
+        raise SourceNeededError(
+            "the model's texts went through an encoder of transformers, "
+            f"{reprlib.repr(description.get('model_type'))}: give its directory"
+        )
+    encode = sentence_encoder(
+        source, pooling=str(description.get("pooling")), long_texts=str(description.get("long_texts"))
+    )
+    found = encode.description["files"]
+    for name in sorted(found.keys() | files.keys()):
+        if found.get(name) != files.get(name):
+            raise ValueError(f"{source}: {reprlib.repr(name)} is not the one that the model was trained with")
+    return encode
+
+
+def _of_pictures(encode):
+    return lambda pictures: encode([encode.prepare(picture) for picture in pictures])
+
+
+def _needless(description, source):
+    if source is not None:
+        raise ValueError(f"the extractor {description['extractor']} needs no file, got {source}")
+
+
+def _known(description, *keys):
+    value = description
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, str):
+        raise ValueError(f"the model file lacks {'.'.join(keys)} of the extractor, found {reprlib.repr(value)}")
+    return value
+
+
+_BUILDERS = {
+    "image": {"hog_hsv": _hog_hsv, **dict.fromkeys(ARCHITECTURES, _network)},
+    "text": {"bag_of_words": _bag_of_words, "transformers": _transformers},
+}

@@ -1,15 +1,22 @@
-"""Pictures from anywhere, made safe and uniform for feature extractors."""
+"""Pictures from anywhere, made safe and uniform for feature extractors.
 
+Letters: `h` x `w` pixels.
+"""
+
+import concurrent.futures
+import contextlib
 import io
 import os
 import threading
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gpldan_jax.features._libraries import needed_for
 
+MAX_PIXELS = 40_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _SIDE = 64
 _ORIENTATION = 0x0112  # in EXIF
@@ -18,12 +25,11 @@ _ORIENTATION = 0x0112  # in EXIF
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = 40_000_000) -> np.ndarray:
-    """Reads a picture that may come from a stranger, as 64 x 64 pixels.
+def read_image(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a picture that may come from a stranger, in its own size.
 
-    The first frame is turned as its EXIF orientation says, put on white where it is transparent, reduced by averaging
-    (smaller ones are enlarged) until the longer side is 64, and centred on a white square. A picture of 64 x 64 pixels
-    in 8-bit RGB stays exactly as it is. Of 16 bits the high byte counts. Colour profiles are ignored.
+    The first frame is turned as its EXIF orientation says, and put on white where it is transparent. Grey, palette and
+    CMYK pictures become RGB; of 16 bits the high byte counts. Colour profiles are ignored.
 
     One picture is decoded at a time, whatever the threads; 40 million pixels take half a gigabyte meanwhile, and 0.8 as
     WEBP.
@@ -33,7 +39,7 @@ def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = 40_000_00
         max_pixels: a larger picture is refused before it is decoded. Pillow's own limit, 178,956,970, holds as well.
 
     Returns:
-        uint8 `[64, 64, 3]` in RGB.
+        uint8 `[h, w, 3]` in RGB.
 
     Raises:
         ValueError: not such a file, a broken or incomplete one, or one with too many pixels. The message is one line,
@@ -43,10 +49,115 @@ def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = 40_000_00
     >>> from PIL import Image
     >>> file = io.BytesIO()
     >>> Image.new("RGB", (128, 32), "red").save(file, "png")
+    >>> read_image(file.getvalue()).shape
+    (32, 128, 3)
+    """
+    with _ONE_AT_A_TIME, _without_warnings():
+        return _decoded(file, max_pixels)
+
+
+def read_images(
+    files: Sequence[bytes | str | os.PathLike],
+    prepare: Callable[[np.ndarray], np.ndarray],
+    *,
+    threads: int,
+    max_pixels: int = MAX_PIXELS,
+) -> list[np.ndarray | ValueError]:
+    """Reads pictures side by side, and reduces each before the next one is read.
+
+    Args:
+        files: contents or paths.
+        prepare: what is kept of a picture, uint8 `[h, w, 3]` as `read_image` returns it. It may run in any thread.
+        threads: how many pictures are decoded at a time.
+        max_pixels: of each.
+
+    Returns:
+        For each file what `prepare` returned, or the error of `read_image`.
+
+    >>> read_images(["missing.png"], lambda picture: picture, threads=2)
+    [ValueError('missing.png cannot be read: No such file or directory')]
+    """
+
+    def read(file):
+        try:
+            return prepare(_decoded(file, max_pixels))
+        except ValueError as error:
+            return error
+
+    with _ONE_AT_A_TIME, _without_warnings(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(read, files))
+
+
+def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a picture as `read_image` does, and reduces it as `fit_square` does.
+
+    Returns:
+        uint8 `[64, 64, 3]` in RGB.
+
+    Raises:
+        ValueError: as `read_image`.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (128, 32), "red").save(file, "png")
     >>> picture = read_picture(file.getvalue())
     >>> picture.shape, picture[32, 32].tolist(), picture[0, 0].tolist()
     ((64, 64, 3), [255, 0, 0], [255, 255, 255])
     """
+    return fit_square(read_image(file, max_pixels=max_pixels))
+
+
+def fit_square(picture: np.ndarray) -> np.ndarray:
+    """A picture, uint8 `[h, w, 3]`, on a white square of 64 x 64 pixels, uint8 `[64, 64, 3]`.
+
+    It is reduced by averaging (a smaller one is enlarged) until the longer side is 64, and centred. A picture of 64 x
+    64 pixels stays exactly as it is.
+
+    >>> fit_square(np.zeros((200, 100, 3), np.uint8))[32, [0, 15, 16, 47, 48]].max(axis=-1)
+    array([255, 255,   0,   0, 255], dtype=uint8)
+    """
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    size = [max(1, round(length * _SIDE / max(image.size))) for length in image.size]
+    small = image.resize(size, Image.Resampling.BOX)
+    square = Image.new("RGB", (_SIDE, _SIDE), "white")
+    square.paste(small, ((_SIDE - small.width) // 2, (_SIDE - small.height) // 2))
+    return np.asarray(square)
+
+
+def crop_square(picture: np.ndarray, *, shorter: int = 256, side: int = 224) -> np.ndarray:
+    """The middle of a picture, uint8 `[h, w, 3]`, as networks trained on ImageNet look at it: uint8 `[224, 224, 3]`.
+
+    The shorter side is brought to 256 pixels, bilinear with antialiasing, and the square in the middle is kept, to the
+    pixel what torchvision's `Resize(256)` and `CenterCrop(224)` make of a Pillow image.
+
+    Raises:
+        ValueError: a picture so narrow that resized it would have more than 40 million pixels.
+
+    >>> crop_square(np.zeros((300, 500, 3), np.uint8)).shape
+    (224, 224, 3)
+    """
+    from PIL import Image
+
+    h, w = picture.shape[:2]
+    size = (shorter, int(shorter * h / w)) if w <= h else (int(shorter * w / h), shorter)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"a picture of {w} x {h} pixels is too narrow to be cropped")
+    image = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+    left, top = (round((length - side) / 2) for length in size)
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield
+
+
+def _decoded(file, max_pixels):
     with needed_for("reading a picture"):
         from PIL import Image
 
@@ -57,23 +168,21 @@ def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = 40_000_00
             content = Path(file).read_bytes()
         except OSError as error:
             raise ValueError(f"{name} cannot be read: {error.strerror}") from None
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\b")
-        try:
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    raise Image.DecompressionBombError
-                return _uniform(image)
-        except MemoryError:
-            raise
-        except Image.DecompressionBombError:
-            raise ValueError(f"{name} is too large: expected at most {max_pixels:,} pixels") from None
-        except Exception as error:  # Pillow raises nearly anything where a file is broken
-            formats = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
-            raise ValueError(f"{name} cannot be read: expected a complete {formats} file") from error
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise Image.DecompressionBombError
+            return _upright(image)
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        raise ValueError(f"{name} is too large: expected at most {max_pixels:,} pixels") from None
+    except Exception as error:  # Pillow raises nearly anything where a file is broken
+        formats = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+        raise ValueError(f"{name} cannot be read: expected a complete {formats} file") from error
 
 
-def _uniform(image):
+def _upright(image):
     from PIL import Image
 
     turns = {  # what undoes each EXIF orientation
@@ -91,11 +200,4 @@ def _uniform(image):
     image = image.convert("RGBA")
     opaque = Image.new("RGB", image.size, "white")
     opaque.paste(image, mask=image)
-    longer = max(image.size)
-    size = [max(1, round(length * _SIDE / longer)) for length in image.size]
-    small = opaque.resize(size, Image.Resampling.BOX)
-    if turn is not None:
-        small = small.transpose(turn)
-    square = Image.new("RGB", (_SIDE, _SIDE), "white")
-    square.paste(small, ((_SIDE - small.width) // 2, (_SIDE - small.height) // 2))
-    return np.asarray(square)
+    return np.asarray(opaque if turn is None else opaque.transpose(turn))

@@ -37,6 +37,7 @@ def opened(
     *,
     fresh: bool = False,
     holds: Iterable[str] = RUN,
+    flag: str = "--workdir",
 ) -> Iterator[Path]:
     """Makes or reopens the folder of a run and keeps every other process out of it meanwhile.
 
@@ -46,6 +47,7 @@ def opened(
             found there; the rest informs.
         fresh: delete the run found there first.
         holds: the names of what that deletes, files and folders.
+        flag: which chooses the folder, for messages.
 
     Yields:
         The folder.
@@ -61,17 +63,17 @@ def opened(
     except OSError as error:
         raise WorkdirError(f"cannot write to the workdir {directory}: {error.strerror or error}") from error
     with lock:
-        _take(lock, directory)
+        _take(lock, directory, flag)
         if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
             _delete(directory, holds)
             write_json(directory / CONFIG, description)
-        check_same_run(directory, description)
+        check_same_run(directory, description, flag)
         if not (directory / CONFIG).exists():
             write_json(directory / CONFIG, description)
         yield directory
 
 
-def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any]) -> None:
+def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any], flag: str = "--workdir") -> None:
     """`WorkdirError` where the folder holds a run with another config or data, or something that is not a run."""
     directory = Path(directory)
     if not (directory / CONFIG).exists():
@@ -79,7 +81,7 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any])
         others = sorted(p.name for p in directory.iterdir() if p.name not in ours) if directory.is_dir() else []
         if others:
             raise WorkdirError(
-                f"{directory} is not empty and holds no {CONFIG} ({others[0]}, ...); choose another --workdir"
+                f"{directory} is not empty and holds no {CONFIG} ({others[0]}, ...); choose another {flag}"
             )
         return
     found = read_json(directory / CONFIG)
@@ -93,7 +95,7 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any])
         changes = ["the data are not those it was started with"]
     if changes:
         raise WorkdirError(
-            f"{directory} holds a run with another config ({'; '.join(changes)}); choose another --workdir, or --fresh"
+            f"{directory} holds a run with another config ({'; '.join(changes)}); choose another {flag}, or --fresh"
         )
 
 
@@ -148,13 +150,13 @@ def _flat(config: Mapping, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _take(lock, directory):
+def _take(lock, directory, flag):
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however the process ends
     except OSError as error:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
-        raise WorkdirError(f"{directory} is in use by {holder}; wait for it, or choose another --workdir") from error
+        raise WorkdirError(f"{directory} is in use by {holder}; wait for it, or choose another {flag}") from error
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()} ({' '.join(sys.argv)})")
     lock.flush()

@@ -291,3 +291,22 @@ def test_real_files_as_scipy_reads_them(real_data):
     np.testing.assert_array_equal(images, stored["X1"].T.astype(np.float32))
     labels = np.concatenate([data.train.labels, data.validation.labels, data.test.labels])
     np.testing.assert_array_equal(labels, np.asarray(stored["Y"].toarray()).argmax(axis=0))
+
+
+def test_what_made_own_features_comes_with_them(tmp_path):
+    made = {"image": {"extractor": "hog_hsv"}, "text": {"extractor": "bag_of_words", "vocabulary": ["red"]}}
+    manifest = made | {"pairs": 20, "skipped": []}
+    path = write_own(tmp_path, ".npz", own_arrays(manifest=np.array(json.dumps(manifest))))
+    assert load_dataset("npz", path=path).features == made
+    assert load_dataset("npz", path=path, synthetic=True).features is None
+    for other in (
+        "no json",
+        "[]",
+        '{"image": {}, "text": {}}',
+        '{"image": 3, "text": 4}',
+        '{"image": {"extractor": 1}}',
+    ):
+        path = write_own(tmp_path, ".npz", own_arrays(manifest=np.array(other)))
+        assert load_dataset("npz", path=path).features is None
+    path = write_own(tmp_path, ".npz", own_arrays(manifest=np.ones(3)))
+    assert load_dataset("npz", path=path).features is None

@@ -207,6 +207,16 @@ def test_a_model_without_extractors_cannot_be_asked_by_words(tmp_path, call):
     assert status == 2 and "it was trained on features from elsewhere; give features" in error
 
 
+def test_a_source_is_asked_for_by_its_flag(tmp_path, call):
+    made = {"image": {"extractor": "vgg19", "weights": {"sha256": "0" * 64}}, "text": {"extractor": "mine:encode"}}
+    index = Index.build(galleries.model(features=made), galleries.features(3), ["a", "b", "c"], "image")
+    index.save(tmp_path / "image")
+    status, _, error = call("query", tmp_path, "--picture=a.png")
+    assert status == 2 and "give the file of its weights (SHA-256 0000000000000000...) with --image_weights" in error
+    status, _, error = call("query", tmp_path, "--text=cat")
+    assert status == 2 and "'mine:encode', a function that is not of this package; give features" in error
+
+
 # Where tests run in the background of a shell, SIGINT is ignored, and so it would be by what they start.
 _HEEDING = """
 import runpy, signal, sys

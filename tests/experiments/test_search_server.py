@@ -553,6 +553,16 @@ def test_a_model_of_features_from_elsewhere_is_asked_by_its_items(tmp_path):
             assert status == 400 and ("cannot read" in content["error"] or "has no texts" in content["error"])
 
 
+def test_a_model_whose_texts_went_through_a_function_of_its_user_is_served(tmp_path):
+    made = {"image": {"extractor": "hog_hsv"}, "text": {"extractor": "mine:encode"}}
+    index = Index.build(model(dataset="mine", features=made), np.eye(3, 1952, dtype=np.float32), [7, 8, 9], "image")
+    index.save(tmp_path)
+    with serving(Collection.load(tmp_path)) as port:
+        assert answer(port, "/api/about")["asks"] == {"words": False, "picture": True}
+    with pytest.raises(ValueError, match="the extractor hog_hsv needs no file, got x.pth"):
+        Collection.load(tmp_path, {"image": "x.pth"})
+
+
 def test_indexes_of_different_models_are_no_collection(tmp_path):
     indexes()["image"].save(tmp_path / "image")
     indexes(model(seed=1))["text"].save(tmp_path / "text")

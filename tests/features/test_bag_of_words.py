@@ -27,6 +27,13 @@ def test_words_and_features_known_by_hand():
     assert words.transform([]).shape == (0, 2)
 
 
+def test_the_most_frequent_words():
+    documents = ["rose rose rose", "red heart", "red rose", "heart blue"]
+    assert BagOfWords.fit(documents, max_words=9).vocabulary == ("heart", "red", "rose")
+    assert BagOfWords.fit(documents, max_words=1).vocabulary == ("rose",)
+    assert BagOfWords.fit(documents, min_documents=1, max_words=1).vocabulary == ("rose",)
+
+
 def test_unknown_words_are_named_once_in_their_order():
     words = BagOfWords(("heart", "red"))
     assert words.unknown("Zebra: a red ZEBRA, anvil") == ("zebra", "anvil")
@@ -87,6 +94,8 @@ def test_other_arguments_are_refused():
     for least in (0, 0.5, "2"):
         with pytest.raises(ValueError, match=f"min_documents must be a whole number, 1 or more, got {least!r}"):
             BagOfWords.fit(["red"], min_documents=least)
+    with pytest.raises(ValueError, match="max_words must be a whole number, 1 or more, got 0"):
+        BagOfWords.fit(["red"], max_words=0)
     words = BagOfWords(("red",))
     for call in (BagOfWords.fit, words.transform):
         with pytest.raises(TypeError, match="expected a list of strings, found the string 'red'"):

@@ -13,7 +13,7 @@ from experiments import session
 from gpldan_jax import models
 from gpldan_jax.data import load_dataset
 from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
-from gpldan_jax.features import extractor, read_picture
+from gpldan_jax.features import extractor, read_picture, unknown_words
 
 WORDS = {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}
 
@@ -71,11 +71,14 @@ def test_an_emoji_dataset_that_says_it_is_generated_names_no_extractor():
         ({}, "text", "names no text extractor: it was trained on features from elsewhere; give features"),
         ({"features": None}, "image", "names no image extractor"),
         ({"features": {"text": WORDS}}, "image", "names no image extractor"),
-        ({"features": {"image": {"extractor": "vgg0"}}}, "image", "expected hog_hsv, found 'vgg0'"),
-        ({"features": {"image": WORDS}}, "image", "expected hog_hsv, found 'bag_of_words'"),
+        ({"features": {"image": {"extractor": "vgg0"}}}, "image", "expected hog_hsv or vgg19 or alexnet, found 'vgg0'"),
+        ({"features": {"image": WORDS}}, "image", "expected hog_hsv or vgg19 or alexnet, found 'bag_of_words'"),
         ({"features": {"text": {"extractor": ["bag_of_words"]}}}, "text", r"found \['bag_of_words'\]"),
         ({"features": {"text": "bag_of_words"}}, "text", "names an unknown text extractor"),
-        ({"features": "bag_of_words"}, "text", "unknown text extractor: expected bag_of_words, found 'bag_of_words'"),
+        ({"features": "bag_of_words"}, "text", "expected bag_of_words or transformers, found 'bag_of_words'"),
+        ({"features": {"image": {"extractor": "vgg19"}}}, "image", "lacks weights.sha256 of the extractor, found None"),
+        ({"features": {"text": {"extractor": "transformers"}}}, "text", "no files of its text encoder, found None"),
+        ({"features": {"text": {"extractor": "mine:encode"}}}, "text", "'mine:encode', a function that is not of this"),
         ({"features": []}, "text", r"found \[\]"),
         ({"features": {"text": {}}}, "text", "names an unknown text extractor"),
         ({"features": {"text": {"extractor": "x\n" * 10**6}}}, "text", r"found 'x\\n"),
@@ -91,6 +94,43 @@ def test_other_model_files_are_refused_in_one_line(metadata, modality, expected)
     with pytest.raises(ValueError, match=expected) as caught:
         extractor(metadata, modality)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_weights_that_are_not_here_are_asked_for_and_compared(tmp_path, monkeypatch):
+    import safetensors.numpy
+
+    from gpldan_jax.features import SourceNeededError, network_encoder, networks
+    from tests.features import networks as small
+
+    layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
+    monkeypatch.setitem(networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, linear=small.LINEAR))
+    for seed in (0, 1):
+        weights = small.state_dict(networks.ImageNetwork(layers), networks.SIDE, seed)
+        safetensors.numpy.save_file(weights, tmp_path / f"{seed}.safetensors")
+    encode = network_encoder("alexnet", tmp_path / "0.safetensors", rectified=False, scaling="caffe")
+    metadata = {"features": {"image": dict(encode.description), "text": WORDS}}
+    with pytest.raises(SourceNeededError, match=r"images went through alexnet: give the file of its weights \(SHA-256"):
+        extractor(metadata, "image")
+    with pytest.raises(ValueError, match=r"1\.safetensors: other weights than those the model was trained with"):
+        extractor(metadata, "image", tmp_path / "1.safetensors")
+    with pytest.raises(ValueError, match="the extractor bag_of_words needs no file, got here"):
+        extractor(metadata, "text", "here")
+    pictures = [np.random.default_rng(row).integers(0, 256, (90, 70, 3), np.uint8) for row in range(2)]
+    expected = encode([encode.prepare(picture) for picture in pictures])
+    found = extractor(metadata, "image", tmp_path / "0.safetensors")(pictures)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    assert (expected < 0).any()
+
+
+def test_an_encoder_of_texts_that_is_not_here_is_asked_for():
+    metadata = {
+        "features": {"text": {"extractor": "transformers", "model_type": "bert", "files": {"config.json": "0"}}}
+    }
+    with pytest.raises(ValueError, match="the model's texts went through an encoder of transformers, 'bert': give its"):
+        extractor(metadata, "text")
+    assert unknown_words(metadata, "whatever") == ()
+    with pytest.raises(ValueError, match="pooling must be mean or cls, got 'None'"):
+        extractor(metadata, "text", "somewhere")
 
 
 def test_the_libraries_are_imported_only_where_they_are_used():

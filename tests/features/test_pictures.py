@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from gpldan_jax.features import read_picture
+from gpldan_jax.features import fit_square, read_image, read_images, read_picture
 
 Image = pytest.importorskip("PIL.Image", reason="reading pictures needs Pillow")
 
@@ -150,9 +150,10 @@ def test_exif_orientation(form, orientation, upright):
     stored = Image.fromarray(pixels(shape=(64, 32, 3)).repeat(2, axis=0).repeat(2, axis=1))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned, plain = read_picture(encoded(stored, form, exif=exif)), read_picture(encoded(stored, form))
+    turned, plain = read_image(encoded(stored, form, exif=exif)), read_image(encoded(stored, form))
     np.testing.assert_array_equal(turned, upright(plain))
-    assert (turned != plain).any() == (orientation not in (1, 99))
+    assert turned.shape != plain.shape or (turned != plain).any() == (orientation not in (1, 99))
+    np.testing.assert_array_equal(read_picture(encoded(stored, form, exif=exif)), fit_square(upright(plain)))
 
 
 def test_the_first_frame_counts():
@@ -252,3 +253,28 @@ def test_any_change_of_a_file_is_read_or_refused(data):
 def test_other_types_are_refused():
     with pytest.raises(TypeError):
         read_picture(5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_are_read_side_by_side(tmp_path, threads):
+    for row in range(10):
+        Image.fromarray(pixels(row, (row + 1, 5, 3))).save(tmp_path / f"{row}.png")
+    (tmp_path / "3.png").write_bytes(b"broken")
+    files = [tmp_path / "0.png", *(tmp_path / f"{row}.png" for row in range(1, 9)), (tmp_path / "9.png").read_bytes()]
+
+    def prepare(picture):
+        if len(picture) == 6:
+            raise ValueError("this one is too tall")
+        return picture.copy()
+
+    found = read_images(files, prepare, threads=threads, max_pixels=45)
+    assert "3.png cannot be read" in str(found[3]) and str(found[5]) == "this one is too tall"
+    assert str(found[9]) == "the picture is too large: expected at most 45 pixels"
+    for row in (0, 1, 2, 4, 6, 7, 8):
+        np.testing.assert_array_equal(found[row], pixels(row, (row + 1, 5, 3)))
+
+
+def test_what_is_no_fault_of_a_picture_is_raised(tmp_path):
+    Image.fromarray(flat()).save(tmp_path / "a.png")
+    with pytest.raises(ZeroDivisionError):
+        read_images([tmp_path / "a.png"], lambda picture: 1 // 0, threads=2)

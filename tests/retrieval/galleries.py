@@ -45,7 +45,7 @@ def gallery(*parts: Items) -> Gallery:
     return Gallery(tuple(Segment(of, part, {}) for of, part in zip(ids, parts, strict=True)))
 
 
-def model(parts: int = 2, seed: int = 0) -> models.TrainedModel:
+def model(parts: int = 2, seed: int = 0, **metadata) -> models.TrainedModel:
     """An untrained model; its inputs are scaled, so that forgetting to shows."""
     projector = models.Projector(hidden=16, width=8, parts=parts)
     inputs = jnp.ones((1, IMAGE_DIM)), jnp.ones((1, TEXT_DIM))
@@ -54,7 +54,7 @@ def model(parts: int = 2, seed: int = 0) -> models.TrainedModel:
     scale = Standardization(
         *(0.5 * random.random(size, np.float32) + 0.5 for size in (IMAGE_DIM, IMAGE_DIM, TEXT_DIM, TEXT_DIM))
     )
-    return models.TrainedModel(projector, parameters, scale, {"dataset": "generated"})
+    return models.TrainedModel(projector, parameters, scale, {"dataset": "generated", **metadata})
 
 
 def features(n: int, dim: int = IMAGE_DIM, seed: int = 0) -> np.ndarray:

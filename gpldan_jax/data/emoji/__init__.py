@@ -74,6 +74,19 @@ def load_emoji_arrays() -> EmojiArrays:
     return loaded
 
 
+def load_emoji_documents() -> tuple[str, ...]:
+    """Read the texts from which the text features were computed, in the order of `load_emoji_arrays`.
+
+    Returns:
+        1,870 strings: the short name and the keywords with blanks between them.
+
+    >>> load_emoji_documents()[0]
+    'grinning face face grin grinning face'
+    """
+    items = json.loads(files(__name__).joinpath("items.json").read_text(encoding="utf-8"))["items"]
+    return tuple(" ".join([item["name"], *item["keywords"]]) for item in items)
+
+
 def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
     """Read the pictures from which the picture features were computed, in the order of `load_emoji_arrays`.
 

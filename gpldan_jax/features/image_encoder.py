@@ -1,0 +1,139 @@
+"""Pictures to arrays: the protocol of image encoders, and those that come with the package.
+
+An image encoder is a function of a list of `n` pictures that returns an array `[n, d]` of finite real numbers. The
+pictures are uint8 `[h, w, 3]` in RGB, as `read_image` returns them, of any sizes; any function that does this will do.
+Two attributes are optional: `prepare`, applied to each picture as soon as it is read, whose results the function gets
+instead, so that no large pictures pile up; and `description`, JSON values that say what made the features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpldan_jax.features.hog_hsv import hog_hsv
+from gpldan_jax.features.networks import ARCHITECTURES, SIDE, ImageNetwork, import_weights
+from gpldan_jax.features.pictures import crop_square, fit_square
+from gpldan_jax.features.state_dict import read_state_dict
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageEncoder:
+    """An image encoder with its two attributes; calling it calls `encode`.
+
+    Attributes:
+        encode: takes a list of `n` pictures that went through `prepare`, returns `[n, d]`.
+        prepare: takes a picture, uint8 `[h, w, 3]`.
+        description: what made the features.
+
+    >>> mean_colour = ImageEncoder(lambda pictures: np.stack(pictures), lambda picture: picture.mean((0, 1)), {})
+    >>> mean_colour([mean_colour.prepare(np.zeros((20, 30, 3), np.uint8))])
+    array([[0., 0., 0.]])
+    """
+
+    encode: Callable[[Sequence[np.ndarray]], np.ndarray]
+    prepare: Callable[[np.ndarray], np.ndarray]
+    description: Mapping[str, Any]
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return self.encode(pictures)
+
+
+def hog_hsv_encoder() -> ImageEncoder:
+    """`hog_hsv` of what `fit_square` makes of a picture: `[n, 1952]`.
+
+    >>> encode = hog_hsv_encoder()
+    >>> encode([encode.prepare(np.zeros((20, 30, 3), np.uint8))]).shape
+    (1, 1952)
+    """
+    return ImageEncoder(
+        lambda pictures: hog_hsv(np.array(pictures, np.uint8).reshape(-1, 64, 64, 3)),
+        fit_square,
+        {"extractor": "hog_hsv"},
+    )
+
+
+def network_encoder(
+    name: str,
+    weights: str | os.PathLike,
+    *,
+    rectified: bool = True,
+    scaling: str = "torchvision",
+    batch: int = 32,
+) -> ImageEncoder:
+    """fc7 of VGG-19 or AlexNet: `[n, 4096]` in float32.
+
+    Args:
+        name: "vgg19" or "alexnet".
+        weights: a file with torchvision's state dict of it, .pth or .safetensors.
+        rectified: take fc7 after its ReLU. The default, as Caffe's tools do it, whose ReLU works in place; papers that
+            say "fc7" without more mean this most often.
+        scaling: of the 224 x 224 pixels that `crop_square` keeps, as the weights expect. "torchvision": RGB in [0, 1],
+            minus (.485, .456, .406), divided by (.229, .224, .225). "caffe": BGR in [0, 255] minus (103.939, 116.779,
+            123.68), for the weights of the authors of VGG and what is converted from them.
+        batch: how many pictures the program that jax compiles takes; fewer are filled up with empty ones.
+
+    Raises:
+        ValueError: an unknown name or scaling, or a file that is no state dict of this network; the message names the
+            file and the first layer that does not fit.
+        OSError: no such file.
+
+    >>> network_encoder("vgg16", "vgg16.pth")
+    Traceback (most recent call last):
+    ValueError: unknown image network 'vgg16'; expected one of vgg19, alexnet
+    """
+    if name not in ARCHITECTURES:
+        raise ValueError(f"unknown image network {name!r}; expected one of {', '.join(ARCHITECTURES)}")
+    if scaling not in _SCALINGS:
+        raise ValueError(f"unknown scaling {scaling!r}; expected one of {', '.join(_SCALINGS)}")
+    architecture = ARCHITECTURES[name]
+    network = ImageNetwork(architecture.convolutions, rectified=rectified)
+    state_dict = read_state_dict(weights)
+    try:
+        parameters = jax.device_put(import_weights(state_dict, network, architecture.linear))
+    except ValueError as error:
+        raise ValueError(f"{weights}: expected weights of {name}; {error}") from None
+    apply = jax.jit(lambda parameters, pictures: network.apply(parameters, _SCALINGS[scaling](pictures)))
+
+    def encode(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        found = []
+        for start in range(0, len(pictures), batch):
+            part = np.zeros((batch, SIDE, SIDE, 3), np.uint8)
+            count = len(pictures[start : start + batch])
+            part[:count] = pictures[start : start + batch]
+            found.append(np.asarray(apply(parameters, part))[:count])
+        return np.concatenate(found) if found else np.zeros((0, network.width), np.float32)
+
+    with open(weights, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ImageEncoder(
+        encode,
+        crop_square,
+        {
+            "extractor": name,
+            "layer": "fc7",
+            "rectified": rectified,
+            "weights": {"file": Path(weights).name, "sha256": digest},
+            "preprocessing": {"shorter_side": 256, "centre": SIDE, "scaling": scaling},
+        },
+    )
+
+
+def _torchvision(pictures):
+    pictures = pictures.astype(jnp.float32) / 255
+    return (pictures - jnp.array([0.485, 0.456, 0.406])) / jnp.array([0.229, 0.224, 0.225])
+
+
+def _caffe(pictures):
+    return pictures[..., ::-1].astype(jnp.float32) - jnp.array([103.939, 116.779, 123.68])
+
+
+_SCALINGS = {"torchvision": _torchvision, "caffe": _caffe}
