@@ -4,13 +4,14 @@
     python experiments/benchmark.py train --config=configs/wikipedia.py --sizes 64 256
     python experiments/benchmark.py quality --config=configs/wikipedia.py --target 0.5
     python experiments/benchmark.py search --sizes 20000 1000000
+    python experiments/benchmark.py features --network=vgg19
     python experiments/benchmark.py plot RESULT.json ... --out loss.png
     python experiments/benchmark.py compare OLD.json NEW.json
 
-`loss`, `train`, `quality` and `search` print tables and write a JSON file. Times are of calls that wait for their
-result, without compilation, all implementations in turn; "of ceiling" holds the least operations that the loss or the
-search takes against the fastest matrix product of the same library, measured in the same rounds, "of best" against that
-of the faster library.
+`loss`, `train`, `quality`, `search` and `features` print tables and write a JSON file. Times are of calls that wait for
+their result, without compilation, all implementations in turn; "of ceiling" holds the least operations that the loss or
+the search takes against the fastest matrix product of the same library, measured in the same rounds, "of best" against
+that of the faster library.
 `train` and `quality` use the data that the config names, `--config.dataset.synthetic` generates some of its shapes.
 """
 
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `configs`
 from experiments.arguments import Parser, positive
 from experiments.benchmarking import machine, results
 from experiments.benchmarking.problem import (
+    ENCODERS,
     JAX_IMPLEMENTATIONS,
     JAX_TRAINERS,
     MODES,
@@ -62,7 +64,7 @@ def main(argv: list[str]) -> int:
 
 
 def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) -> int:
-    """`loss`, `train`, `quality` and `search`."""
+    """`loss`, `train`, `quality`, `search` and `features`."""
     if options.out:
         machine.check_writable(options.out, (".json",))
     if options.plot:
@@ -72,7 +74,7 @@ def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) 
         from experiments import run
 
         config, _ = run.parse(["benchmark.py", f"--config={options.config}", *overrides])
-    elif options.width % options.representations:
+    elif "width" in options and options.width % options.representations:
         raise ValueError(f"--representations must divide --width, got {options.representations} and {options.width}")
 
     import jax  # takes seconds; a mistyped flag should not wait for it
@@ -100,6 +102,10 @@ def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) 
         from experiments.benchmarking import search
 
         record = search.measure(options)
+    elif options.command == "features":
+        from experiments.benchmarking import features
+
+        record = features.measure(options)
     else:
         from experiments.benchmarking import loss
 
@@ -195,12 +201,17 @@ def _parser():
     add("--width", type=positive, default=1024, help="H; default %(default)s")
     add("--representations", type=positive, default=4, help="k of the paper; default %(default)s")
     add("--folder", type=Path, help="where to write the index meanwhile; default: the system's temporary folder")
+    add_to_features = add = command("features", "Times fc7 of an image network with random weights.")
+    about = f"of {', '.join(ENCODERS)}; default: all that can run here"
+    add("--implementations", nargs="+", choices=ENCODERS, metavar="NAME", help=about)
+    add("--network", choices=("vgg19", "alexnet"), default="vgg19", help="default %(default)s")
     for add in (add_to_train, add_to_quality):
         add("--config", required=True, help="a file of configs/; --config.KEY=VALUE changes a setting")
     for add, what, sizes in (
         (add_to_loss, "pairs", [64, 256, 2048]),
         (add_to_train, "pairs", [64, 256]),
         (add_to_search, "items", [20_000, 1_000_000]),
+        (add_to_features, "pictures", [8, 32]),
     ):
         add("--sizes", nargs="+", type=positive, default=sizes, metavar="N", help=f"{what}; default %(default)s")
         add("--rounds", type=positive, help="how often to time each; default: as often as --seconds allow")
@@ -209,7 +220,7 @@ def _parser():
         add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
         add("--compare", type=Path, metavar="OLD", help="compare with an earlier JSON file, like the command compare")
         add("--threshold", type=float, default=0.9, help="of that comparison; default %(default)s")
-    for add in (add_to_loss, add_to_train, add_to_quality, add_to_search):
+    for add in (add_to_loss, add_to_train, add_to_quality, add_to_search, add_to_features):
         add("--devices", type=positive, help="split the CPU into this many devices")
         add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
         add("--markdown", action="store_true", help="print the tables in Markdown")

@@ -15,6 +15,7 @@ MODE_TITLES = {
     "train": "training step",
     "quality": "time to quality",
     "search": "search",
+    "features": "features of pictures",
 }
 # Far above what the order of float32 sums makes of a loss and its gradient, far below any mistake.
 _AGREEMENT = 1e-3
@@ -25,7 +26,7 @@ class Row:
     """One implementation at one size; what is not known, or not measured, is `None`.
 
     Attributes:
-        n: pairs; of a search items.
+        n: pairs; of a search items, of features pictures.
         implementation, mode, precision: what was run.
         library: `"jax"`, `"torch"` or `"numpy"`.
         devices: that it ran on.

@@ -84,7 +84,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
         "median ms": ["not run" if row.not_run else _rounded(row.median_s, 1e3) for row in rows],
         "min ms": [_rounded(row.min_s, 1e3) for row in rows],
         "steps/s": [_rounded(row.steps_per_s) if row.mode == "train" else "" for row in rows],
-        "pairs/s": [_rounded(row.pairs_per_s) for row in rows],
+        "pictures/s" if rows[0].mode == "features" else "pairs/s": [_rounded(row.pairs_per_s) for row in rows],
         "of ceiling": [_percent(row.fraction_of_ceiling) for row in rows],
         "of best": [_percent(row.fraction_of_best_ceiling) for row in rows],
         "memory MB": [_rounded(row.memory_bytes, 1e-6) for row in rows],

@@ -1,0 +1,62 @@
+"""The benchmark of the image networks: its figures, and that it notices other features."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments import benchmark
+from experiments.benchmarking import features
+from gpldan_jax.features import networks
+
+FLAGS = (
+    "--network=alexnet",
+    "--implementations",
+    "jax",
+    "jax-batch",
+    "--ceiling_size=16",
+    "--rounds=2",
+    "--sizes",
+    "2",
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, quick_compilation):
+    layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
+    monkeypatch.setitem(
+        networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, ("classifier.1", "classifier.4"))
+    )
+
+
+def test_the_figures(tmp_path, capsys):
+    assert benchmark.main(["features", *FLAGS, f"--out={tmp_path / 'found.json'}"]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(row["implementation"], row["mode"], row["n"]) for row in found["rows"]] == [
+        ("jax", "features", 2),
+        ("jax-batch", "features", 2),
+    ]
+    for row in found["rows"]:
+        assert row["pairs_per_s"] == pytest.approx(2 / row["median_s"]) and row["fraction_of_ceiling"] is None
+    assert found["problem"] == {"network": "alexnet", "layer": "fc7", "weights": "random"}
+    out = capsys.readouterr().out
+    assert "features of pictures, alexnet" in out and "pictures/s" in out and "pairs/s" not in out
+
+
+def test_other_features_are_an_error(tmp_path, capsys, monkeypatch):
+    right = features._call
+
+    def wrong(name, *args):
+        call = right(name, *args)
+        return lambda: call() * np.float32(1 + 1e-3 * (name == "jax-batch"))
+
+    monkeypatch.setattr(features, "_call", wrong)
+    assert benchmark.main(["features", *FLAGS, f"--out={tmp_path / 'found.json'}"]) == 1
+    assert "error: jax and jax-batch find features that differ by 0.001" in capsys.readouterr().err
+    assert not (tmp_path / "found.json").exists()
+
+
+def test_random_weights_are_torchvisions_by_name_and_shape():
+    found = features.random_weights("vgg19")
+    assert len(found) == 2 * 18 and found["features.34.weight"].shape == (512, 512, 3, 3)
+    assert found["classifier.0.weight"].shape == (4096, 25088) and found["classifier.3.bias"].shape == (4096,)
