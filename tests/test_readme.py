@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import extract
 from gpldan_jax import load_model
 from gpldan_jax.retrieval import Index
 
@@ -77,6 +79,33 @@ def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, qu
     assert names["ids"].shape == (2, 5)
     found = Index.load("collection").search(data["test_texts"][:2], 5)
     assert found.ids.tolist() == names["ids"].tolist()
+
+
+def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
+    """The commands as they stand, with encoders that need no weights."""
+    Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("configs", "experiments"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "photos").mkdir()
+    lines = ["image,text"]
+    for row, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (200, 9, 7, 3), np.uint8)):
+        Image.fromarray(pixels).save(f"photos/{row}.png")
+        lines.append(f"{row}.png,picture {row % 7} of colours {row % 11}{row % 3}")
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    code = way("sh", "extract.py --images=photos")
+    models = "--image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased"
+    install, newline, code = code.partition("\n")
+    assert install == "pip install -e '.[bert,features]'" and models in code
+    assert extract._parser().parse_args(shlex.split(f"--images=a --texts=b --out=c {models}")).text_model == "bert"
+    code = code.replace(models, "--image_model=hog_hsv --text_model=bag_of_words")
+    code = code.replace("--workdir", "--config.train.epochs=1 --config.train.batch_size=50 --workdir")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | quick_environment | {"PATH": path}
+    done = subprocess.run(["bash", "-euc", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "photos.npz: 200 pairs (160 train, 20 validation, 20 test)" in done.stdout and "recall@10" in done.stdout
+    assert load_model("runs/photos/model.safetensors").metadata["features"]["image"]["extractor"] == "hog_hsv"
 
 
 def test_the_loss_in_a_loop(data, capsys, quick_compilation):

@@ -1,0 +1,108 @@
+"""What makes the features: the encoders by the names that `extract.py` knows, and functions of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarking.machine import one_line
+from gpldan_jax import features
+from gpldan_jax.features.networks import ARCHITECTURES
+
+BAG_OF_WORDS = "bag_of_words"
+_ALWAYS = ("gpldan_jax", "numpy", "pillow")
+_NETWORK = ("jax", "jaxlib", "flax")
+_PACKAGES = {
+    **{name: _NETWORK for name in ARCHITECTURES},
+    "hog_hsv": ("scikit-image",),
+    BAG_OF_WORDS: ("scikit-learn",),
+    "transformers": ("transformers", "torch"),
+}
+
+
+def image_encoder(name: str, weights: Path | None, *, rectified: bool, scaling: str, batch: int) -> Callable:
+    """The image encoder of a name: a network, `hog_hsv`, or MODULE:FUNCTION.
+
+    Raises:
+        ValueError: an unknown name, weights that do not fit, missing or needless, or no such function.
+    """
+    if name in ARCHITECTURES:
+        if weights is None:
+            raise ValueError(f"--image_weights is missing: the file with torchvision's weights of {name}")
+        return features.network_encoder(name, weights, rectified=rectified, scaling=scaling, batch=batch)
+    if weights is not None:
+        raise ValueError(f"--image_weights goes with --image_model={' or '.join(ARCHITECTURES)}, got {name}")
+    if name == "hog_hsv":
+        return features.hog_hsv_encoder()
+    return _own("image", name, (*ARCHITECTURES, "hog_hsv"))
+
+
+def text_encoder(name: str, path: Path | None, *, pooling: str, long_texts: str, batch: int) -> Callable:
+    """The text encoder of a name: `bert`, or MODULE:FUNCTION. The bag of words is not made before its texts are known.
+
+    Raises:
+        ValueError: an unknown name, a directory that holds no encoder, is missing or needless, or no such function.
+    """
+    if name == "bert":
+        if path is None:
+            raise ValueError("--text_path is missing: the directory with the encoder and its tokenizer")
+        return features.sentence_encoder(path, pooling=pooling, long_texts=long_texts, batch=batch)
+    if path is not None:
+        raise ValueError(f"--text_path goes with --text_model=bert, got {name}")
+    return _own("text", name, ("bert", BAG_OF_WORDS))
+
+
+def description(encode: Callable) -> Mapping[str, Any]:
+    """What an encoder says of itself."""
+    return dict(getattr(encode, "description", {}))
+
+
+def versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Of what computes features with the extractors of these names, and where the networks run."""
+    packages = dict.fromkeys(package for name in names for package in (*_ALWAYS, *_PACKAGES.get(name, ())))
+    found = {package: importlib.metadata.version(package) for package in packages}
+    if not set(names).isdisjoint(ARCHITECTURES):
+        import jax
+
+        found["device"] = jax.devices()[0].device_kind
+    return found | {"python": platform.python_version()}
+
+
+class _Own:
+    """A function of the user's, with a description that names the file it is in."""
+
+    def __init__(self, name, function, source):
+        self._function = function
+        self.description = {
+            **dict(getattr(function, "description", {})),
+            "extractor": name,
+            "source_sha256": hashlib.sha256(source).hexdigest(),
+        }
+        if hasattr(function, "prepare"):
+            self.prepare = function.prepare
+
+    def __call__(self, batch):
+        return self._function(batch)
+
+
+def _own(modality, name, known):
+    module, colon, attribute = name.partition(":")
+    if not (colon and module and attribute):
+        raise ValueError(f"unknown --{modality}_model {name!r}: expected {', '.join(known)} or MODULE:FUNCTION")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # it is the user's code, and may fail in any way
+        raise ValueError(f"--{modality}_model: {module} cannot be imported: {one_line(error)}") from error
+    function = getattr(loaded, attribute, None)
+    if not callable(function):
+        raise ValueError(f"--{modality}_model: {module} has no function {attribute!r}")
+    return _Own(name, function, Path(loaded.__file__).read_bytes() if getattr(loaded, "__file__", None) else b"")

@@ -1,0 +1,333 @@
+"""From pairs to a feature file: images, then texts of the pairs whose image could be read, then one file of both.
+
+`features.npz.parts` holds what is finished until the file is there; it is a workdir like that of a run, with blocks.
+The file has image, text, split and id, label where the pairs have one, and `manifest`, JSON that says how it was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.console
+
+from experiments import session
+from experiments.extracting import blocks, models
+from experiments.extracting.sources import Pair
+from experiments.extracting.writing import write_npz
+from gpldan_jax.data import DataError, read_arrays
+from gpldan_jax.data.paired import SPLITS
+from gpldan_jax.features import BagOfWords, read_images
+from gpldan_jax.training import workdir as workdirs
+
+MAX_BYTES = 2**28  # of an image file
+_BLOCKS = "blocks"
+_SHOWN = 10  # skipped pairs on the terminal
+
+
+class TooManySkippedError(ValueError):
+    """More pairs than stated cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """How the vocabulary of a bag of words is chosen.
+
+    Attributes:
+        source: "train", the texts of the training pairs; "all", those of all pairs; or "given".
+        max_words, min_documents: as `BagOfWords.fit` takes them.
+        given: the vocabulary itself, or None.
+    """
+
+    source: str
+    max_words: int
+    min_documents: int
+    given: tuple[str, ...] | None = None
+
+
+def words(vocabulary: str, max_words: int, min_documents: int) -> Words:
+    """How the vocabulary is chosen, from what `--vocabulary` says: "train", "all", or a file with a word in each line.
+
+    Raises:
+        ValueError: the file is not UTF-8, or its words are not what `BagOfWords` takes.
+    """
+    if vocabulary in ("train", "all"):
+        return Words(vocabulary, max_words, min_documents)
+    try:
+        lines = Path(vocabulary).read_text(encoding="utf-8").split()
+        return Words("given", max_words, min_documents, BagOfWords(tuple(sorted(set(lines)))).vocabulary)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--vocabulary: {vocabulary} must be UTF-8: {error.reason} at byte {error.start}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--vocabulary: expected train, all or a file of words: {error}") from error
+
+
+def extract(
+    pairs: Sequence[Pair],
+    image: Callable,
+    text: Callable | Words,
+    out: Path,
+    *,
+    sentences: str,
+    max_skipped: float,
+    max_pixels: int,
+    batch: int,
+    threads: int,
+    settings: dict[str, Any],
+    fresh: bool,
+) -> None:
+    """Makes the file, or goes on making it.
+
+    Args:
+        pairs: with splits.
+        image: an image encoder.
+        text: a text encoder, or how to make a bag of words.
+        out: the file.
+        sentences: of a pair with several: "joined" with blanks, or "averaged" after encoding.
+        max_skipped: the share of pairs that may be unusable.
+        max_pixels: of an image.
+        batch: how many images or texts are encoded at a time.
+        threads: how many images are decoded at a time.
+        settings: what else the manifest should say.
+        fresh: replace what is there.
+
+    Raises:
+        TooManySkippedError: it stops as soon as it is sure; what is finished is kept.
+        ValueError: the file or its parts are there already and made otherwise, or an encoder does not do its part.
+    """
+    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    started = time.perf_counter()
+    plan = _plan(image, text, sentences, max_pixels, settings)
+    known = hashlib.sha256(json.dumps([plan, _fingerprint(pairs, dated=False)]).encode()).hexdigest()
+    if out.exists() and not fresh:
+        if _finished(out, known):
+            console.print(f"{out} is finished (--fresh starts over)")
+            return
+        raise ValueError(f"{out} is there already and was made otherwise; choose another --out, or --fresh")
+    folder = out.with_name(out.name + ".parts")
+    description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
+    with workdirs.opened(folder, description, fresh=fresh, holds=[_BLOCKS], flag="--out"):
+        (folder / _BLOCKS).mkdir(exist_ok=True)
+        skipped = _Skipped(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
+        usable = [position for position, pair in enumerate(pairs) if pair.problem is None]
+        skipped.check()
+        kept, image_digest = _images(folder, pairs, usable, image, skipped, console, max_pixels, batch, threads)
+        skipped.write()
+        if not kept:
+            raise ValueError(f"none of {len(pairs)} pairs can be used; {skipped.path} says why")
+        chosen = [pairs[position] for position in kept]
+        if isinstance(text, Words):
+            text = _BagOfWords(text, chosen)
+        text_digest = _texts(folder, chosen, text, sentences, console, batch)
+        manifest = {
+            **plan,
+            "image": models.description(image) | {"sources_sha256": image_digest},
+            "text": models.description(text) | {"sources_sha256": text_digest},
+            "pairs": len(kept),
+            "skipped": skipped.listed(),
+            "made_of_sha256": known,
+        }
+        if hasattr(text, "too_long"):
+            documents = [document for pair in chosen for document in _documents(pair.texts, sentences)]
+            manifest["too_long"] = {"texts": int(np.sum(text.too_long(documents))), "of": len(documents)}
+        widths = _write(folder, out, chosen, len(usable), manifest)
+    shutil.rmtree(folder)
+    _report(console, out, chosen, widths, skipped, manifest, time.perf_counter() - started)
+
+
+def _plan(image, text, sentences, max_pixels, settings):
+    if isinstance(text, Words):
+        given = {"vocabulary": list(text.given)} if text.given else dataclasses.asdict(text)
+        described = {"extractor": models.BAG_OF_WORDS, **given}
+    else:
+        described = models.description(text)
+    names = (models.description(image)["extractor"], described["extractor"])
+    return {
+        "image": models.description(image),
+        "text": described,
+        "sentences": sentences,
+        "max_pixels": max_pixels,
+        **settings,
+        "versions": models.versions(names),
+    }
+
+
+def _fingerprint(pairs, *, dated):
+    """Of what is known of the pairs before their images are read; dates are not the same on another machine."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        known = [pair.id, pair.texts, pair.label, pair.split, pair.problem]
+        if pair.problem is None:
+            status = pair.image.stat()
+            known += [status.st_size, *([status.st_mtime_ns] if dated else ())]
+        digest.update(json.dumps(known).encode())
+    return digest.hexdigest()
+
+
+def _finished(out, known):
+    try:
+        manifest = json.loads(str(read_arrays(out, ["manifest"])["manifest"]))
+        return manifest.get("made_of_sha256") == known
+    except (DataError, ValueError, AttributeError):
+        return False
+
+
+class _Skipped:
+    """The pairs that cannot be used, and how many may be."""
+
+    def __init__(self, pairs, share, path):
+        self.pairs, self.share, self.path = pairs, share, path
+        self.reasons = {position: pair.problem for position, pair in enumerate(pairs) if pair.problem is not None}
+
+    def listed(self):
+        return [{"id": self.pairs[position].id, "reason": self.reasons[position]} for position in sorted(self.reasons)]
+
+    def write(self):
+        if self.reasons:
+            workdirs.write_json(self.path, self.listed())
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def check(self):
+        if len(self.reasons) > self.share * len(self.pairs):
+            self.write()
+            first = self.listed()[0]
+            raise TooManySkippedError(
+                f"{len(self.reasons)} of {len(self.pairs)} pairs cannot be used, more than --max_skipped="
+                f"{self.share:g} allows; the first is {first['id']!r}: {first['reason']}; {self.path} lists them"
+            )
+
+
+def _images(folder, pairs, usable, encode, skipped, console, max_pixels, batch, threads):
+    """The positions of the pairs whose image could be read, and a digest of these images."""
+    prepare, kept, digest = getattr(encode, "prepare", lambda picture: picture), [], hashlib.sha256()
+
+    def read(positions):
+        found = [_content(pairs[position].image) for position in positions]
+        good = [row for row, content in enumerate(found) if isinstance(content, bytes)]
+        pictures = read_images([found[row] for row in good], prepare, threads=threads, max_pixels=max_pixels)
+        for row, picture in zip(good, pictures, strict=True):
+            known = hashlib.sha256(found[row]).digest()
+            found[row] = picture if isinstance(picture, ValueError) else (picture, known)
+        return found
+
+    with session.progress_bar(console, "images") as bar:
+        task = bar.add_task("images", total=len(usable))
+
+        def on_block(start, block):
+            kept.extend(usable[start + row] for row in block.rows.tolist())
+            skipped.reasons.update({usable[start + row]: reason for row, reason in block.problems.items()})
+            digest.update(block.digests.tobytes())
+            bar.update(task, completed=start + len(block.rows) + len(block.problems))
+            skipped.check()
+
+        blocks.compute(folder / _BLOCKS, "image", usable, read, encode, batch=batch, on_block=on_block)
+    return kept, digest.hexdigest()
+
+
+def _content(path):
+    try:
+        if not path.is_file():
+            raise ValueError("the image is no regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"the image has more than {MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        return ValueError(f"the image cannot be read: {error.strerror}")
+    except ValueError as error:
+        return error
+
+
+def _texts(folder, pairs, encode, sentences, console, batch):
+    """Makes the blocks of texts, and returns a digest of the texts."""
+    digest = hashlib.sha256()
+
+    def read(part):
+        return [(texts, hashlib.sha256("\n".join(texts).encode()).digest()) for texts in (p.texts for p in part)]
+
+    def encode_pairs(found):
+        documents = [_documents(texts, sentences) for texts in found]
+        counts = np.array([len(several) for several in documents])
+        features = blocks.checked(encode([document for several in documents for document in several]), counts.sum())
+        return np.add.reduceat(features, np.cumsum(counts) - counts, axis=0) / counts[:, None].astype(np.float32)
+
+    with session.progress_bar(console, "texts") as bar:
+        task = bar.add_task("texts", total=len(pairs))
+
+        def on_block(start, block):
+            digest.update(block.digests.tobytes())
+            bar.update(task, completed=start + len(block.rows))
+
+        blocks.compute(folder / _BLOCKS, "text", pairs, read, encode_pairs, batch=batch, on_block=on_block)
+    return digest.hexdigest()
+
+
+def _documents(texts, sentences):
+    return [" ".join(texts)] if sentences == "joined" else list(texts)
+
+
+class _BagOfWords:
+    """A text encoder with the vocabulary in its description."""
+
+    def __init__(self, words, pairs):
+        if words.given is not None:
+            self._words = BagOfWords(words.given)
+        else:
+            used = [pair for pair in pairs if words.source == "all" or pair.split == 0]
+            documents = [" ".join(pair.texts) for pair in used]
+            self._words = BagOfWords.fit(documents, min_documents=words.min_documents, max_words=words.max_words)
+        vocabulary = list(self._words.vocabulary)
+        self.description = {"extractor": models.BAG_OF_WORDS, "vocabulary": vocabulary, "vocabulary_of": words.source}
+
+    def __call__(self, documents):
+        return self._words.transform(documents)
+
+
+def _write(folder, out, pairs, usable, manifest):
+    """Puts the blocks together, and returns the widths of images and texts."""
+
+    def parts(kind, count):
+        for start in range(0, count, blocks.SIZE):
+            block = blocks.read_block(blocks.path_of(folder / _BLOCKS, kind, start))
+            if len(block.rows):
+                yield block.features
+
+    counts = {"image": usable, "text": len(pairs)}
+    widths = {kind: next(parts(kind, count)).shape[1] for kind, count in counts.items()}
+    for kind, count in counts.items():
+        for features in parts(kind, count):
+            if features.shape[1] != widths[kind]:
+                raise ValueError(
+                    f"the {kind} encoder gave {widths[kind]} features and then {features.shape[1]}: expected one number"
+                )
+    arrays = {kind: ((len(pairs), widths[kind]), parts(kind, count)) for kind, count in counts.items()}
+    if all(pair.label is not None for pair in pairs):
+        arrays["label"] = np.array([pair.label for pair in pairs])
+    arrays["split"] = np.array([pair.split for pair in pairs], np.int8)
+    arrays["id"] = np.array([pair.id for pair in pairs])
+    arrays["manifest"] = np.array(json.dumps(manifest, ensure_ascii=False))
+    write_npz(out, arrays)
+    return widths
+
+
+def _report(console, out, pairs, widths, skipped, manifest, seconds):
+    listed = skipped.listed()
+    for entry in listed[:_SHOWN]:
+        console.print(f"skipped {entry['id']}: {entry['reason']}")
+    if len(listed) > _SHOWN:
+        console.print(f"... and {len(listed) - _SHOWN:,} more, all in {skipped.path}")
+    if "too_long" in manifest:
+        long = manifest["too_long"]
+        console.print(f"{long['texts']:,} of {long['of']:,} texts are longer than the encoder takes at once")
+    counts = ", ".join(f"{sum(pair.split == part for pair in pairs):,} {name}" for part, name in enumerate(SPLITS))
+    made = ", ".join(f"{kind} {widths[kind]} ({manifest[kind]['extractor']})" for kind in widths)
+    console.print(f"{out}: {len(pairs):,} pairs ({counts}), {made}, {len(listed):,} skipped, {seconds:.1f} s")
+    selection = " --config.train.selection=map" if pairs[0].label is not None else ""
+    console.print(f"next: python experiments/run.py --config=configs/npz.py --config.dataset.path={out}{selection}")
