@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.benchmarking.machine import one_line
 from gpldan_jax import features
+from gpldan_jax.features._libraries import needed_for
 from gpldan_jax.features.networks import ARCHITECTURES
 
 BAG_OF_WORDS = "bag_of_words"
@@ -67,7 +68,8 @@ def description(encode: Callable) -> Mapping[str, Any]:
 def versions(names: tuple[str, ...]) -> dict[str, str]:
     """Of what computes features with the extractors of these names, and where the networks run."""
     packages = dict.fromkeys(package for name in names for package in (*_ALWAYS, *_PACKAGES.get(name, ())))
-    found = {package: importlib.metadata.version(package) for package in packages}
+    with needed_for("making features"):
+        found = {package: importlib.metadata.version(package) for package in packages}
     if not set(names).isdisjoint(ARCHITECTURES):
         import jax
 

@@ -6,6 +6,7 @@ The file has image, text, split and id, label where the pairs have one, and `man
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -218,18 +219,33 @@ def _images(folder, pairs, usable, encode, skipped, console, max_pixels, batch, 
             found[row] = picture if isinstance(picture, ValueError) else (picture, known)
         return found
 
-    with session.progress_bar(console, "images") as bar:
-        task = bar.add_task("images", total=len(usable))
+    with _progress(console, "images", len(usable)) as progress:
 
         def on_block(start, block):
             kept.extend(usable[start + row] for row in block.rows.tolist())
             skipped.reasons.update({usable[start + row]: reason for row, reason in block.problems.items()})
             digest.update(block.digests.tobytes())
-            bar.update(task, completed=start + len(block.rows) + len(block.problems))
+            progress(start + len(block.rows) + len(block.problems))
             skipped.check()
 
         blocks.compute(folder / _BLOCKS, "image", usable, read, encode, batch=batch, on_block=on_block)
     return kept, digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _progress(console, kind, total):
+    """A function that is told how many are done; on a terminal it moves a bar, elsewhere it prints ten lines."""
+    with session.progress_bar(console, kind) as bar:
+        task, printed = bar.add_task(kind, total=total), 0
+
+        def progress(done):
+            nonlocal printed
+            bar.update(task, completed=done)
+            if not console.is_terminal and 10 * done // total > printed:
+                printed = 10 * done // total
+                console.print(f"{kind}: {done:,} of {total:,}")
+
+        yield progress
 
 
 def _content(path):
@@ -258,12 +274,11 @@ def _texts(folder, pairs, encode, sentences, console, batch):
         features = blocks.checked(encode([document for several in documents for document in several]), counts.sum())
         return np.add.reduceat(features, np.cumsum(counts) - counts, axis=0) / counts[:, None].astype(np.float32)
 
-    with session.progress_bar(console, "texts") as bar:
-        task = bar.add_task("texts", total=len(pairs))
+    with _progress(console, "texts", len(pairs)) as progress:
 
         def on_block(start, block):
             digest.update(block.digests.tobytes())
-            bar.update(task, completed=start + len(block.rows))
+            progress(start + len(block.rows))
 
         blocks.compute(folder / _BLOCKS, "text", pairs, read, encode_pairs, batch=batch, on_block=on_block)
     return digest.hexdigest()

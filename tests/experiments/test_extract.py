@@ -159,6 +159,9 @@ def test_what_is_in_the_file(folder, own, call):
     assert (status, err) == (0, "")
     assert "300 pairs (100 train, 100 validation, 100 test), image 4 (own:images), text 3 (own:texts), 0 skipped" in out
     assert f"--config.dataset.path={folder / 'features.npz'} --config.train.selection=map" in out
+    assert [line for line in out.splitlines() if " of 300" in line] == [
+        f"{kind}: {done} of 300" for kind in ("images", "texts") for done in (128, 256, 300)
+    ]
     found = np.load(folder / "features.npz", allow_pickle=False)
     expected = [[row % 256, row // 256, 99, 4 + row % 5] for row in range(PAIRS)]
     np.testing.assert_array_equal(found["image"], np.float32(expected))
@@ -560,3 +563,19 @@ def test_a_model_of_extracted_features_answers_words(folder, call, capsys):
     capsys.readouterr()
     assert search.main(["query", str(workdir / "collection"), "--text", "banana", "-k", "3", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 3
+
+
+@pytest.mark.parametrize("package", ["pillow", "scikit-learn"])
+def test_a_missing_package_is_named(folder, own, call, monkeypatch, package):
+    import importlib.metadata
+
+    right = importlib.metadata.version
+
+    def version(name):
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return right(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    status, _, err = call(*flags(folder, text_model="bag_of_words"))
+    assert status == 2 and f"{package}: pip install 'gpldan_jax[features]'" in err and err.count("\n") == 1
