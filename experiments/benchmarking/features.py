@@ -76,7 +76,8 @@ def _call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
     if name.startswith("torch"):
         return _torch_call(name, network, weights, pictures)
     architecture = ARCHITECTURES[network]
-    module = ImageNetwork(architecture.convolutions, one_by_one=False if name == "jax-batch" else None)
+    grouped = False if name == "jax-batch" else None
+    module = ImageNetwork(architecture.convolutions, grouped=grouped)
     parameters = jax.device_put(import_weights(weights, module, architecture.linear))
     apply, pictures = jax.jit(module.apply), jax.device_put(pictures)
     return lambda: np.asarray(apply(parameters, pictures))

@@ -43,9 +43,11 @@ class ImageNetwork(nn.Module):
         convolutions: the layers, in order.
         width: of fc6 and fc7.
         rectified: whether fc7 is taken after its ReLU.
-        one_by_one: whether pictures go through the convolutions one by one, so that what is between two layers stays in
-            the caches, and wide 3 x 3 convolutions are Winograd's; or the batch as one. None is the former on a CPU and
-            the latter elsewhere.
+        group: how many pictures go through the convolutions at a time where `grouped`; of 1, 2, 4 and 8 on two cores 4
+            was the fastest for VGG-19.
+        grouped: whether pictures go through them in groups, so that what is between two layers stays in the caches, and
+            wide 3 x 3 convolutions are Winograd's; or the batch as one. None is the former on a CPU and the latter
+            elsewhere.
 
     Returns:
         Of float32 `[n, 224, 224, 3]`, scaled as the weights expect: float32 `[n, 4096]`.
@@ -58,7 +60,8 @@ class ImageNetwork(nn.Module):
     convolutions: tuple[Convolution, ...]
     width: int = 4096
     rectified: bool = True
-    one_by_one: bool | None = None
+    group: int = 4
+    grouped: bool | None = None
 
     @nn.compact
     def __call__(self, pictures: jax.Array) -> jax.Array:
@@ -74,17 +77,22 @@ class ImageNetwork(nn.Module):
                 pictures = _layer(pictures, layer, kernel, bias)
             return pictures
 
-        def one_by_one(pictures, parameters):
+        def in_groups(pictures, parameters):
             parameters = [
                 (winograd_kernel(kernel) if _is_wide(layer, kernel) else kernel, bias)
                 for layer, (kernel, bias) in zip(self.convolutions, parameters, strict=True)
             ]
-            return lax.map(lambda picture: together(picture[None], parameters)[0], pictures)
+            count = min(self.group, len(pictures))
+            whole = len(pictures) // count * count
+            groups = pictures[:whole].reshape(-1, count, *pictures.shape[1:])
+            x = lax.map(lambda group: together(group, parameters), groups)
+            x = x.reshape(whole, *x.shape[2:])
+            return x if whole == len(pictures) else jnp.concatenate([x, together(pictures[whole:], parameters)])
 
-        if self.one_by_one is None:
-            x = lax.platform_dependent(pictures, parameters, cpu=one_by_one, default=together)
+        if self.grouped is None:
+            x = lax.platform_dependent(pictures, parameters, cpu=in_groups, default=together)
         else:
-            x = (one_by_one if self.one_by_one else together)(pictures, parameters)
+            x = (in_groups if self.grouped else together)(pictures, parameters)
         x = nn.relu(nn.Dense(self.width, precision=_PRECISION, name="fc6")(x.reshape(len(x), -1)))
         x = nn.Dense(self.width, precision=_PRECISION, name="fc7")(x)
         return nn.relu(x) if self.rectified else x
@@ -117,7 +125,12 @@ def positions(convolutions: tuple[Convolution, ...]) -> Iterator[tuple[int, Conv
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A network by its layers: the convolutions, and what torchvision calls fc6 and fc7."""
+    """A network by its layers.
+
+    Attributes:
+        convolutions: in order.
+        linear: what torchvision calls fc6 and fc7.
+    """
 
     convolutions: tuple[Convolution, ...]
     linear: tuple[str, str]

@@ -35,12 +35,12 @@ def test_winograd_is_the_convolution(h, w):
     np.testing.assert_allclose(found, expected, atol=ROUNDING * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("one_by_one", [True, False, None])
+@pytest.mark.parametrize(("group", "grouped"), [(1, True), (2, True), (9, True), (1, False), (2, None)])
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize("name", small.NETWORKS)
-def test_a_network_is_what_its_layers_say(name, rectified, one_by_one):
-    network, side = small.network(name, rectified=rectified, one_by_one=one_by_one)
-    weights, seen = small.state_dict(network, side), pictures(side)
+def test_a_network_is_what_its_layers_say(name, rectified, group, grouped):
+    network, side = small.network(name, rectified=rectified, group=group, grouped=grouped)
+    weights, seen = small.state_dict(network, side), pictures(side, count=3)
     parameters = networks.import_weights(weights, network, small.LINEAR, side=side)
     expected = np.stack([small.loop(network, weights, picture) for picture in seen])
     found = jax.jit(network.apply)(parameters, seen)
@@ -49,8 +49,8 @@ def test_a_network_is_what_its_layers_say(name, rectified, one_by_one):
 
 
 def test_wide_layers_are_winograds_on_a_cpu():
-    def products(one_by_one):
-        network, side = small.network("wide", one_by_one=one_by_one)
+    def products(grouped):
+        network, side = small.network("wide", grouped=grouped)
         parameters = jax.eval_shape(network.init, jax.random.key(0), pictures(side))
         return str(jax.make_jaxpr(network.apply)(parameters, pictures(side))).count("conv_general_dilated")
 
