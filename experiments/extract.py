@@ -28,13 +28,25 @@ from experiments.benchmarking.machine import check_writable, one_line
 
 RELEASES = ("wikipedia", "pascal", "nuswide")
 _SHARES = (0.8, 0.1, 0.1)
+_ONLY_OF = (  # flags of some models
+    ("image_model", ("vgg19", "alexnet"), ("image_weights", "before_relu", "scaling")),
+    ("text_model", ("bert",), ("text_path", "pooling", "long_texts")),
+    ("text_model", ("bag_of_words",), ("vocabulary", "max_words", "min_documents")),
+)
 
 
 def main(argv: list[str]) -> int:
     """Parses the flags and extracts; returns the exit status."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
     try:
-        _extract(_parser().parse_args(argv))
+        parser = _parser()
+        options = parser.parse_args(argv)
+        for kind, of_models, names in _ONLY_OF:
+            chosen = getattr(options, kind)
+            for name in names:
+                if chosen not in of_models and getattr(options, name) != parser.get_default(name):
+                    raise ValueError(f"--{name} goes with --{kind}={' or '.join(of_models)}, got {chosen}")
+        _extract(options)
         return 0
     except KeyboardInterrupt:
         return stopped("stopped; the same command goes on after the last block that was finished")
@@ -57,8 +69,6 @@ def _extract(options):
     from experiments.extracting import models, releases, running, sources, splitting
 
     if options.text_model == models.BAG_OF_WORDS:
-        if options.text_path:
-            raise ValueError(f"--text_path goes with --text_model=bert, got {options.text_model}")
         text = running.words(options.vocabulary, options.max_words, options.min_documents)
     else:
         text = models.text_encoder(

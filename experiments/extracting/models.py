@@ -32,14 +32,12 @@ def image_encoder(name: str, weights: Path | None, *, rectified: bool, scaling: 
     """The image encoder of a name: a network, `hog_hsv`, or MODULE:FUNCTION.
 
     Raises:
-        ValueError: an unknown name, weights that do not fit, missing or needless, or no such function.
+        ValueError: an unknown name, weights that do not fit or are missing, or no such function.
     """
     if name in ARCHITECTURES:
         if weights is None:
             raise ValueError(f"--image_weights is missing: the file with torchvision's weights of {name}")
         return features.network_encoder(name, weights, rectified=rectified, scaling=scaling, batch=batch)
-    if weights is not None:
-        raise ValueError(f"--image_weights goes with --image_model={' or '.join(ARCHITECTURES)}, got {name}")
     if name == "hog_hsv":
         return features.hog_hsv_encoder()
     return _own("image", name, (*ARCHITECTURES, "hog_hsv"))
@@ -49,14 +47,12 @@ def text_encoder(name: str, path: Path | None, *, pooling: str, long_texts: str,
     """The text encoder of a name: `bert`, or MODULE:FUNCTION. The bag of words is not made before its texts are known.
 
     Raises:
-        ValueError: an unknown name, a directory that holds no encoder, is missing or needless, or no such function.
+        ValueError: an unknown name, a directory that holds no encoder or is missing, or no such function.
     """
     if name == "bert":
         if path is None:
             raise ValueError("--text_path is missing: the directory with the encoder and its tokenizer")
         return features.sentence_encoder(path, pooling=pooling, long_texts=long_texts, batch=batch)
-    if path is not None:
-        raise ValueError(f"--text_path goes with --text_model=bert, got {name}")
     return _own("text", name, ("bert", BAG_OF_WORDS))
 
 
