@@ -88,10 +88,10 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     for folder in ("configs", "experiments"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     (tmp_path / "photos").mkdir()
-    lines = ["image,text"]
+    lines = ["image,text,label"]
     for row, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (200, 9, 7, 3), np.uint8)):
         Image.fromarray(pixels).save(f"photos/{row}.png")
-        lines.append(f"{row}.png,picture {row % 7} of colours {row % 11}{row % 3}")
+        lines.append(f"{row}.png,picture {row % 7} of colours {row % 11}{row % 3},class {row % 3}")
     (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
     code = way("sh", "extract.py --images=photos")
     models = "--image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased"
@@ -104,7 +104,7 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     environment = os.environ | quick_environment | {"PATH": path}
     done = subprocess.run(["bash", "-euc", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "photos.npz: 200 pairs (160 train, 20 validation, 20 test)" in done.stdout and "recall@10" in done.stdout
+    assert "photos.npz: 200 pairs (160 train, 20 validation, 20 test)" in done.stdout and "map@50" in done.stdout
     assert load_model("runs/photos/model.safetensors").metadata["features"]["image"]["extractor"] == "hog_hsv"
 
 
