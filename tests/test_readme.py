@@ -95,7 +95,7 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
     code = way("sh", "extract.py --images=photos")
     models = "--image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased"
-    install, newline, code = code.partition("\n")
+    install, _, code = code.partition("\n")
     assert install == "pip install -e '.[bert,features]'" and models in code
     assert extract._parser().parse_args(shlex.split(f"--images=a --texts=b --out=c {models}")).text_model == "bert"
     code = code.replace(models, "--image_model=hog_hsv --text_model=bag_of_words")

@@ -74,8 +74,8 @@ def network_encoder(
     Args:
         name: "vgg19" or "alexnet".
         weights: a file with torchvision's state dict of it, .pth or .safetensors.
-        rectified: take fc7 after its ReLU. The default, as Caffe's tools do it, whose ReLU works in place; papers that
-            say "fc7" without more mean this most often.
+        rectified: take fc7 after its ReLU. It is the default because Caffe's ReLU works in place: what its tools call
+            fc7, and what these features were first taken with, is after it.
         scaling: of the 224 x 224 pixels that `crop_square` keeps, as the weights expect. "torchvision": RGB in [0, 1],
             minus (.485, .456, .406), divided by (.229, .224, .225). "caffe": BGR in [0, 255] minus (103.939, 116.779,
             123.68), for the weights of the authors of VGG and what is converted from them.

@@ -422,7 +422,7 @@ def test_pictures_do_not_pile_up(folder, own, call):
     ],
 )
 def test_an_encoder_that_does_not_do_its_part(folder, own, call, returned, message):
-    own.wrong = eval(f"lambda p: {returned}")  # noqa: S307, one of the lines above
+    own.wrong = eval(f"lambda p: {returned}")
     status, _, err = call(
         *flags(folder, image_model="own:wrong"), "--batch=32" if "//" not in returned else "--batch=100"
     )

@@ -559,7 +559,7 @@ def test_a_model_whose_texts_went_through_a_function_of_its_user_is_served(tmp_p
     index.save(tmp_path)
     with serving(Collection.load(tmp_path)) as port:
         assert answer(port, "/api/about")["asks"] == {"words": False, "picture": True}
-    with pytest.raises(ValueError, match="the extractor hog_hsv needs no file, got x.pth"):
+    with pytest.raises(ValueError, match=r"the extractor hog_hsv needs no file, got x\.pth"):
         Collection.load(tmp_path, {"image": "x.pth"})
 
 

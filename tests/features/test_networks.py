@@ -173,7 +173,7 @@ def test_the_encoder_names_the_file_and_the_layer(alexnet_file):
         network_encoder("vgg19", path)
     with pytest.raises(ValueError, match="unknown scaling 'imagenet'; expected one of torchvision, caffe"):
         network_encoder("alexnet", path, scaling="imagenet")
-    with pytest.raises(OSError, match="missing.pth"):
+    with pytest.raises(OSError, match=r"missing\.pth"):
         network_encoder("alexnet", path.with_name("missing.pth"))
 
 
@@ -193,7 +193,7 @@ def _files():
     turned[0x0112] = 6
     big = smooth.resize((511, 377), Image.Resampling.BICUBIC)
     alpha = np.dstack([np.asarray(big), np.linspace(0, 255, 511 * 377).reshape(377, 511).astype(np.uint8)])
-    grey16 = Image.fromarray((np.asarray(big.convert("L")).astype(np.uint16) * 257))
+    grey16 = Image.fromarray(np.asarray(big.convert("L")).astype(np.uint16) * 257)
     return {
         "large": saved(big, "JPEG"),
         "tall": saved(big.resize((101, 900)), "PNG"),
@@ -220,7 +220,7 @@ def _as_torch_users_read(content):
     w, h = image.size
     w, h = (256, int(256 * h / w)) if w <= h else (int(256 * w / h), 256)
     image = image.resize((w, h), Image.Resampling.BILINEAR)
-    left, top = int(round((w - 224) / 2.0)), int(round((h - 224) / 2.0))
+    left, top = round((w - 224) / 2.0), round((h - 224) / 2.0)
     pixels = np.asarray(image.crop((left, top, left + 224, top + 224))) / np.float32(255)
     scaled = (pixels - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
     return np.ascontiguousarray(scaled.transpose(2, 0, 1), np.float32)
