@@ -66,10 +66,10 @@ def _extract(options):
     if not 0 <= options.max_skipped <= 1:
         raise ValueError(f"--max_skipped is a share, expected 0 to 1, got {options.max_skipped:g}")
     # jax takes seconds to import; a mistyped flag should not wait
-    from experiments.extracting import models, releases, running, sources, splitting
+    from experiments.extracting import models, releases, running, sources, splitting, words
 
     if options.text_model == models.BAG_OF_WORDS:
-        text = running.words(options.vocabulary, options.max_words, options.min_documents)
+        text = words.chosen(options.vocabulary, options.max_words, options.min_documents)
     else:
         text = models.text_encoder(
             options.text_model,

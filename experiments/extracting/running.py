@@ -21,53 +21,18 @@ import rich.console
 
 from experiments import session
 from experiments.extracting import blocks, models
+from experiments.extracting.skipping import Skipped
 from experiments.extracting.sources import Pair
+from experiments.extracting.words import Words, WordsEncoder
 from experiments.extracting.writing import write_npz
 from gpldan_jax.data import DataError, read_arrays
 from gpldan_jax.data.paired import SPLITS
-from gpldan_jax.features import BagOfWords, read_images
+from gpldan_jax.features import read_images
 from gpldan_jax.training import workdir as workdirs
 
 MAX_BYTES = 2**28  # of an image file
 _BLOCKS = "blocks"
 _SHOWN = 10  # skipped pairs on the terminal
-
-
-class TooManySkippedError(ValueError):
-    """More pairs than stated cannot be used."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-    """How the vocabulary of a bag of words is chosen.
-
-    Attributes:
-        source: "train", the texts of the training pairs; "all", those of all pairs; or "given".
-        max_words, min_documents: as `BagOfWords.fit` takes them.
-        given: the vocabulary itself, or None.
-    """
-
-    source: str
-    max_words: int
-    min_documents: int
-    given: tuple[str, ...] | None = None
-
-
-def words(vocabulary: str, max_words: int, min_documents: int) -> Words:
-    """How the vocabulary is chosen, from what `--vocabulary` says: "train", "all", or a file with a word in each line.
-
-    Raises:
-        ValueError: the file is not UTF-8, or its words are not what `BagOfWords` takes.
-    """
-    if vocabulary in ("train", "all"):
-        return Words(vocabulary, max_words, min_documents)
-    try:
-        lines = Path(vocabulary).read_text(encoding="utf-8").split()
-        return Words("given", max_words, min_documents, BagOfWords(tuple(sorted(set(lines)))).vocabulary)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--vocabulary: {vocabulary} must be UTF-8: {error.reason} at byte {error.start}") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--vocabulary: expected train, all or a file of words: {error}") from error
 
 
 def extract(
@@ -116,7 +81,7 @@ def extract(
     description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
     with workdirs.opened(folder, description, fresh=fresh, holds=[_BLOCKS], flag="--out"):
         (folder / _BLOCKS).mkdir(exist_ok=True)
-        skipped = _Skipped(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
+        skipped = Skipped(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
         usable = [position for position, pair in enumerate(pairs) if pair.problem is None]
         skipped.check()
         kept, image_digest = _images(folder, pairs, usable, image, skipped, console, max_pixels, batch, threads)
@@ -125,7 +90,7 @@ def extract(
             raise ValueError(f"none of {len(pairs)} pairs can be used; {skipped.path} says why")
         chosen = [pairs[position] for position in kept]
         if isinstance(text, Words):
-            text = _BagOfWords(text, chosen)
+            text = WordsEncoder(text, chosen)
         text_digest = _texts(folder, chosen, text, sentences, console, batch)
         manifest = {
             **plan,
@@ -178,32 +143,6 @@ def _finished(out, known):
         return manifest.get("made_of_sha256") == known
     except (DataError, ValueError, AttributeError):
         return False
-
-
-class _Skipped:
-    """The pairs that cannot be used, and how many may be."""
-
-    def __init__(self, pairs, share, path):
-        self.pairs, self.share, self.path = pairs, share, path
-        self.reasons = {position: pair.problem for position, pair in enumerate(pairs) if pair.problem is not None}
-
-    def listed(self):
-        return [{"id": self.pairs[position].id, "reason": self.reasons[position]} for position in sorted(self.reasons)]
-
-    def write(self):
-        if self.reasons:
-            workdirs.write_json(self.path, self.listed())
-        else:
-            self.path.unlink(missing_ok=True)
-
-    def check(self):
-        if len(self.reasons) > self.share * len(self.pairs):
-            self.write()
-            first = self.listed()[0]
-            raise TooManySkippedError(
-                f"{len(self.reasons)} of {len(self.pairs)} pairs cannot be used, more than --max_skipped="
-                f"{self.share:g} allows; the first is {first['id']!r}: {first['reason']}; {self.path} lists them"
-            )
 
 
 def _images(folder, pairs, usable, encode, skipped, console, max_pixels, batch, threads):
@@ -286,23 +225,6 @@ def _texts(folder, pairs, encode, sentences, console, batch):
 
 def _documents(texts, sentences):
     return [" ".join(texts)] if sentences == "joined" else list(texts)
-
-
-class _BagOfWords:
-    """A text encoder with the vocabulary in its description."""
-
-    def __init__(self, words, pairs):
-        if words.given is not None:
-            self._words = BagOfWords(words.given)
-        else:
-            used = [pair for pair in pairs if words.source == "all" or pair.split == 0]
-            documents = [" ".join(pair.texts) for pair in used]
-            self._words = BagOfWords.fit(documents, min_documents=words.min_documents, max_words=words.max_words)
-        vocabulary = list(self._words.vocabulary)
-        self.description = {"extractor": models.BAG_OF_WORDS, "vocabulary": vocabulary, "vocabulary_of": words.source}
-
-    def __call__(self, documents):
-        return self._words.transform(documents)
 
 
 def _write(folder, out, pairs, usable, manifest):
