@@ -128,7 +128,11 @@ def measure(options: argparse.Namespace, overrides: list[str], argv: list[str]) 
 def plot(options: argparse.Namespace) -> int:
     """`plot`."""
     check_plot(options.out)
-    draw([results.read(path) for path in options.results], options.out)
+    records = [results.read(path) for path in options.results]
+    for path, record in zip(options.results, records, strict=True):
+        if record["benchmark"] not in ("loss", "train"):
+            raise ValueError(f"{path}: expected results of loss or train to draw, found {record['benchmark']}")
+    draw(records, options.out)
     return 0
 
 
@@ -217,7 +221,8 @@ def _parser():
         add("--rounds", type=positive, help="how often to time each; default: as often as --seconds allow")
         add("--seconds", type=float, default=20, help="about how long to time each size; default %(default)s")
         add("--ceiling_size", type=positive, help="rows of the ceiling's product; default 3072, on accelerators 8192")
-        add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
+        if add in (add_to_loss, add_to_train):
+            add("--plot", type=Path, help="draw the results too: PNG, SVG or PDF file")
         add("--compare", type=Path, metavar="OLD", help="compare with an earlier JSON file, like the command compare")
         add("--threshold", type=float, default=0.9, help="of that comparison; default %(default)s")
     for add in (add_to_loss, add_to_train, add_to_quality, add_to_search, add_to_features):

@@ -43,6 +43,16 @@ def test_the_figures(tmp_path, capsys):
     assert "features of pictures, alexnet" in out and "pictures/s" in out and "pairs/s" not in out
 
 
+def test_there_is_no_plot_of_it(tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="plots need matplotlib")
+    assert benchmark.main(["features", *FLAGS, f"--out={tmp_path / 'found.json'}"]) == 0
+    capsys.readouterr()
+    assert benchmark.main(["plot", str(tmp_path / "found.json"), f"--out={tmp_path / 'found.png'}"]) == 2
+    assert capsys.readouterr().err.endswith("expected results of loss or train to draw, found features\n")
+    assert benchmark.main(["features", *FLAGS, f"--plot={tmp_path / 'found.png'}"]) == 2
+    assert "unexpected argument '--plot" in capsys.readouterr().err
+
+
 def test_other_features_are_an_error(tmp_path, capsys, monkeypatch):
     right = features._call
 
