@@ -76,8 +76,8 @@ def _call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
     if name.startswith("torch"):
         return _torch_call(name, network, weights, pictures)
     architecture = ARCHITECTURES[network]
-    grouped = False if name == "jax-batch" else None
-    module = ImageNetwork(architecture.convolutions, grouped=grouped)
+    settings = {"jax": {}, "jax-one-by-one": {"group": 1}, "jax-batch": {"grouped": False}}[name]
+    module = ImageNetwork(architecture.convolutions, **settings)
     parameters = jax.device_put(import_weights(weights, module, architecture.linear))
     apply, pictures = jax.jit(module.apply), jax.device_put(pictures)
     return lambda: np.asarray(apply(parameters, pictures))

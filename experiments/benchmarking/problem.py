@@ -14,7 +14,7 @@ PRECISIONS = ("highest", "default", "bfloat16")
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
 SEARCHES = ("jax", "jax-candidates", "torch-matmul", "torch-broadcast", "numpy-broadcast")
-ENCODERS = ("jax", "jax-batch", "torch", "torch-channels-last")
+ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last")
 GRIDS = {"grid": None, "grid-in-turn": 1}  # how many members go through vmap at once; None for all
 JAX_TRAINERS = ("step", "epoch", *GRIDS)
 # A grid trains other runs too: it reaches its figures later than one run does, and more of them.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.extracting.writing import write_npz
 from gpldan_jax.data import DataError
 
 SIZE = 128  # items
-_TEMPORARY = ".tmp"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +74,11 @@ def compute(
         for start in starts:
             if start in missing:
                 count = len(items[start : start + SIZE])
-                _write(path_of(folder, kind, start), _block(batches, encode, count, batch))
+                block = _block(batches, encode, count, batch)
+                write_npz(
+                    path_of(folder, kind, start),
+                    vars(block) | {"problems": np.array(json.dumps(block.problems))},
+                )
             on_block(start, read_block(path_of(folder, kind, start)))
 
 
@@ -138,18 +141,3 @@ def checked(features: np.ndarray, count: int) -> np.ndarray:
     if not np.isfinite(features).all():
         raise ValueError("the encoder gave features that are NaN, Inf or past the range of float32")
     return features
-
-
-def _write(path, block):
-    temporary = path.with_name(path.name + _TEMPORARY)
-    with open(temporary, "wb") as file:
-        np.savez(
-            file,
-            features=block.features,
-            rows=block.rows,
-            problems=np.array(json.dumps(block.problems)),
-            digests=block.digests,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -106,10 +106,8 @@ def _network(description, source):
         raise SourceNeededError(
             f"the model's images went through {name}: give the file of its weights (SHA-256 {sha256[:16]}...)"
         )
-    preprocessing = description.get("preprocessing")
-    scaling = preprocessing.get("scaling") if isinstance(preprocessing, Mapping) else None
-    rectified = description.get("rectified") is True
-    encode = network_encoder(name, source, rectified=rectified, scaling=str(scaling), batch=1)
+    scaling, rectified = _known(description, "preprocessing", "scaling"), description.get("rectified") is True
+    encode = network_encoder(name, source, rectified=rectified, scaling=scaling, batch=1)
     if encode.description["weights"]["sha256"] != sha256:
         raise ValueError(f"{source}: other weights than those the model was trained with (SHA-256 {sha256[:16]}...)")
     return _of_pictures(encode)

@@ -43,8 +43,7 @@ class ImageNetwork(nn.Module):
         convolutions: the layers, in order.
         width: of fc6 and fc7.
         rectified: whether fc7 is taken after its ReLU.
-        group: how many pictures go through the convolutions at a time where `grouped`; of 1, 2, 4 and 8 on two cores 4
-            was the fastest for VGG-19.
+        group: how many pictures go through the convolutions at a time where `grouped`.
         grouped: whether pictures go through them in groups, so that what is between two layers stays in the caches, and
             wide 3 x 3 convolutions are Winograd's; or the batch as one. None is the former on a CPU and the latter
             elsewhere.

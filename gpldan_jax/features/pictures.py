@@ -31,8 +31,7 @@ def read_image(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS)
     The first frame is turned as its EXIF orientation says, and put on white where it is transparent. Grey, palette and
     CMYK pictures become RGB; of 16 bits the high byte counts. Colour profiles are ignored.
 
-    One picture is decoded at a time, whatever the threads; 40 million pixels take half a gigabyte meanwhile, and 0.8 as
-    WEBP.
+    One picture is decoded at a time, whatever the threads: meanwhile several copies of its pixels are in memory.
 
     Args:
         file: the content of a PNG, JPEG, WEBP, GIF or BMP file, or the path of one.
@@ -195,9 +194,16 @@ def _upright(image):
         8: Image.Transpose.ROTATE_90,
     }
     turn = turns.get(image.getexif().get(_ORIENTATION))
+    image = _on_white(image)  # what is between them is freed before the next copy is made
+    return np.asarray(image if turn is None else image.transpose(turn))
+
+
+def _on_white(image):
+    from PIL import Image
+
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGBA")
     opaque = Image.new("RGB", image.size, "white")
     opaque.paste(image, mask=image)
-    return np.asarray(opaque if turn is None else opaque.transpose(turn))
+    return opaque

@@ -19,7 +19,9 @@ from experiments import extract, search, session
 from experiments.extracting import blocks
 from gpldan_jax import data, models
 from gpldan_jax.data.emoji import load_emoji_arrays
+from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
 from gpldan_jax.features import extractor, network_encoder, read_image
+from gpldan_jax.features.pictures import MAX_PIXELS
 from gpldan_jax.retrieval import Index
 from gpldan_jax.training import workdir as workdirs
 from tests.experiments.conftest import ROOT
@@ -469,6 +471,11 @@ def test_bad_input_is_one_line(folder, own, call, change, message):
     if change.get("min_documents") is None:  # known only after the images, which are kept
         assert after == before
     assert not (folder / "features.npz").exists()
+
+
+def test_defaults_are_those_of_the_library():
+    options = extract._parser().parse_args(["--image_model=a", "--text_model=b", "--out=c"])
+    assert (options.max_pixels, tuple(options.split), options.seed) == (MAX_PIXELS, OWN_SHARES, SPLIT_SEED)
 
 
 def test_images_that_no_row_names_are_counted(folder, own, call):
