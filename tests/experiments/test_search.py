@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -218,9 +216,22 @@ def test_a_source_is_asked_for_by_its_flag(tmp_path, call):
 
 
 # Where tests run in the background of a shell, SIGINT is ignored, and so it would be by what they start.
-_HEEDING = """
+_INTERRUPTED = """
 import runpy, signal, sys
+from gpldan_jax.retrieval import storage
+
 signal.signal(signal.SIGINT, signal.default_int_handler)
+write, writes = storage.ArrayWriter.write, 0
+
+def interrupted(self, data):
+    global writes
+    write(self, data)
+    writes += 1
+    if writes == 12:  # some files have content, none has its name
+        print(*sorted(path.name for path in self._temporary.parent.glob(".tmp-*")), flush=True)
+        signal.raise_signal(signal.SIGINT)
+
+storage.ArrayWriter.write = interrupted
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -228,24 +239,20 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_ctrl_c_leaves_the_collection_there_was(tmp_path, quick_environment):
     models.save_model(tmp_path / "model.safetensors", galleries.model())
-    np.save(tmp_path / "images.npy", galleries.features(400_000))
+    np.save(tmp_path / "images.npy", galleries.features(40_000))
     out = tmp_path / "mine"
     before = Index.build(galleries.model(), galleries.features(5), range(5), "image", folder=out / "image")
     command = [
         sys.executable,
         "-c",
-        _HEEDING,
+        _INTERRUPTED,
         ROOT / "experiments/search.py",
         "build",
         f"--model={tmp_path / 'model.safetensors'}",
     ]
     command += [f"--features={tmp_path / 'images.npy'}", "--modality=image", f"--out={out}"]
-    process = subprocess.Popen(command, env=os.environ | quick_environment, stderr=subprocess.PIPE, text=True)
-    while not list(out.glob("image/.tmp-*")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and error == "stopped; what was there before is as it was\n"
+    done = subprocess.run(command, env=os.environ | quick_environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130 and done.stderr == "stopped; what was there before is as it was\n"
+    assert ".tmp-" in done.stdout
     assert Index.load(out / "image").ids.tolist() == before.ids.tolist()
     assert not list(out.glob("image/.tmp-*"))
