@@ -7,12 +7,11 @@ with labels, `--config.train.selection=map` selects by map@50.
     python experiments/run.py --config=configs/npz.py --config.dataset.path=mine.npz --workdir=runs/mine
 """
 
-from configs import default
+from ml_collections import config_dict
+
+from gpldan_jax import config
 
 
 def get_config():
-    """The paper's settings, selected without labels."""
-    config = default.get_config()
-    config.dataset.name = "npz"
-    config.train.selection = "recall"  # ours: works without labels
-    return config
+    """The paper's settings with the changes for this dataset, which `gpldan_jax/config.py` lists."""
+    return config_dict.ConfigDict(config.dataset_config("npz"))

@@ -7,12 +7,11 @@ features, so the figure is not ours and the settings are the paper's, untuned.
     python experiments/run.py --config=configs/xmedia.py --config.dataset.synthetic --config.train.epochs=1
 """
 
-from configs import default
+from ml_collections import config_dict
+
+from gpldan_jax import config
 
 
 def get_config():
-    """The paper's settings."""
-    config = default.get_config()
-    config.dataset.name = "xmedia"
-    config.dataset.text_scaling = "raw"  # ours: bags of words, as for emoji
-    return config
+    """The paper's settings with the changes for this dataset, which `gpldan_jax/config.py` lists."""
+    return config_dict.ConfigDict(config.dataset_config("xmedia"))

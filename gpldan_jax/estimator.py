@@ -75,16 +75,17 @@ class GPLDAN(BaseEstimator):
     [0.5, 1, 2]}).fit(images, texts)` compares by `score` on folds, `labels=labels` goes to `fit` alone unless metadata
     routing is on. `experiments/sweep.py` trains a grid as one program and chooses by validation pairs.
 
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> latent = rng.normal(size=(80, 4))
-    >>> images, texts = latent @ rng.normal(size=(4, 10)), latent @ rng.normal(size=(4, 6))
-    >>> model = GPLDAN(hidden=16, width=8, parts=2, epochs=5, batch_size=16, learning_rate=0.01, random_state=0)
-    >>> model = model.fit(images[:60], texts[:60])
-    >>> model.rank(images[60:], texts[60:], direction="image_to_text", k=3).shape
-    (20, 3)
-    >>> model.score(images[60:], texts[60:]) > 0.5  # recall@10 of 20 pairs
-    True
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> latent = rng.normal(size=(80, 4))
+        >>> images, texts = latent @ rng.normal(size=(4, 10)), latent @ rng.normal(size=(4, 6))
+        >>> model = GPLDAN(hidden=16, width=8, parts=2, epochs=5, batch_size=16, learning_rate=0.01, random_state=0)
+        >>> model = model.fit(images[:60], texts[:60])
+        >>> model.rank(images[60:], texts[60:], direction="image_to_text", k=3).shape
+        (20, 3)
+        >>> model.score(images[60:], texts[60:]) > 0.5  # recall@10 of 20 pairs
+        True
     """
 
     def __init__(

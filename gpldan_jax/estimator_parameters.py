@@ -12,9 +12,10 @@ import numpy as np
 def check(parameters: Mapping[str, Any]) -> None:
     """`ValueError`, naming the parameter, for the first that is out of its range.
 
-    >>> check({"epochs": 0})
-    Traceback (most recent call last):
-    ValueError: epochs must be a whole number of at least 1, got 0
+    Example:
+        >>> check({"epochs": 0})
+        Traceback (most recent call last):
+        ValueError: epochs must be a whole number of at least 1, got 0
     """
     for name, value in parameters.items():
         expected, is_valid = _RULES.get(name, _ANY)

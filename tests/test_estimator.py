@@ -13,9 +13,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 import gpldan_jax
-from configs import default
-from experiments import session
 from gpldan_jax import GPLDAN, data, models, retrieval, training
+from gpldan_jax import config as settings
+from gpldan_jax.runs import session
 from tests.training import tiny
 
 SMALL = {
@@ -48,7 +48,7 @@ def fitted(pairs, quick):
 
 def config(**changes):
     """What `run.py` makes of the settings `SMALL`."""
-    settings = default.get_config().to_dict()
+    settings = settings.default_config()
     settings["dataset"]["name"] = "tiny"
     for group in settings.values():
         group.update({key: value for key, value in (SMALL | changes).items() if key in group})
@@ -62,7 +62,7 @@ def same(one, other):
 
 
 def test_defaults_are_those_of_the_configs():
-    settings, parameters = default.get_config().to_dict(), GPLDAN().get_params()
+    settings, parameters = settings.default_config(), GPLDAN().get_params()
     named = {key: value for group in settings.values() for key, value in group.items() if key in parameters}
     ours = {key: parameters[key] for key in named}
     assert ours.pop("neighbours") is None and settings["loss"]["target"] == "inputs" and named.pop("neighbours")

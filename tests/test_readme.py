@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import extract
 from gpldan_jax import load_model
-from gpldan_jax.retrieval import Index
+from gpldan_jax.cli import extract
+from gpldan_jax.index import Index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

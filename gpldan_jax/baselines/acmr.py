@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import apply_mlp
-from gpldan_jax.baselines.training import LabelledBatch, initial_key, network_distances, train_network
+from gpldan_jax.baselines.network_method import LabelledBatch, apply_mlp, initial_key, network_distances, train_network
 from gpldan_jax.baselines.ucal import (
     IMAGE_LAYERS,
     TEXT_LAYERS,
@@ -37,7 +36,8 @@ def acmr_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.A
         numbers: `invariance`, `margin` and `negative` of `triplet_loss`, and `adversarial`, the weight of the reversed
             gradient before its schedule.
 
-    Source: Wang, Yang, Xu, Hanjalic and Shen, Adversarial cross-modal retrieval, ACM MM 2017.
+    References:
+        Wang, Yang, Xu, Hanjalic and Shen, Adversarial cross-modal retrieval, ACM MM 2017.
     """
     image, text = encode(parameters["image"], batch.images), encode(parameters["text"], batch.texts)
     discrimination = label_loss(parameters["label"], image, text, batch.labels)
@@ -75,10 +75,11 @@ def triplet_loss(
         margin: the distance at which an item of another class is far enough.
         negative: the weight of those items.
 
-    >>> import jax.numpy as jnp
-    >>> v, t = jnp.array([[0.0], [3.0]]), jnp.array([[1.0], [5.0]])  # distances [[1, 5], [2, 2]]
-    >>> print(triplet_loss(v, t, jnp.array([0, 1]), margin=4.0, negative=0.5))  # 2 * (3 / 2 + 0.5 * 2 / 2)
-    4.0
+    Example:
+        >>> import jax.numpy as jnp
+        >>> v, t = jnp.array([[0.0], [3.0]]), jnp.array([[1.0], [5.0]])  # distances [[1, 5], [2, 2]]
+        >>> print(triplet_loss(v, t, jnp.array([0, 1]), margin=4.0, negative=0.5))  # 2 * (3 / 2 + 0.5 * 2 / 2)
+        4.0
     """
     # Differences, not inner products: these cancel where items are close, as they are meant to become.
     distances = optax.safe_norm(image[:, None] - text, 0.0, axis=-1)

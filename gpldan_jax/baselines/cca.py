@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import cosine_distances_between
+from gpldan_jax.baselines.network_method import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 _RIDGES = (1e-3, 1.0, 10.0)
@@ -29,13 +29,15 @@ def ridge_cca(
         Two functions that project images and texts, `[m, d] -> [m, r]` with each component weighted by its correlation,
         and the correlations `[r]`, largest first, in [0, 1].
 
-    Source: Hotelling, Relations between two sets of variates, Biometrika 1936; ridge: Vinod, J. Econometrics 1976.
+    Example:
+        >>> import numpy as np
+        >>> x = np.array([[-1.0, 1.0], [1.0, 2.0], [-2.0, -3.0], [2.0, 0.0]])
+        >>> _, _, correlations = ridge_cca(x, 3 * x[:, :1], ridge=0.0, components=1)
+        >>> print(correlations.round(6))
+        [1.]
 
-    >>> import numpy as np
-    >>> x = np.array([[-1.0, 1.0], [1.0, 2.0], [-2.0, -3.0], [2.0, 0.0]])
-    >>> _, _, correlations = ridge_cca(x, 3 * x[:, :1], ridge=0.0, components=1)
-    >>> print(correlations.round(6))
-    [1.]
+    References:
+        Hotelling, Relations between two sets of variates, Biometrika 1936; ridge: Vinod, J. Econometrics 1976.
     """
     image_mean, image_basis, image_coordinates = _whitened(images, ridge)
     text_mean, text_basis, text_coordinates = _whitened(texts, ridge)

@@ -11,11 +11,18 @@ import jax.numpy as jnp
 import optax
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
-from gpldan_jax.baselines.training import LabelledBatch, initial_key, network_distances, train_network
+from gpldan_jax.baselines.network_method import (
+    LabelledBatch,
+    apply_mlp,
+    cosine_distances_between,
+    initial_key,
+    initial_parameters,
+    network_distances,
+    train_network,
+)
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.data.denoising import zero_columns
 from gpldan_jax.losses import co_attention_distances
+from gpldan_jax.training.batches import zero_columns
 
 IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
 """The share of columns that are zero in training, as published."""
@@ -24,8 +31,9 @@ IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
 def cdpae_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
     """The loss under the published denoising. `numbers` has `distance` and `reconstruction`, the weights l1 and l2.
 
-    Source: Zhan, Yu, Yu, Zhang, Tao and Tian, Comprehensive distance-preserving autoencoders for cross-modal retrieval,
-    ACM MM 2018.
+    References:
+        Zhan, Yu, Yu, Zhang, Tao and Tian, Comprehensive distance-preserving autoencoders for cross-modal retrieval,
+        ACM MM 2018.
     """
     image_key, text_key = jax.random.split(batch.key)
     images = zero_columns(batch.images, image_key, IMAGE_DENOISING)

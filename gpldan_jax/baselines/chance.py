@@ -14,8 +14,9 @@ def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int)
 def random_distances(seed: int, n: int, m: int) -> np.ndarray:
     """`[n, m]` float32 in [0, 1), a function of the seed and the shape.
 
-    >>> random_distances(0, 2, 3).shape, bool((random_distances(0, 2, 3) == random_distances(0, 2, 3)).all())
-    ((2, 3), True)
+    Example:
+        >>> random_distances(0, 2, 3).shape, bool((random_distances(0, 2, 3) == random_distances(0, 2, 3)).all())
+        ((2, 3), True)
     """
     return np.random.default_rng((seed, n, m)).random((n, m), dtype=np.float32)
 

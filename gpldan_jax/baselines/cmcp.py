@@ -28,10 +28,11 @@ def propagate(inputs: np.ndarray, values: np.ndarray, *, neighbours: int, alpha:
     Raises:
         ValueError: alpha outside [0, 1), or what `neighbour_graph` refuses.
 
-    >>> import numpy as np
-    >>> value = propagate(np.array([[1.0], [2.0]]), np.array([[1.0]]), neighbours=1, alpha=0.5)
-    >>> print(value.round(4))  # .5 * .5 / (1 - .5 * .5)
-    [[0.3333]]
+    Example:
+        >>> import numpy as np
+        >>> value = propagate(np.array([[1.0], [2.0]]), np.array([[1.0]]), neighbours=1, alpha=0.5)
+        >>> print(value.round(4))  # .5 * .5 / (1 - .5 * .5)
+        [[0.3333]]
     """
     if not 0 <= alpha < 1:
         raise ValueError(f"alpha must be in [0, 1), got {alpha}")
@@ -55,10 +56,11 @@ def class_correlations(counts: np.ndarray) -> np.ndarray:
     Returns:
         `[C, C]` float64, symmetric.
 
-    >>> import numpy as np
-    >>> print(class_correlations(np.array([2, 1])))  # across: (-1 / 1 - 1 / 2) / 2
-    [[ 0.5  -0.75]
-     [-0.75  1.  ]]
+    Example:
+        >>> import numpy as np
+        >>> print(class_correlations(np.array([2, 1])))  # across: (-1 / 1 - 1 / 2) / 2
+        [[ 0.5  -0.75]
+         [-0.75  1.  ]]
     """
     others = -1 / np.maximum(counts.sum() - counts, 1)
     return np.where(np.eye(len(counts), dtype=bool), 1 / counts, (others[:, None] + others) / 2)
@@ -92,7 +94,8 @@ def propagated_correlations(
     Raises:
         ValueError: what `propagate` refuses.
 
-    Source: Zhai, Peng and Xiao, Cross-modality correlation propagation for cross-media retrieval, ICASSP 2012.
+    References:
+        Zhai, Peng and Xiao, Cross-modality correlation propagation for cross-media retrieval, ICASSP 2012.
     """
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     one_hot = np.eye(len(counts))[classes]

@@ -13,8 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import apply_mlp, initial_parameters
-from gpldan_jax.baselines.training import LabelledBatch, initial_key, network_distances, train_network
+from gpldan_jax.baselines.network_method import (
+    LabelledBatch,
+    apply_mlp,
+    initial_key,
+    initial_parameters,
+    network_distances,
+    train_network,
+)
 from gpldan_jax.data import PairedSplit
 
 MODALITIES = ("image", "text")
@@ -34,7 +40,8 @@ def correspondence_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[
     Which decoders there are, named like `"image_to_text"`, makes it the loss of Corr-AE, Cross-AE or Full-AE. `numbers`
     has `correspondence`, the weight a.
 
-    Source: Feng, Wang and Li, Cross-modal retrieval with correspondence autoencoder, ACM MM 2014.
+    References:
+        Feng, Wang and Li, Cross-modal retrieval with correspondence autoencoder, ACM MM 2014.
     """
     inputs = {"image": batch.images, "text": batch.texts}
     codes = {name: encode(parameters[name], inputs[name]) for name in MODALITIES}

@@ -13,8 +13,14 @@ import numpy as np
 
 from gpldan_jax.baselines.cca import ridge_cca
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
-from gpldan_jax.baselines.training import LabelledBatch, initial_key, train_network
+from gpldan_jax.baselines.network_method import (
+    LabelledBatch,
+    apply_mlp,
+    cosine_distances_between,
+    initial_key,
+    initial_parameters,
+    train_network,
+)
 from gpldan_jax.data import PairedDataset, PairedSplit, standardize
 
 # Outputs that do not vary at all must have a covariance that can be inverted.
@@ -36,13 +42,15 @@ def total_correlation(x: jax.Array, y: jax.Array, ridge: float | jax.Array) -> j
     Returns:
         A scalar from 0 to the smaller width.
 
-    Source: Andrew, Arora, Bilmes and Livescu, Deep canonical correlation analysis, ICML 2013.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> y = jnp.array([[2.0, 1.0], [2.0, -1.0], [-2.0, -1.0], [-2.0, 1.0]])  # correlated in one direction out of two
+        >>> print(total_correlation(x, y, 0.0).round(3))
+        1.0
 
-    >>> import jax.numpy as jnp
-    >>> x = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    >>> y = jnp.array([[2.0, 1.0], [2.0, -1.0], [-2.0, -1.0], [-2.0, 1.0]])  # correlated in one direction out of two
-    >>> print(total_correlation(x, y, 0.0).round(3))
-    1.0
+    References:
+        Andrew, Arora, Bilmes and Livescu, Deep canonical correlation analysis, ICML 2013.
     """
     x, y = (z - z.mean(axis=0) for z in (x, y))
     product = functools.partial(jnp.matmul, precision="highest")
@@ -58,10 +66,11 @@ def trace_norm(matrix: jax.Array) -> jax.Array:
 
     Where some are zero this is one of the subgradients. There is no forward-mode and no second derivative.
 
-    >>> import jax, jax.numpy as jnp
-    >>> print(jax.grad(trace_norm)(jnp.diag(jnp.array([2.0, -2.0]))).round(3))
-    [[ 1.  0.]
-     [ 0. -1.]]
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> print(jax.grad(trace_norm)(jnp.diag(jnp.array([2.0, -2.0]))).round(3))
+        [[ 1.  0.]
+         [ 0. -1.]]
     """
     return jnp.linalg.svd(matrix, compute_uv=False).sum()
 
@@ -79,7 +88,8 @@ def dcca_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.A
 
     `numbers` has `ridge` and `weight_decay`.
 
-    Source: Andrew, Arora, Bilmes and Livescu, Deep canonical correlation analysis, ICML 2013.
+    References:
+        Andrew, Arora, Bilmes and Livescu, Deep canonical correlation analysis, ICML 2013.
     """
     return _loss(parameters, batch, numbers)[0]
 
@@ -87,7 +97,8 @@ def dcca_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.A
 def dccae_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
     """`dcca_loss` plus `reconstruction` times the mean over the pairs of `|x - p(f(x))|^2 + |y - q(g(y))|^2`.
 
-    Source: Wang, Arora, Livescu and Bilmes, On deep multi-view representation learning, ICML 2015.
+    References:
+        Wang, Arora, Livescu and Bilmes, On deep multi-view representation learning, ICML 2015.
     """
     value, (image, text) = _loss(parameters, batch, numbers)
     for name, code, inputs in (("image_decoder", image, batch.images), ("text_decoder", text, batch.texts)):

@@ -14,11 +14,11 @@ import numpy as np
 import optax
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.training import LabelledBatch, initial_key, network_distances, train_network
+from gpldan_jax.baselines.network_method import LabelledBatch, initial_key, network_distances, train_network
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Projector
-from gpldan_jax.models.linear import Linear
+from gpldan_jax.models.projector import Linear
 from gpldan_jax.retrieval import retrieval_distances
 
 
@@ -32,7 +32,8 @@ def dscmr_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.
         batch: b labelled pairs.
         numbers: `alpha` and `beta`.
 
-    Source: Zhen, Hu, Wang and Peng, Deep supervised cross-modal retrieval, CVPR 2019.
+    References:
+        Zhen, Hu, Wang and Peng, Deep supervised cross-modal retrieval, CVPR 2019.
     """
     image, text = project(parameters["projector"], batch.images, batch.texts)
     kernel = parameters["classifier"]["kernel"]
@@ -53,10 +54,11 @@ def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) ->
         text: `[b, H]`.
         labels: `[b]`.
 
-    >>> import jax.numpy as jnp
-    >>> v, t = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])  # cosines 0, 1 and 1
-    >>> print(f"{discrimination_loss(v, t, jnp.array([0])):.4f}")  # log 2 + 2 (log(1 + e^0.5) - 0.5)
-    1.6413
+    Example:
+        >>> import jax.numpy as jnp
+        >>> v, t = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 2.0]])  # cosines 0, 1 and 1
+        >>> print(f"{discrimination_loss(v, t, jnp.array([0])):.4f}")  # log 2 + 2 (log(1 + e^0.5) - 0.5)
+        1.6413
     """
     same = labels[:, None] == labels
 
@@ -71,10 +73,11 @@ def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) ->
 def projector_parameters(key: jax.Array, image_dim: int, text_dim: int, *, hidden: int, width: int) -> Any:
     """First parameters of GPLDAN's projector with k = 1, which is the network of DSCMR; the key is consumed.
 
-    >>> import jax
-    >>> parameters = projector_parameters(jax.random.key(0), 5, 4, hidden=8, width=3)
-    >>> parameters["shared"]["kernel"].shape
-    (8, 3)
+    Example:
+        >>> import jax
+        >>> parameters = projector_parameters(jax.random.key(0), 5, 4, hidden=8, width=3)
+        >>> parameters["shared"]["kernel"].shape
+        (8, 3)
     """
     projector = Projector(hidden=hidden, width=width, parts=1)
     return projector.init(key, jnp.zeros((1, image_dim)), jnp.zeros((1, text_dim)))["params"]

@@ -23,12 +23,13 @@ def with_training_items(train: PairedSplit, images: np.ndarray, texts: np.ndarra
     Returns:
         `[len(train) + a, d_i]` and `[len(train) + b, d_t]`, float64.
 
-    >>> import numpy as np
-    >>> train = PairedSplit(np.array([[1.0], [3.0]]), np.array([[5.0], [5.0]]))
-    >>> for inputs in with_training_items(train, np.array([[4.0]]), np.array([[6.0], [4.0]])):
-    ...     print(inputs.ravel())
-    [-1.  1.  2.]
-    [ 0.  0.  1. -1.]
+    Example:
+        >>> import numpy as np
+        >>> train = PairedSplit(np.array([[1.0], [3.0]]), np.array([[5.0], [5.0]]))
+        >>> for inputs in with_training_items(train, np.array([[4.0]]), np.array([[6.0], [4.0]])):
+        ...     print(inputs.ravel())
+        [-1.  1.  2.]
+        [ 0.  0.  1. -1.]
     """
     dataset, scaling = standardize(PairedDataset("", train, train, train), image=True, text=True)
     scaled = dataset.train
@@ -52,11 +53,12 @@ def neighbour_graph(inputs: np.ndarray, neighbours: int) -> np.ndarray:
     Raises:
         ValueError: fewer than two items, or `neighbours` below 1.
 
-    >>> import numpy as np
-    >>> print(neighbour_graph(np.array([[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]]), 1))  # 0 -> 1, 1 -> 2, 2 -> 1
-    [[0.  0.3 0. ]
-     [0.3 0.  0.8]
-     [0.  0.8 0. ]]
+    Example:
+        >>> import numpy as np
+        >>> print(neighbour_graph(np.array([[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]]), 1))  # 0 -> 1, 1 -> 2, 2 -> 1
+        [[0.  0.3 0. ]
+         [0.3 0.  0.8]
+         [0.  0.8 0. ]]
     """
     n = len(inputs)
     if n < 2 or neighbours < 1:
@@ -82,11 +84,12 @@ def normalised_adjacency(graph: np.ndarray) -> np.ndarray:
     Args:
         graph: W, `[n, n]`, symmetric and nonnegative. An item without edges keeps a row of zeros.
 
-    >>> import numpy as np
-    >>> print(normalised_adjacency(np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])))
-    [[0. 1. 0.]
-     [1. 0. 0.]
-     [0. 0. 0.]]
+    Example:
+        >>> import numpy as np
+        >>> print(normalised_adjacency(np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])))
+        [[0. 1. 0.]
+         [1. 0. 0.]
+         [0. 0. 0.]]
     """
     degrees = graph.sum(axis=1)
     scale = np.where(degrees > 0, 1 / np.sqrt(np.where(degrees > 0, degrees, 1)), 0)
@@ -106,10 +109,11 @@ def smoothness_matrix(inputs: np.ndarray, graph: np.ndarray) -> np.ndarray:
     Returns:
         `[d, d]` float64, symmetric, positive semidefinite.
 
-    >>> import numpy as np
-    >>> graph = np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    >>> print(smoothness_matrix(np.array([[1.0], [3.0], [7.0]]), graph))  # 4 (1 / 2 - 3 / 2)^2
-    [[4.]]
+    Example:
+        >>> import numpy as np
+        >>> graph = np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> print(smoothness_matrix(np.array([[1.0], [3.0], [7.0]]), graph))  # 4 (1 / 2 - 3 / 2)^2
+        [[4.]]
     """
     connected = inputs * (graph.sum(axis=1) > 0)[:, None]
     return connected.T @ (connected - normalised_adjacency(graph) @ connected)

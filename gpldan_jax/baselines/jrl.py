@@ -9,7 +9,7 @@ import numpy as np
 
 from gpldan_jax.baselines.graphs import neighbour_graph, smoothness_matrix, with_training_items
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import cosine_distances_between
+from gpldan_jax.baselines.network_method import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 
@@ -71,15 +71,17 @@ def joint_projections(
     Raises:
         ValueError: a sparsity that is not above 0, or what `neighbour_graph` refuses.
 
-    Source: Zhai, Peng and Xiao, Learning cross-media joint representation with sparse and semisupervised
-    regularization, IEEE Transactions on Circuits and Systems for Video Technology 2014.
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> images, texts, targets = rng.normal(size=(8, 3)), rng.normal(size=(9, 2)), np.eye(2)[[0, 1, 0, 1]]
+        >>> found = joint_projections(images, texts, targets, neighbours=3)
+        >>> found.image.shape, found.text.shape, found.objectives[-1] < found.objectives[0]
+        ((3, 2), (2, 2), True)
 
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> images, texts, targets = rng.normal(size=(8, 3)), rng.normal(size=(9, 2)), np.eye(2)[[0, 1, 0, 1]]
-    >>> found = joint_projections(images, texts, targets, neighbours=3)
-    >>> found.image.shape, found.text.shape, found.objectives[-1] < found.objectives[0]
-    ((3, 2), (2, 2), True)
+    References:
+        Zhai, Peng and Xiao, Learning cross-media joint representation with sparse and semisupervised
+        regularization, IEEE Transactions on Circuits and Systems for Video Technology 2014.
     """
     if not sparsity > 0:
         raise ValueError(f"sparsity must be above 0, got {sparsity}")

@@ -47,9 +47,10 @@ class Method:
     def epochs(self) -> int | None:
         """How long `fit` trains unless `epochs` says otherwise; `None` for a method without epochs.
 
-        >>> from gpldan_jax.baselines.registry import METHODS
-        >>> METHODS["infonce"].epochs, METHODS["cca"].epochs
-        (30, None)
+        Example:
+            >>> from gpldan_jax.baselines.registry import METHODS
+            >>> METHODS["infonce"].epochs, METHODS["cca"].epochs
+            (30, None)
         """
         parameter = inspect.signature(self.fit).parameters.get("epochs")
         return parameter.default if parameter else None

@@ -1,18 +1,7 @@
 """All methods of the comparison by name."""
 
-from gpldan_jax.baselines import (
-    acmr,
-    cca,
-    cdpae,
-    chance,
-    cmcp,
-    contrastive,
-    corr_ae,
-    dcca,
-    dscmr,
-    jrl,
-    ucal,
-)
+from gpldan_jax.baselines import acmr, cca, cdpae, chance, cmcp, corr_ae, dcca, dscmr, jrl, ucal
+from gpldan_jax.baselines import contrastive_methods as contrastive
 from gpldan_jax.baselines.method import Method
 
 _MODULES = (chance, cmcp, acmr, dscmr, jrl, cca, dcca, corr_ae, ucal, cdpae, contrastive)

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import apply_mlp, initial_parameters
-from gpldan_jax.baselines.training import (
+from gpldan_jax.baselines.network_method import (
     LabelledBatch,
+    apply_mlp,
     initial_key,
+    initial_parameters,
     network_distances,
     reverse_gradient,
     train_network,
@@ -36,7 +37,8 @@ def ucal_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.A
         batch: b pairs; its labels are not looked at.
         numbers: `adversarial`, the weight of the reversed gradient before its schedule.
 
-    Source: He, Xu, Lu, Yang, Shen and Shen, Unsupervised cross-modal retrieval through adversarial learning, ICME 2017.
+    References:
+        He, Xu, Lu, Yang, Shen and Shen, Unsupervised cross-modal retrieval through adversarial learning, ICME 2017.
     """
     image, text = encode(parameters["image"], batch.images), encode(parameters["text"], batch.texts)
     weight = numbers["adversarial"] * adversarial_schedule(batch.progress)
@@ -46,10 +48,12 @@ def ucal_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.A
 def adversarial_schedule(progress: float | jax.Array) -> jax.Array:
     """`2 / (1 + exp(-10 p)) - 1`: from 0 to 1 over training, so that the codes settle before the classifier counts.
 
-    Source: Ganin and Lempitsky, Unsupervised domain adaptation by backpropagation, ICML 2015.
+    Example:
+        >>> print(f"{adversarial_schedule(0.1):.4f}")
+        0.4621
 
-    >>> print(f"{adversarial_schedule(0.1):.4f}")
-    0.4621
+    References:
+        Ganin and Lempitsky, Unsupervised domain adaptation by backpropagation, ICML 2015.
     """
     return jnp.tanh(5 * progress)  # the same function
 
@@ -80,9 +84,10 @@ def adversarial_parameters(key: jax.Array, widths: Mapping[str, tuple[int, ...]]
         key: a `jax.random.key`.
         widths: of each network, the width of its inputs and of its layers' outputs; `image` must be among them.
 
-    >>> import jax
-    >>> sorted(adversarial_parameters(jax.random.key(0), {"image": (5, 3), "text": (4, 3)}))
-    ['image', 'modality', 'text']
+    Example:
+        >>> import jax
+        >>> sorted(adversarial_parameters(jax.random.key(0), {"image": (5, 3), "text": (4, 3)}))
+        ['image', 'modality', 'text']
     """
     key, classifier_key = jax.random.split(key)
     # Kernels start as those of the released code of ACMR.

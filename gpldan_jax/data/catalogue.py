@@ -1,4 +1,6 @@
-"""The datasets by name: what each is, where its files are looked for, and how to load it.
+"""Where the files of a dataset are, and what to say when they are not there.
+
+The datasets by name: what each is, where its files are looked for, and how to load it.
 
 Table 1 of the paper (arXiv 2106.13552) gives the sizes. The authors' own features were never
 published, so most entries name the de-facto files of this line of work.
@@ -9,9 +11,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from gpldan_jax.data.errors import DataError
+from gpldan_jax.data.files.checks import DataError
 from gpldan_jax.data.layouts import (
+    Layout,
+    Shape,
+    Variant,
     read_cub,
     read_extractors,
     read_generic,
@@ -20,10 +26,68 @@ from gpldan_jax.data.layouts import (
     read_wikipedia_raw,
     read_xmedia,
 )
-from gpldan_jax.data.locating import locate
 from gpldan_jax.data.paired import SPLITS, PairedDataset, PairedSplit, paired_dataset
-from gpldan_jax.data.specification import Layout, Shape, Variant
 from gpldan_jax.data.synthetic import synthetic_splits
+
+
+def data_directory() -> Path | None:
+    """The folder that the environment variable `GPLDAN_DATA_DIR` names, else `None`."""
+    named = os.environ.get("GPLDAN_DATA_DIR")
+    return Path(named) if named else None
+
+
+def locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Sequence[Path]]:
+    """Finds the first layout of `entry` whose files are all there.
+
+    Args:
+        entry: the dataset variant.
+        path: a file, a folder with the files or with a folder called `entry.name` with them, or
+            None for `data_directory()`.
+
+    Returns:
+        The layout, and the paths of its files in its order.
+
+    Raises:
+        DataError: files are missing; a few lines say which, what they must hold and where to put
+            them.
+    """
+    root = Path(path) if path else None if entry.name == "npz" else data_directory()
+    if root is None:
+        raise DataError(_missing(entry, "no data directory is set"))
+    if root.is_dir():
+        folders = (root / entry.name, root)
+        choices = [(layout, folder) for layout in entry.layouts for folder in folders]
+        for layout, folder in choices:
+            files = [folder / name for name in layout.files]
+            if all(file.is_file() for file in files):
+                return layout, files
+        raise DataError(_missing(entry, f"not in {root} nor in {root / entry.name}"))
+    if not root.exists():
+        raise DataError(_missing(entry, f"{root} does not exist"))
+    # A file of any name is taken for the first file of the first layout; the rest lie beside it.
+    layout = next((item for item in entry.layouts if root.name in item.files), entry.layouts[0])
+    files = [root.parent / name for name in layout.files]
+    if root.name not in layout.files:
+        files[0] = root
+    absent = [file.name for file in files if not file.exists()]
+    if absent:
+        raise DataError(_missing(entry, f"{', '.join(absent)} not beside {root}"))
+    return layout, files
+
+
+def _missing(entry: Variant, problem: str) -> str:
+    wanted = " or ".join(" + ".join(layout.files) for layout in entry.layouts)
+    holds = dict.fromkeys(layout.holds for layout in entry.layouts)
+    return "\n".join(
+        [
+            f"{entry.name} ({entry.variant}): {problem}; looked for {wanted}",
+            *(f"It must hold {text.format(shape=entry.shape)}." for text in holds),
+            f"Such files: {entry.circulates}.",
+            "Say where with GPLDAN_DATA_DIR=FOLDER or --config.dataset.path=FILE_OR_FOLDER. What "
+            "runs now, with data that are shipped: configs/emoji.py",
+        ]
+    )
+
 
 _SIX_FILES = tuple(f"{part}_{kind}.mat" for part in ("train", "test") for kind in ("img", "txt", "img_lab"))
 _GENERIC = (

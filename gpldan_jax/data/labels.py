@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpldan_jax.data.errors import DataError, bad_rows
+from gpldan_jax.data.files.checks import DataError, bad_rows
 
 # Whole numbers beyond this are not exact in float64, so a class could silently become another.
 _LARGEST_EXACT = 2.0**53

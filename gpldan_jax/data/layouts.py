@@ -1,4 +1,6 @@
-"""The forms in which the datasets lie on disk, and how to read each of them.
+"""What the catalogue says of a dataset: sizes, forms on disk, and where files come from.
+
+The forms in which the datasets lie on disk, and how to read each of them.
 
 Shapes: `n` pairs of the whole dataset, `d_i` and `d_t` image and text features.
 """
@@ -6,18 +8,84 @@ Shapes: `n` pairs of the whole dataset, `d_i` and `d_t` image and text features.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpldan_jax.data.errors import DataError, bad_rows
+from gpldan_jax.data.files.checks import DataError, bad_rows
+from gpldan_jax.data.files.reading import read_arrays, read_list
 from gpldan_jax.data.labels import normalize_labels
 from gpldan_jax.data.paired import as_features
-from gpldan_jax.data.readers import read_arrays, read_list
-from gpldan_jax.data.specification import Pairs, Shape
 from gpldan_jax.data.splits import apportion, stratified_split
+
+# Images, texts, and labels or None.
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one dataset variant.
+
+    Attributes:
+        splits: pairs in train, validation, test.
+        image, text: feature dimensions d_i, d_t.
+        classes: number of classes.
+    """
+
+    splits: tuple[int, int, int]
+    image: int
+    text: int
+    classes: int
+
+    @property
+    def pairs(self) -> int:
+        """All pairs."""
+        return sum(self.splits)
+
+    @property
+    def held_out(self) -> int:
+        """The pairs of validation and test, which circulate together as one test part."""
+        return self.splits[1] + self.splits[2]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form on disk.
+
+    Attributes:
+        files: file names, all of which are needed.
+        holds: what the files must hold; `{shape.image}` and the like stand for the sizes.
+        read: takes the paths of `files` and the shape (None: any), returns the pairs of train,
+            validation and test.
+    """
+
+    files: tuple[str, ...]
+    holds: str
+    read: Callable[[Sequence[Path], Shape | None], tuple[Pairs, ...]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One dataset with one kind of features.
+
+    Attributes:
+        name, variant: what `load_dataset` takes.
+        shape: the sizes; None where the arrays themselves say them.
+        layouts: the forms on disk, in the order they are tried.
+        circulates: where such files are found, in words.
+        nonnegative_images: whether the image features are ReLU outputs or counts.
+    """
+
+    name: str
+    variant: str
+    shape: Shape | None
+    layouts: tuple[Layout, ...]
+    circulates: str
+    nonnegative_images: bool = False
+
 
 # A draw of our own must not move with the training seed, or seeds would be compared on other tests.
 SPLIT_SEED = 0

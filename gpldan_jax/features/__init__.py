@@ -9,10 +9,10 @@ from gpldan_jax.features.extractors import FunctionNeededError as FunctionNeeded
 from gpldan_jax.features.extractors import SourceNeededError as SourceNeededError
 from gpldan_jax.features.extractors import extractor as extractor
 from gpldan_jax.features.extractors import unknown_words as unknown_words
-from gpldan_jax.features.hog_hsv import hog_hsv as hog_hsv
-from gpldan_jax.features.image_encoder import ImageEncoder as ImageEncoder
-from gpldan_jax.features.image_encoder import hog_hsv_encoder as hog_hsv_encoder
-from gpldan_jax.features.image_encoder import network_encoder as network_encoder
+from gpldan_jax.features.image_encoders import ImageEncoder as ImageEncoder
+from gpldan_jax.features.image_encoders import hog_hsv as hog_hsv
+from gpldan_jax.features.image_encoders import hog_hsv_encoder as hog_hsv_encoder
+from gpldan_jax.features.image_encoders import network_encoder as network_encoder
 from gpldan_jax.features.pictures import crop_square as crop_square
 from gpldan_jax.features.pictures import fit_square as fit_square
 from gpldan_jax.features.pictures import read_image as read_image

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpldan_jax.features._libraries import needed_for
+from gpldan_jax._extras import needed_for
 
 _WORD = r"[^\W_]{2,}"
 
@@ -29,14 +29,15 @@ class BagOfWords:
     Raises:
         ValueError: no words, something that is no such word, words out of order or twice.
 
-    >>> words = BagOfWords.fit(["Red heart", "red rose", "a rose"])
-    >>> words.vocabulary
-    ('red', 'rose')
-    >>> words.transform(["RED-RED", "violet"])
-    array([[1., 0.],
-           [0., 0.]], dtype=float32)
-    >>> words.unknown("a violet, a red one")
-    ('violet', 'one')
+    Example:
+        >>> words = BagOfWords.fit(["Red heart", "red rose", "a rose"])
+        >>> words.vocabulary
+        ('red', 'rose')
+        >>> words.transform(["RED-RED", "violet"])
+        array([[1., 0.],
+               [0., 0.]], dtype=float32)
+        >>> words.unknown("a violet, a red one")
+        ('violet', 'one')
     """
 
     vocabulary: tuple[str, ...]

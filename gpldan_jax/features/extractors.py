@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.features.bag_of_words import BagOfWords
-from gpldan_jax.features.image_encoder import hog_hsv_encoder, network_encoder
+from gpldan_jax.features.image_encoders import hog_hsv_encoder, network_encoder
 from gpldan_jax.features.networks import ARCHITECTURES
 from gpldan_jax.features.sentence_encoder import sentence_encoder
 
@@ -51,10 +51,11 @@ def extractor(
         ValueError: the model file names no extractor, one that is not known here, or settings that it cannot have; a
             source that it does not need, or other weights than the model was trained with.
 
-    >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
-    >>> extractor(metadata, "text")(["a red rose", "a violet"])
-    array([[1., 1.],
-           [0., 0.]], dtype=float32)
+    Example:
+        >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
+        >>> extractor(metadata, "text")(["a red rose", "a violet"])
+        array([[1., 1.],
+               [0., 0.]], dtype=float32)
     """
     if modality not in _BUILDERS:
         raise ValueError(f"modality must be one of {', '.join(_BUILDERS)}, got {modality!r}")
@@ -84,9 +85,10 @@ def unknown_words(metadata: Mapping[str, Any], document: str) -> tuple[str, ...]
     Raises:
         ValueError: as `extractor`.
 
-    >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
-    >>> unknown_words(metadata, "a red violet")
-    ('violet',)
+    Example:
+        >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
+        >>> unknown_words(metadata, "a red violet")
+        ('violet',)
     """
     try:
         words = getattr(extractor(metadata, "text"), "__self__", None)

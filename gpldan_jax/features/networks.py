@@ -1,4 +1,12 @@
-"""VGG-19 and AlexNet up to fc7, and their weights from the state dicts of torchvision.
+"""3 x 3 convolutions with fewer multiplications, for processors.
+
+Winograd's F(2 x 2, 3 x 3): four outputs from 16 products, where the definition takes 36 (Lavin and Gray, "Fast
+Algorithms for Convolutional Neural Networks", 2016). Each of the 16 is one matrix product over all tiles of 2 x 2
+outputs.
+
+Letters: `n` pictures of `h` x `w` pixels with `c` channels, `o` output channels.
+
+VGG-19 and AlexNet up to fc7, and their weights from the state dicts of torchvision.
 
 VGG-19: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015,
 configuration E. AlexNet: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, the
@@ -10,7 +18,7 @@ Letters: `n` pictures.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +27,61 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gpldan_jax.features.convolution import winograd_convolution, winograd_kernel
+_INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+_KERNEL = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+_OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
+
+
+def winograd_kernel(kernel: jax.Array) -> jax.Array:
+    """What `winograd_convolution` takes: a kernel `[3, 3, c, o]` as `[4, 4, c, o]`.
+
+    Example:
+        >>> winograd_kernel(jnp.ones((3, 3, 2, 5))).shape
+        (4, 4, 2, 5)
+    """
+    rows = [_combined(weights, kernel) for weights in _KERNEL]
+    return jnp.stack([jnp.stack([_combined(weights, row) for weights in _KERNEL]) for row in rows])
+
+
+def winograd_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The convolution of pictures with a 3 x 3 kernel, of stride 1, with a border of zeros, so that sizes stay.
+
+    It rounds a little more than the sum of nine products does.
+
+    Args:
+        x: `[n, h, w, c]`.
+        kernel: `[4, 4, c, o]`, from `winograd_kernel`.
+
+    Returns:
+        `[n, h, w, o]`.
+
+    Example:
+        >>> x = jnp.arange(12.0).reshape(1, 3, 4, 1)
+        >>> winograd_convolution(x, winograd_kernel(jnp.ones((3, 3, 1, 1))))[0, 1, :, 0]  # sums of neighbourhoods
+        Array([27., 45., 54., 39.], dtype=float32)
+    """
+    n, h, w, c = x.shape
+    down, across = -(-h // 2), -(-w // 2)  # tiles
+    x = jnp.pad(x, ((0, 0), (1, 2 * down + 1 - h), (1, 2 * across + 1 - w), (0, 0)))
+    lines = [x[:, i : i + 2 * down - 1 : 2] for i in range(4)]
+    # Without the barrier XLA computes the first half of the transform again in each of the 16 products.
+    rows = lax.optimization_barrier([_combined(weights, lines) for weights in _INPUT])
+    products = []
+    for i, row in enumerate(rows):
+        columns = [row[:, :, j : j + 2 * across - 1 : 2] for j in range(4)]
+        products.append([_combined(weights, columns).reshape(-1, c) @ kernel[i, j] for j, weights in enumerate(_INPUT)])
+    lines = []
+    for weights in _OUTPUT:
+        line = [_combined(weights, column) for column in zip(*products, strict=True)]
+        pair = [_combined(weights, line).reshape(n, down, across, -1) for weights in _OUTPUT]
+        lines.append(jnp.stack(pair, axis=3).reshape(n, down, 2 * across, -1))
+    return jnp.stack(lines, axis=2).reshape(n, 2 * down, 2 * across, -1)[:, :h, :w]
+
+
+def _combined(weights: Sequence[float], terms: Sequence[jax.Array]) -> jax.Array:
+    signed = [weight * term for weight, term in zip(weights, terms, strict=True) if weight]
+    return sum(signed[1:], start=signed[0])
+
 
 SIDE = 224  # pixels, of what both networks look at
 _PRECISION = lax.Precision.HIGHEST  # otherwise accelerators round factors to fewer bits than float32 has
@@ -51,9 +113,10 @@ class ImageNetwork(nn.Module):
     Returns:
         Of float32 `[n, 224, 224, 3]`, scaled as the weights expect: float32 `[n, 4096]`.
 
-    >>> network, key = ImageNetwork(ARCHITECTURES["alexnet"].convolutions), jax.random.key(0)
-    >>> jax.eval_shape(lambda: network.init_with_output(key, jnp.zeros((2, 224, 224, 3)))[0]).shape
-    (2, 4096)
+    Example:
+        >>> network, key = ImageNetwork(ARCHITECTURES["alexnet"].convolutions), jax.random.key(0)
+        >>> jax.eval_shape(lambda: network.init_with_output(key, jnp.zeros((2, 224, 224, 3)))[0]).shape
+        (2, 4096)
     """
 
     convolutions: tuple[Convolution, ...]
@@ -176,13 +239,14 @@ def import_weights(
         ValueError: a layer that is missing, has another shape or type, or NaN or Inf, or that the network does not
             have; the message names the first one.
 
-    >>> network = ImageNetwork((Convolution(4, pool=2),), width=6)
-    >>> arrays = {"features.0.weight": (4, 3, 3, 3), "fc6.weight": (6, 16), "fc7.weight": (6, 6)}
-    >>> arrays |= {"features.0.bias": (4,), "fc6.bias": (6,), "fc7.bias": (6,)}
-    >>> state_dict = {name: np.zeros(shape) for name, shape in arrays.items()}
-    >>> parameters = import_weights(state_dict, network, ("fc6", "fc7"), side=4)
-    >>> network.apply(parameters, jnp.ones((2, 4, 4, 3))).shape
-    (2, 6)
+    Example:
+        >>> network = ImageNetwork((Convolution(4, pool=2),), width=6)
+        >>> arrays = {"features.0.weight": (4, 3, 3, 3), "fc6.weight": (6, 16), "fc7.weight": (6, 6)}
+        >>> arrays |= {"features.0.bias": (4,), "fc6.bias": (6,), "fc7.bias": (6,)}
+        >>> state_dict = {name: np.zeros(shape) for name, shape in arrays.items()}
+        >>> parameters = import_weights(state_dict, network, ("fc6", "fc7"), side=4)
+        >>> network.apply(parameters, jnp.ones((2, 4, 4, 3))).shape
+        (2, 6)
     """
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))["params"]
     channels = network.convolutions[-1].features

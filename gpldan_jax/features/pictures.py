@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax.features._libraries import needed_for
+from gpldan_jax._extras import needed_for
 
 MAX_PIXELS = 40_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -44,12 +44,13 @@ def read_image(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS)
         ValueError: not such a file, a broken or incomplete one, or one with too many pixels. The message is one line,
             which names the path where one was given and tells nothing else of this machine.
 
-    >>> import io
-    >>> from PIL import Image
-    >>> file = io.BytesIO()
-    >>> Image.new("RGB", (128, 32), "red").save(file, "png")
-    >>> read_image(file.getvalue()).shape
-    (32, 128, 3)
+    Example:
+        >>> import io
+        >>> from PIL import Image
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (128, 32), "red").save(file, "png")
+        >>> read_image(file.getvalue()).shape
+        (32, 128, 3)
     """
     with _ONE_AT_A_TIME, _without_warnings():
         return _decoded(file, max_pixels)
@@ -73,8 +74,9 @@ def read_images(
     Returns:
         For each file what `prepare` returned, or the error of `read_image`.
 
-    >>> read_images(["missing.png"], lambda picture: picture, threads=2)
-    [ValueError('missing.png cannot be read: No such file or directory')]
+    Example:
+        >>> read_images(["missing.png"], lambda picture: picture, threads=2)
+        [ValueError('missing.png cannot be read: No such file or directory')]
     """
 
     def read(file):
@@ -96,13 +98,14 @@ def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXEL
     Raises:
         ValueError: as `read_image`.
 
-    >>> import io
-    >>> from PIL import Image
-    >>> file = io.BytesIO()
-    >>> Image.new("RGB", (128, 32), "red").save(file, "png")
-    >>> picture = read_picture(file.getvalue())
-    >>> picture.shape, picture[32, 32].tolist(), picture[0, 0].tolist()
-    ((64, 64, 3), [255, 0, 0], [255, 255, 255])
+    Example:
+        >>> import io
+        >>> from PIL import Image
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (128, 32), "red").save(file, "png")
+        >>> picture = read_picture(file.getvalue())
+        >>> picture.shape, picture[32, 32].tolist(), picture[0, 0].tolist()
+        ((64, 64, 3), [255, 0, 0], [255, 255, 255])
     """
     return fit_square(read_image(file, max_pixels=max_pixels))
 
@@ -113,8 +116,9 @@ def fit_square(picture: np.ndarray) -> np.ndarray:
     It is reduced by averaging (a smaller one is enlarged) until the longer side is 64, and centred. A picture of 64 x
     64 pixels stays exactly as it is.
 
-    >>> fit_square(np.zeros((200, 100, 3), np.uint8))[32, [0, 15, 16, 47, 48]].max(axis=-1)
-    array([255, 255,   0,   0, 255], dtype=uint8)
+    Example:
+        >>> fit_square(np.zeros((200, 100, 3), np.uint8))[32, [0, 15, 16, 47, 48]].max(axis=-1)
+        array([255, 255,   0,   0, 255], dtype=uint8)
     """
     from PIL import Image
 
@@ -135,8 +139,9 @@ def crop_square(picture: np.ndarray, *, shorter: int = 256, side: int = 224) -> 
     Raises:
         ValueError: a picture so narrow that resized it would have more than 40 million pixels.
 
-    >>> crop_square(np.zeros((300, 500, 3), np.uint8)).shape
-    (224, 224, 3)
+    Example:
+        >>> crop_square(np.zeros((300, 500, 3), np.uint8)).shape
+        (224, 224, 3)
     """
     from PIL import Image
 

@@ -48,12 +48,13 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
             tensor that reaches beyond its storage, or has more elements than it (`expand`). One line, with the path.
         OSError: the file cannot be read.
 
-    >>> import safetensors.numpy, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     safetensors.numpy.save_file({"module.bias": np.ones(3, np.float32)}, f"{folder}/weights")
-    ...     weights = read_state_dict(f"{folder}/weights")
-    >>> weights
-    {'bias': array([1., 1., 1.], dtype=float32)}
+    Example:
+        >>> import safetensors.numpy, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     safetensors.numpy.save_file({"module.bias": np.ones(3, np.float32)}, f"{folder}/weights")
+        ...     weights = read_state_dict(f"{folder}/weights")
+        >>> weights
+        {'bias': array([1., 1., 1.], dtype=float32)}
     """
     try:
         with open(path, "rb") as file:

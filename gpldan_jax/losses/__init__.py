@@ -8,6 +8,6 @@ from gpldan_jax.losses.distances import co_attention_distances as co_attention_d
 from gpldan_jax.losses.distances import target_distances as target_distances
 from gpldan_jax.losses.graph_pattern import GraphPatternTerms as GraphPatternTerms
 from gpldan_jax.losses.graph_pattern import graph_pattern_loss as graph_pattern_loss
+from gpldan_jax.losses.graph_pattern import sharded_graph_pattern_loss as sharded_graph_pattern_loss
 from gpldan_jax.losses.neighbourhoods import nearest_neighbours as nearest_neighbours
 from gpldan_jax.losses.neighbourhoods import neighbourhood_rows as neighbourhood_rows
-from gpldan_jax.losses.sharded import sharded_graph_pattern_loss as sharded_graph_pattern_loss

@@ -25,11 +25,13 @@ def modality_classifier_loss(
     Raises:
         ValueError: shapes that do not fit.
 
-    Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(modality_classifier_loss(jnp.zeros((3, 2)), jnp.zeros((3, 2))).round(4))
+        1.3863
 
-    >>> import jax.numpy as jnp
-    >>> print(modality_classifier_loss(jnp.zeros((3, 2)), jnp.zeros((3, 2))).round(4))
-    1.3863
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
     """
     return _two_sided_cross_entropy(image_logits, text_logits, IMAGE, TEXT, where)
 
@@ -48,10 +50,11 @@ def adversarial_loss(image_logits: jax.Array, text_logits: jax.Array, *, where: 
     Raises:
         ValueError: shapes that do not fit.
 
-    >>> import jax.numpy as jnp
-    >>> image_logits, text_logits = jnp.array([[0.0, 9.0]]), jnp.array([[9.0, 0.0]])  # D is right about both
-    >>> print(adversarial_loss(image_logits, text_logits).round(3))
-    18.0
+    Example:
+        >>> import jax.numpy as jnp
+        >>> image_logits, text_logits = jnp.array([[0.0, 9.0]]), jnp.array([[9.0, 0.0]])  # D is right about both
+        >>> print(adversarial_loss(image_logits, text_logits).round(3))
+        18.0
     """
     return _two_sided_cross_entropy(image_logits, text_logits, TEXT, IMAGE, where)
 

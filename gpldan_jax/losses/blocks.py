@@ -101,8 +101,9 @@ class Tiling(NamedTuple):
 def tilings(n: int, block_size: int) -> tuple[Tiling, Tiling]:
     """Blocks of at most half the size, and blocks that are two of those each (or one, where there is but one).
 
-    >>> tilings(10, 6)
-    (Tiling(n=10, size=3, count=4), Tiling(n=10, size=6, count=2))
+    Example:
+        >>> tilings(10, 6)
+        (Tiling(n=10, size=3, count=4), Tiling(n=10, size=6, count=2))
     """
     count = max(-(-n // (block_size // 2)), 1)
     size = -(-n // count)

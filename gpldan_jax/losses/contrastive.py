@@ -18,11 +18,13 @@ def infonce(cosines: jax.Array, scale: float | jax.Array, *, where: jax.Array | 
     Returns:
         A scalar.
 
-    Source: Radford et al., Learning transferable visual models from natural language supervision (CLIP), ICML 2021.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(f"{infonce(jnp.eye(2), 1.0):.4f}")  # log(1 + 1/e)
+        0.3133
 
-    >>> import jax.numpy as jnp
-    >>> print(f"{infonce(jnp.eye(2), 1.0):.4f}")  # log(1 + 1/e)
-    0.3133
+    References:
+        Radford et al., Learning transferable visual models from natural language supervision (CLIP), ICML 2021.
     """
     where = jnp.ones(len(cosines), bool) if where is None else where
     logits = scale * cosines
@@ -46,11 +48,13 @@ def pairwise_sigmoid(
     Returns:
         A scalar.
 
-    Source: Zhai, Mustafa, Kolesnikov and Beyer, Sigmoid loss for language image pre-training (SigLIP), ICCV 2023.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(f"{pairwise_sigmoid(jnp.eye(2), 1.0, -1.0):.4f}")  # log 2 + log(1 + 1/e)
+        1.0064
 
-    >>> import jax.numpy as jnp
-    >>> print(f"{pairwise_sigmoid(jnp.eye(2), 1.0, -1.0):.4f}")  # log 2 + log(1 + 1/e)
-    1.0064
+    References:
+        Zhai, Mustafa, Kolesnikov and Beyer, Sigmoid loss for language image pre-training (SigLIP), ICCV 2023.
     """
     where = jnp.ones(len(cosines), bool) if where is None else where
     signs = 2 * jnp.eye(len(cosines)) - 1

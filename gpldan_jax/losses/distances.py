@@ -60,14 +60,16 @@ def co_attention_distances(
     Raises:
         ValueError: shapes that do not fit, or known attention values whose rows do not sum to 1.
 
-    Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1-2.2.
+    Example:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])  # one instance, k = 2, h = 2
+        >>> y = jnp.array([[[1.0, 0.0], [1.0, 0.0]]])
+        >>> attention = jnp.array([[0.5, 0.5]])  # Co(x, y) = (1, 1), Co(y, x) = (2, 0)
+        >>> print(co_attention_distances(x, y, attention, attention).round(3))
+        [[0.293]]
 
-    >>> import jax.numpy as jnp
-    >>> x = jnp.array([[[1.0, 0.0], [0.0, 1.0]]])  # one instance, k = 2, h = 2
-    >>> y = jnp.array([[[1.0, 0.0], [1.0, 0.0]]])
-    >>> attention = jnp.array([[0.5, 0.5]])  # Co(x, y) = (1, 1), Co(y, x) = (2, 0)
-    >>> print(co_attention_distances(x, y, attention, attention).round(3))
-    [[0.293]]
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1-2.2.
     """
     result = _co_attention_distances(x, y, x_attention, y_attention)
     check_attention(x_attention, "x")
@@ -92,12 +94,13 @@ def target_distances(image_inputs: jax.Array, text_inputs: jax.Array, *, where: 
     Raises:
         ValueError: shapes that do not fit.
 
-    >>> import jax.numpy as jnp
-    >>> u = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # cosine distances 1, 1, 2
-    >>> print(target_distances(u, u))  # over their mean, 4/3
-    [[0.   0.75 0.75]
-     [0.75 0.   1.5 ]
-     [0.75 1.5  0.  ]]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> u = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # cosine distances 1, 1, 2
+        >>> print(target_distances(u, u))  # over their mean, 4/3
+        [[0.   0.75 0.75]
+         [0.75 0.   1.5 ]
+         [0.75 1.5  0.  ]]
     """
     return _target_distances(image_inputs, text_inputs, where)
 

@@ -32,17 +32,18 @@ def nearest_neighbours(
     Raises:
         ValueError: shapes that do not fit, or fewer than one neighbour.
 
-    >>> import jax.numpy as jnp
-    >>> u = jnp.array([[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
-    >>> columns, weights = nearest_neighbours(u, u, neighbours=2)
-    >>> print(columns)
-    [[0 1]
-     [1 2]
-     [2 1]]
-    >>> print((100 * weights).astype(int))  # cosines 0.6 and 0.8, scaled to length one
-    [[85 51]
-     [78 62]
-     [78 62]]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> u = jnp.array([[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+        >>> columns, weights = nearest_neighbours(u, u, neighbours=2)
+        >>> print(columns)
+        [[0 1]
+         [1 2]
+         [2 1]]
+        >>> print((100 * weights).astype(int))  # cosines 0.6 and 0.8, scaled to length one
+        [[85 51]
+         [78 62]
+         [78 62]]
     """
     if neighbours < 1:
         raise ValueError(f"neighbours must be at least 1, got {neighbours}")
@@ -60,9 +61,10 @@ def neighbourhood_rows(columns: jax.Array, weights: jax.Array, n: int) -> jax.Ar
         weights: `[b, m]`, likewise.
         n: training pairs.
 
-    >>> import jax.numpy as jnp
-    >>> print(neighbourhood_rows(jnp.array([[2, 0]]), jnp.array([[0.8, 0.6]]), 4))
-    [[0.6 0.  0.8 0. ]]
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(neighbourhood_rows(jnp.array([[2, 0]]), jnp.array([[0.8, 0.6]]), 4))
+        [[0.6 0.  0.8 0. ]]
     """
     rows = jnp.arange(len(columns))[:, None]
     return jnp.zeros((len(columns), n), weights.dtype).at[rows, columns].set(weights)

@@ -1,9 +1,11 @@
-"""The networks of GPLDAN as pure Flax Linen modules."""
+"""The networks of GPLDAN as pure Flax Linen modules, and a trained model as one file."""
 
-from gpldan_jax.models.attention import Attention as Attention
-from gpldan_jax.models.modality_classifier import ModalityClassifier as ModalityClassifier
+from gpldan_jax.models.classifier import ModalityClassifier as ModalityClassifier
+from gpldan_jax.models.projector import Attention as Attention
+from gpldan_jax.models.projector import Linear as Linear
 from gpldan_jax.models.projector import Projector as Projector
 from gpldan_jax.models.projector import Representation as Representation
+from gpldan_jax.models.trained import Standardization as Standardization
 from gpldan_jax.models.trained import TrainedModel as TrainedModel
 from gpldan_jax.models.trained import load_model as load_model
 from gpldan_jax.models.trained import save_model as save_model

@@ -1,4 +1,8 @@
-"""The diversified attention feature projector, Sec. 2.1: one space for images and texts.
+"""A linear layer that starts like PyTorch's, which the authors used.
+
+The attention map of an instance, Eq. 1.
+
+The diversified attention feature projector, Sec. 2.1: one space for images and texts.
 
 Letters: `n` instances; `d_i`, `d_t` widths of the inputs; `H` width of the space; `k` representations of one instance,
 each `h = H / k` wide.
@@ -7,9 +11,63 @@ each `h = H / k` wide.
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
-from gpldan_jax.models.attention import Attention
-from gpldan_jax.models.linear import Linear
+
+class Linear(nn.Module):
+    """`x @ kernel + bias`, both drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) as `torch.nn.Linear` does.
+
+    Flax's own default (LeCun normal, zero bias) starts with kernels of three times the variance; the published settings
+    of this family, learning rates first, were found with this one.
+
+    Attributes:
+        features: width of the output.
+        use_bias: whether there is a bias.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> parameters = Linear(3).init(jax.random.key(0), jnp.ones((1, 16)))["params"]
+        >>> bool(abs(parameters["kernel"]).max() <= 0.25), parameters["bias"].shape
+        (True, (3,))
+    """
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = x.shape[-1]
+
+        def uniform(key, shape):
+            return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) / jnp.sqrt(fan_in)
+
+        x = x @ self.param("kernel", uniform, (fan_in, self.features))
+        return x + self.param("bias", uniform, (self.features,)) if self.use_bias else x
+
+
+class Attention(nn.Module):
+    """`a = softmax_k(W2 tanh(W1 x^T))`, Eq. 1: how much each of the k representations of an instance counts.
+
+    `W1: [h/2, h]` and `W2: [h/2]`, no biases; one pair serves images and texts. With k = 1 the map is 1 and there is
+    nothing to learn.
+
+    Takes `[..., k, h]`, returns `[..., k]` in (0, 1) with a sum of 1 over k.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> maps, _ = Attention().init_with_output(jax.random.key(0), jnp.ones((2, 4, 8)))
+        >>> print(maps)
+        [[0.25 0.25 0.25 0.25]
+         [0.25 0.25 0.25 0.25]]
+    """
+
+    @nn.compact
+    def __call__(self, parts: jax.Array) -> jax.Array:
+        k, h = parts.shape[-2:]
+        if k == 1:
+            return jax.numpy.ones(parts.shape[:-1], parts.dtype)
+        hidden = nn.tanh(Linear(max(h // 2, 1), use_bias=False, name="w1")(parts))
+        return nn.softmax(Linear(1, use_bias=False, name="w2")(hidden)[..., 0], axis=-1)
 
 
 @flax.struct.dataclass
@@ -38,17 +96,19 @@ class Projector(nn.Module):
     Raises:
         ValueError: k does not divide H.
 
-    Source: Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1.
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> projector = Projector(hidden=32, width=16, parts=4)
+        >>> images, texts = jnp.ones((2, 10)), jnp.ones((2, 6))
+        >>> variables = projector.init(jax.random.key(0), images, texts)
+        >>> image, text = projector.apply(variables, images, texts)
+        >>> image.features.shape, image.parts.shape, text.attention.shape
+        ((2, 16), (2, 4, 4), (2, 4))
+        >>> projector.apply(variables, texts, method="encode_text").attention.shape
+        (2, 4)
 
-    >>> import jax, jax.numpy as jnp
-    >>> projector = Projector(hidden=32, width=16, parts=4)
-    >>> images, texts = jnp.ones((2, 10)), jnp.ones((2, 6))
-    >>> variables = projector.init(jax.random.key(0), images, texts)
-    >>> image, text = projector.apply(variables, images, texts)
-    >>> image.features.shape, image.parts.shape, text.attention.shape
-    ((2, 16), (2, 4, 4), (2, 4))
-    >>> projector.apply(variables, texts, method="encode_text").attention.shape
-    (2, 4)
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1.
     """
 
     hidden: int = 2048

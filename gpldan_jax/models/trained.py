@@ -4,18 +4,40 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
 import jax
 import numpy as np
 
-from gpldan_jax.data import Standardization
+from gpldan_jax import _files
 from gpldan_jax.models.projector import Projector
 
 _HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Standardization:
+    """The training means and standard deviations, for use on further features.
+
+    Attributes:
+        image_mean, image_std: [d_i] float32; 0 and 1 where images are left as they are.
+        text_mean, text_std: [d_t] float32; 0 and 1 where texts are left as they are.
+    """
+
+    image_mean: np.ndarray
+    image_std: np.ndarray
+    text_mean: np.ndarray
+    text_std: np.ndarray
+
+    def images(self, features: np.ndarray) -> np.ndarray:
+        """Applies the image statistics to [n, d_i] float32 features."""
+        return (features - self.image_mean) / self.image_std
+
+    def texts(self, features: np.ndarray) -> np.ndarray:
+        """Applies the text statistics to [n, d_t] float32 features."""
+        return (features - self.text_mean) / self.text_std
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +69,9 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     # One entry: safetensors writes several in random order, and the same run should give the same bytes.
     settings = {name: getattr(model.projector, name) for name in _SETTINGS}
     header = {_HEADER: json.dumps({**model.metadata, "projector": settings}, sort_keys=True)}
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    # Not `save_file`, whose files only their owner may read.
-    temporary.write_bytes(safetensors.numpy.save(tensors, header))
-    os.replace(temporary, path)
+    with _files.replacing(path) as temporary:
+        # Not `save_file`, whose files only their owner may read.
+        temporary.write_bytes(safetensors.numpy.save(tensors, header))
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:

@@ -35,11 +35,12 @@ def precision_recall(
         ValueError: shapes that do not fit, distances that are not finite, levels outside [0, 1], no query with a
             relevant item.
 
-    >>> import numpy as np
-    >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
-    >>> curves = precision_recall(distances, np.array([0, 1, 0]), recalls=[0.5, 1])
-    >>> [round(precision, 3) for precision in curves["image_to_text"]]  # of the queries: 1, 1/2 and 1; 2/3, 1/2 and 2/3
-    [0.833, 0.611]
+    Example:
+        >>> import numpy as np
+        >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+        >>> curves = precision_recall(distances, np.array([0, 1, 0]), recalls=[0.5, 1])
+        >>> [round(precision, 3) for precision in curves["image_to_text"]]  # of the queries: 1, 1/2 and 1; 2/3, 1/2 and 2/3
+        [0.833, 0.611]
     """
     recalls = np.asarray(recalls, float)
     if recalls.ndim != 1 or not ((recalls >= 0) & (recalls <= 1)).all():
@@ -65,10 +66,11 @@ def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dic
     Raises:
         ValueError: shapes that do not fit, distances that are not finite, k below 1.
 
-    >>> import numpy as np
-    >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
-    >>> map_per_class(distances, np.array([0, 1, 0]), k=2)["image_to_text"]
-    {'0': 1.0, '1': 0.5}
+    Example:
+        >>> import numpy as np
+        >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+        >>> map_per_class(distances, np.array([0, 1, 0]), k=2)["image_to_text"]
+        {'0': 1.0, '1': 0.5}
     """
     found = _both_ways(lambda distances, labels: _per_class(distances, labels, k), distances, labels)
     names = [str(value) for value in _classes(np.asarray(labels))]

@@ -1,8 +1,74 @@
-"""The figures of a report: every metric in both directions, and what chance would give."""
+"""From representations to the distance matrix that retrieval ranks by.
 
+The figures of a report: every metric in both directions, and what chance would give.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from gpldan_jax.losses import co_attention_distances
+from gpldan_jax.models import Projector, Representation
 from gpldan_jax.retrieval.metrics import mean_average_precision, recall_at
+
+_BLOCK = 1024
+
+
+def retrieval_distances(
+    projector: Projector, parameters: dict, images: np.ndarray, texts: np.ndarray, *, block_size: int = _BLOCK
+) -> np.ndarray:
+    """Distances `l_p(v_i, t_j)` of n images to m texts, Eq. 2-5: co-attention only, as at the paper's test time.
+
+    Works in blocks of rows and columns; beside the result only the representations are kept, `2 H + k` numbers an item.
+
+    Args:
+        projector: the model.
+        parameters: its parameters, `{"image_hidden": ..., ...}`.
+        images: `[n, d_i]`, scaled as in training.
+        texts: `[m, d_t]`, scaled as in training.
+        block_size: rows and columns of a tile.
+
+    Returns:
+        `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
+
+    Raises:
+        ValueError: no images, no texts, or a block_size below 1.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> images, texts = np.ones((3, 5), np.float32), np.ones((2, 4), np.float32)
+        >>> parameters = projector.init(jax.random.key(0), images, texts[:1])["params"]
+        >>> retrieval_distances(projector, parameters, images, texts).shape
+        (3, 2)
+    """
+    if not len(images) or not len(texts) or block_size < 1:
+        raise ValueError(f"need images, texts and a block_size, got {len(images)}, {len(texts)} and {block_size}")
+    distances = np.empty((len(images), len(texts)), np.float32)
+    text_blocks = list(_encoded(projector, parameters, texts, "encode_text", block_size))
+    for row, v in _encoded(projector, parameters, images, "encode_image", block_size):
+        for column, t in text_blocks:
+            tile = distances[row : row + block_size, column : column + block_size]
+            block = co_attention_distances(v.parts, t.parts, v.attention, t.attention)
+            tile[:] = np.asarray(block)[: tile.shape[0], : tile.shape[1]]
+    return distances
+
+
+def _encoded(projector, parameters, inputs, method, block_size) -> Iterator[tuple[int, Representation]]:
+    """Blocks of inputs with the row each starts at, all of one size, so that they compile once."""
+    block_size = min(block_size, len(inputs))
+    for start in range(0, len(inputs), block_size):
+        block = inputs[start : start + block_size]
+        padded = np.pad(block, ((0, block_size - len(block)), (0, 0)))
+        yield start, _encode(projector, parameters, jnp.asarray(padded), method)
+
+
+@jax.jit(static_argnames=("projector", "method"))
+def _encode(projector, parameters, inputs, method):
+    return projector.apply({"params": parameters}, inputs, method=method)
+
 
 RECALL_DEPTHS = (1, 5, 10)
 _MAP = {
@@ -23,10 +89,11 @@ def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict
         `{"map@50": {"image_to_text": x, "text_to_image": y, "average": z}, "map@50_trec": ..., "map@all": ...,
         "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1].
 
-    >>> import numpy as np
-    >>> figures = evaluate(np.array([[0.1, 0.2], [0.1, 0.2]]), np.array([0, 1]))
-    >>> figures["recall@1"]
-    {'image_to_text': 0.5, 'text_to_image': 0.5, 'average': 0.5}
+    Example:
+        >>> import numpy as np
+        >>> figures = evaluate(np.array([[0.1, 0.2], [0.1, 0.2]]), np.array([0, 1]))
+        >>> figures["recall@1"]
+        {'image_to_text': 0.5, 'text_to_image': 0.5, 'average': 0.5}
     """
     directions = [_figures(distances, labels), _figures(np.ascontiguousarray(np.transpose(distances)), labels)]
     return {
@@ -44,8 +111,9 @@ def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10
 
     Recall is exact, `k / n`; the MAP figures are means over random rankings of up to 1,000 queries in each trial.
 
-    >>> chance(100, None)
-    {'recall@1': 0.01, 'recall@5': 0.05, 'recall@10': 0.1}
+    Example:
+        >>> chance(100, None)
+        {'recall@1': 0.01, 'recall@5': 0.05, 'recall@10': 0.1}
     """
     figures = {}
     if labels is not None:

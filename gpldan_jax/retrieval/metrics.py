@@ -42,13 +42,14 @@ def mean_average_precision(
     Raises:
         ValueError: shapes that do not fit, no queries, distances that are not finite, k below 1, an unknown convention.
 
-    >>> import numpy as np
-    >>> distances = np.array([[0.1, 0.2, 0.3, 0.4]])
-    >>> labels = np.array([1, 0, 1, 1])  # relevant at ranks 1, 3 and 4
-    >>> round(mean_average_precision(distances, [1], labels, k=3), 4)  # (1/1 + 2/3) / 2
-    0.8333
-    >>> round(mean_average_precision(distances, [1], labels, k=3, convention="trec"), 4)  # (1/1 + 2/3) / 3
-    0.5556
+    Example:
+        >>> import numpy as np
+        >>> distances = np.array([[0.1, 0.2, 0.3, 0.4]])
+        >>> labels = np.array([1, 0, 1, 1])  # relevant at ranks 1, 3 and 4
+        >>> round(mean_average_precision(distances, [1], labels, k=3), 4)  # (1/1 + 2/3) / 2
+        0.8333
+        >>> round(mean_average_precision(distances, [1], labels, k=3, convention="trec"), 4)  # (1/1 + 2/3) / 3
+        0.5556
     """
     distances = _checked(distances)
     query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
@@ -87,10 +88,11 @@ def recall_at(distances: np.ndarray, k: int) -> float:
     Raises:
         ValueError: a matrix that is not square or empty, distances that are not finite, k below 1.
 
-    >>> import numpy as np
-    >>> distances = np.array([[0.3, 0.1, 0.2], [0.5, 0.1, 0.9], [0.2, 0.2, 0.2]])  # partners rank 3, 1 and 3
-    >>> round(recall_at(distances, 1), 4), recall_at(distances, 3)
-    (0.3333, 1.0)
+    Example:
+        >>> import numpy as np
+        >>> distances = np.array([[0.3, 0.1, 0.2], [0.5, 0.1, 0.9], [0.2, 0.2, 0.2]])  # partners rank 3, 1 and 3
+        >>> round(recall_at(distances, 1), 4), recall_at(distances, 3)
+        (0.3333, 1.0)
     """
     distances = _checked(distances)
     n, g = distances.shape

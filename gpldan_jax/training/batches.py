@@ -1,4 +1,7 @@
-"""The mini-batches of an epoch, a function of (key, epoch): sent one by one, or taken from pairs on the device."""
+"""The denoising of the training inputs, Sec. 2.1.
+
+The mini-batches of an epoch, a function of (key, epoch): sent one by one, or taken from pairs on the device.
+"""
 
 from collections.abc import Iterator
 
@@ -12,6 +15,38 @@ from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses import nearest_neighbours, neighbourhood_rows
 from gpldan_jax.training.mesh import AXIS, row_sharding, shares
 from gpldan_jax.training.state import shuffling_key
+
+
+def zero_columns(inputs: jax.Array, key: jax.Array, fraction: float) -> jax.Array:
+    """Sets `int(fraction * d)` randomly drawn columns to zero, the same ones for the whole mini-batch.
+
+    This is the denoising of CDPAE, by the same authors, which the paper refers to. Unlike dropout it draws whole
+    columns, an exact number of them, and does not rescale the rest.
+
+    Args:
+        inputs: `[n, d]`.
+        key: a `jax.random.key`; it is consumed.
+        fraction: in [0, 1].
+
+    Returns:
+        `[n, d]`, dtype of `inputs`.
+
+    Raises:
+        ValueError: inputs of another rank, or a fraction outside [0, 1].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> print(int(zero_columns(jnp.ones((1, 10)), jax.random.key(0), 0.7).sum()))
+        3
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1; Zhan et al., CDPAE, ACM MM 2018.
+    """
+    if inputs.ndim != 2 or not 0 <= fraction <= 1:
+        raise ValueError(f"need inputs [n, d] and a fraction in [0, 1], got {inputs.shape} and {fraction}")
+    d = inputs.shape[1]
+    return jnp.where(jax.random.permutation(key, d) < int(fraction * d), 0, inputs)
+
 
 REMAINDERS = ("drop", "mask")
 
@@ -92,10 +127,11 @@ def resident_pairs(
         mesh: as in `TrainState`.
         neighbours: likewise.
 
-    >>> import numpy as np
-    >>> pairs = resident_pairs(PairedSplit(np.ones((5, 3)), np.ones((5, 2))))
-    >>> pairs.count, pairs.images.shape
-    (5, (5, 3))
+    Example:
+        >>> import numpy as np
+        >>> pairs = resident_pairs(PairedSplit(np.ones((5, 3)), np.ones((5, 2))))
+        >>> pairs.count, pairs.images.shape
+        (5, (5, 3))
     """
     rows = np.minimum(np.arange(len(split) + -len(split) % shares(mesh)), len(split) - 1)
     arrays = split.images, split.texts, split_neighbourhoods(split, neighbours)
@@ -110,8 +146,9 @@ def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
         batch_size: pairs of a mini-batch.
         remainder: `"drop"` leaves out what does not fill a batch (other pairs each epoch), `"mask"` pads the last one.
 
-    >>> steps_per_epoch(100, 64, "drop"), steps_per_epoch(100, 64, "mask")
-    (1, 2)
+    Example:
+        >>> steps_per_epoch(100, 64, "drop"), steps_per_epoch(100, 64, "mask")
+        (1, 2)
     """
     return n // batch_size if remainder == "drop" else -(-n // batch_size)
 
@@ -132,9 +169,10 @@ def epoch_rows(
     Returns:
         Rows `[steps, b]` int32, and which of them are no padding, `[steps, b]` bool, or `None` where all are.
 
-    >>> rows, where = epoch_rows(jax.random.key(0), 0, 5, batch_size=3, remainder="mask")
-    >>> rows.shape, sorted(rows[where].tolist())
-    ((2, 3), [0, 1, 2, 3, 4])
+    Example:
+        >>> rows, where = epoch_rows(jax.random.key(0), 0, 5, batch_size=3, remainder="mask")
+        >>> rows.shape, sorted(rows[where].tolist())
+        ((2, 3), [0, 1, 2, 3, 4])
     """
     steps = steps_per_epoch(n, batch_size, remainder)
     order = jax.random.permutation(shuffling_key(key, epoch), n)

@@ -91,10 +91,11 @@ class Checkpoints:
 class CheckpointsInMemory:
     """What `Checkpoints` is, for a fit that is not continued but made again: nothing is written.
 
-    >>> checkpoints = CheckpointsInMemory()
-    >>> checkpoints.save(20, {"w": jnp.ones(3)}, {"epoch": 1})
-    >>> checkpoints.latest()
-    20
+    Example:
+        >>> checkpoints = CheckpointsInMemory()
+        >>> checkpoints.save(20, {"w": jnp.ones(3)}, {"epoch": 1})
+        >>> checkpoints.latest()
+        20
     """
 
     def __init__(self):

@@ -16,9 +16,15 @@ from jax.sharding import PartitionSpec
 from gpldan_jax.data import PairedDataset
 from gpldan_jax.training.batches import ResidentPairs, resident_pairs, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints
-from gpldan_jax.training.loop import Interrupted, check_fits, evaluate_parameters, not_finite
+from gpldan_jax.training.epochs import (
+    Interrupted,
+    Selection,
+    check_fits,
+    criterion_value,
+    evaluate_parameters,
+    not_finite,
+)
 from gpldan_jax.training.mesh import AXIS, replicated, row_sharding
-from gpldan_jax.training.selection import Selection, criterion_value
 from gpldan_jax.training.state import TrainState
 from gpldan_jax.training.step import train_epoch
 
@@ -49,17 +55,18 @@ def stack_states(states: Sequence[TrainState]) -> TrainState:
     Raises:
         ValueError: they differ in a network, an optimiser, the discrepancy, the denoising, the neighbours or the mesh.
 
-    >>> from gpldan_jax import models, training
-    >>> networks = {"projector": models.Projector(8, 8, 2), "classifier": models.ModalityClassifier(8)}
-    >>> states = stack_states(
-    ...     [
-    ...         training.create_train_state(seed, 10, 6, alpha=alpha, beta=0.1, adversarial=0.01, **networks)
-    ...         for seed in (0, 1)
-    ...         for alpha in (0.5, 1.0)
-    ...     ]
-    ... )
-    >>> states.hyperparameters.alpha.tolist()
-    [0.5, 1.0, 0.5, 1.0]
+    Example:
+        >>> from gpldan_jax import models, training
+        >>> networks = {"projector": models.Projector(8, 8, 2), "classifier": models.ModalityClassifier(8)}
+        >>> states = stack_states(
+        ...     [
+        ...         training.create_train_state(seed, 10, 6, alpha=alpha, beta=0.1, adversarial=0.01, **networks)
+        ...         for seed in (0, 1)
+        ...         for alpha in (0.5, 1.0)
+        ...     ]
+        ... )
+        >>> states.hyperparameters.alpha.tolist()
+        [0.5, 1.0, 0.5, 1.0]
     """
     if len({jax.tree.structure(state) for state in states}) > 1:
         raise ValueError("members of a grid may differ in seed and hyperparameters only")

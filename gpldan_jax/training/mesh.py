@@ -1,5 +1,8 @@
 """The devices of a run and what lies where: rows of the data are spread, parameters are on every device."""
 
+import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,8 +28,9 @@ def data_mesh(devices: int = 0) -> Mesh | None:
     Raises:
         MeshError: more than there are, or with several processes not all of them.
 
-    >>> data_mesh(1) is None
-    True
+    Example:
+        >>> data_mesh(1) is None
+        True
     """
     found = jax.devices()
     devices = devices or len(found)
@@ -56,6 +60,20 @@ def shares(mesh: Mesh | None) -> int:
 def memory_limit(device: jax.Device) -> int | None:
     """Bytes that jax may take of an accelerator's memory; `None` for a CPU."""
     return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def available_memory(device: jax.Device | None = None) -> int:
+    """Bytes that a computation on this jax device may take; of the machine where it is `None` or the CPU."""
+    if device is not None and (statistics := device.memory_stats()):
+        return statistics["bytes_limit"]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not Linux
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # no limit
+        available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text()))  # of a container
+    return available * 9 // 10  # a computer without any memory left stops more than the benchmark
 
 
 def on_one_device(tree: Any) -> Any:

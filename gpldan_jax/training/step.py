@@ -5,7 +5,6 @@ import functools
 import jax
 import optax
 
-from gpldan_jax.data.denoising import zero_columns
 from gpldan_jax.losses import (
     adversarial_loss,
     co_attention_distances,
@@ -14,7 +13,7 @@ from gpldan_jax.losses import (
     modality_classifier_loss,
     sharded_graph_pattern_loss,
 )
-from gpldan_jax.training.batches import Batch, ResidentPairs, epoch_rows, steps_per_epoch
+from gpldan_jax.training.batches import Batch, ResidentPairs, epoch_rows, steps_per_epoch, zero_columns
 from gpldan_jax.training.mesh import AXIS, shares
 from gpldan_jax.training.state import TrainState, denoising_key
 
@@ -125,17 +124,18 @@ def train_epoch(
     Returns:
         The next state, and what `train_step` returns of each step, `[steps]` on the device.
 
-    >>> import numpy as np
-    >>> from gpldan_jax import data, models, training
-    >>> state = training.create_train_state(
-    ...     0, 10, 6, projector=models.Projector(hidden=8, width=8, parts=2), classifier=models.ModalityClassifier(),
-    ...     alpha=1.0, beta=0.1, adversarial=0.01,
-    ... )
-    >>> rng = np.random.default_rng(0)
-    >>> split = data.PairedSplit(rng.normal(size=(40, 10)), rng.normal(size=(40, 6)))
-    >>> state, metrics = train_epoch(state, training.resident_pairs(split), batch_size=8)
-    >>> int(state.step), metrics["loss"].shape
-    (5, (5,))
+    Example:
+        >>> import numpy as np
+        >>> from gpldan_jax import data, models, training
+        >>> state = training.create_train_state(
+        ...     0, 10, 6, projector=models.Projector(hidden=8, width=8, parts=2), classifier=models.ModalityClassifier(),
+        ...     alpha=1.0, beta=0.1, adversarial=0.01,
+        ... )
+        >>> rng = np.random.default_rng(0)
+        >>> split = data.PairedSplit(rng.normal(size=(40, 10)), rng.normal(size=(40, 6)))
+        >>> state, metrics = train_epoch(state, training.resident_pairs(split), batch_size=8)
+        >>> int(state.step), metrics["loss"].shape
+        (5, (5,))
     """
     epoch = state.step // steps_per_epoch(pairs.count, batch_size, remainder)
     batches = epoch_rows(

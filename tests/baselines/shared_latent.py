@@ -5,7 +5,7 @@ from unittest import mock
 import jax
 import numpy as np
 
-from gpldan_jax.baselines.training import LabelledBatch
+from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.retrieval import evaluate
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from gpldan_jax import losses, retrieval
-from gpldan_jax.baselines import contrastive, dscmr
-from gpldan_jax.baselines.training import LabelledBatch
+from gpldan_jax.baselines import contrastive_methods as contrastive
+from gpldan_jax.baselines import dscmr
+from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.data.denoising import zero_columns
 from gpldan_jax.data.synthetic import synthetic_splits
+from gpldan_jax.training.batches import zero_columns
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms

@@ -8,8 +8,7 @@ from scipy.spatial.distance import cdist
 
 from gpldan_jax.baselines import corr_ae
 from gpldan_jax.baselines.corr_ae import METHODS, VARIANTS, correspondence_loss, encode, fit_correspondence
-from gpldan_jax.baselines.networks import initial_parameters
-from gpldan_jax.baselines.training import LabelledBatch
+from gpldan_jax.baselines.network_method import LabelledBatch, initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -7,7 +7,7 @@ import pytest
 
 from gpldan_jax import retrieval
 from gpldan_jax.baselines import dscmr
-from gpldan_jax.baselines.training import LabelledBatch
+from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.synthetic import synthetic_splits
 

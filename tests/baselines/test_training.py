@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax.baselines.method import SUPERVISION, Method
+from gpldan_jax.baselines.network_method import train_network
 from gpldan_jax.baselines.registry import METHODS
-from gpldan_jax.baselines.training import train_network
 from gpldan_jax.data import PairedSplit
 
 
@@ -56,7 +56,7 @@ def test_the_epoch_with_the_best_score_is_given_back():
 
 def test_a_seed_gives_the_same_bits_and_settings_do_not_compile_again():
     first = fit(numbers={"learning_rate": 0.1, "target": 1.0})
-    from gpldan_jax.baselines import training
+    from gpldan_jax.baselines import network_method as training
 
     compiled = training._epoch._cache_size()
     assert fit(numbers={"learning_rate": 0.1, "target": 1.0})["offset"] == first["offset"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
-from gpldan_jax.features import BagOfWords, hog_hsv
+from gpldan_jax.features import BagOfWords
+from gpldan_jax.features import image_encoders as hog_hsv
 
 FOLDER = files("gpldan_jax.data.emoji")
 TOOL = Path(__file__).resolve().parents[2] / "tools/build_emoji.py"

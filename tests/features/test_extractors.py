@@ -8,18 +8,18 @@ import jax
 import numpy as np
 import pytest
 
-from configs import default
-from experiments import session
+from gpldan_jax import config as settings
 from gpldan_jax import models
 from gpldan_jax.data import load_dataset
 from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 from gpldan_jax.features import extractor, read_picture, unknown_words
+from gpldan_jax.runs import session
 
 WORDS = {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}
 
 
 def saved_and_loaded(path, **dataset_settings):
-    config = default.get_config().to_dict()
+    config = settings.default_config()
     config["dataset"] |= dataset_settings
     config["model"] |= {"hidden": 8, "width": 4, "parts": 2}
     dataset, standardization = session.load(config["dataset"])
@@ -58,8 +58,8 @@ def test_models_of_generated_features_name_no_extractor(tmp_path):
 
 
 def test_an_emoji_dataset_that_says_it_is_generated_names_no_extractor():
-    dataset, standardization = session.load(default.get_config().dataset)
-    config = default.get_config().to_dict()
+    dataset, standardization = session.load(config_dict.ConfigDict(settings.default_config()).dataset)
+    config = settings.default_config()
     generated = dataclasses.replace(dataset, synthetic=True)
     assert "features" in session.trained_model(config, dataset, standardization, {}, 1).metadata
     assert "features" not in session.trained_model(config, generated, standardization, {}, 1).metadata

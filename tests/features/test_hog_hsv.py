@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpldan_jax.features import hog_hsv
+from gpldan_jax.features import image_encoders as hog_hsv
 
 
 def test_features_of_a_picture_known_by_hand():

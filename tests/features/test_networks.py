@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax.features import network_encoder, networks, read_image
-from gpldan_jax.features.convolution import winograd_convolution, winograd_kernel
-from gpldan_jax.features.image_encoder import crop_square
+from gpldan_jax.features.image_encoders import crop_square
+from gpldan_jax.features.networks import winograd_convolution, winograd_kernel
 from tests.features import networks as small
 
 ROUNDING = 1e-5  # float32 against float64, of the largest feature
@@ -230,7 +230,8 @@ def _as_torch_users_read(content):
 @pytest.mark.parametrize("name", ["vgg19", "alexnet"])
 def test_the_features_are_pytorchs(name, rectified, tmp_path):
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
-    from experiments.benchmarking import features, torch_networks
+    from gpldan_jax.benchmarking import feature_times as features
+    from gpldan_jax.benchmarking import feature_times as torch_networks
 
     weights = features.random_weights(name)
     torch.save({key: torch.from_numpy(array) for key, array in weights.items()}, tmp_path / f"{name}.pth")

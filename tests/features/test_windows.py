@@ -4,7 +4,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 
-from gpldan_jax.features.windows import batches, cut, padded
+from gpldan_jax.features.sentence_encoder import batches, cut, padded
 
 generated = hypothesis.settings(deadline=None, derandomize=True)
 texts = st.lists(st.integers(1, 9), max_size=60)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpldan_jax.models.linear import Linear
+from gpldan_jax.models.projector import Linear
 
 # A fixed key: 5 standard errors, which an honest draw misses once in 10^6.
 STANDARD_ERRORS = 5

@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 def test_the_selected_epoch_is_given_back_and_its_checkpoint_kept(tmp_path, monkeypatch):
     values = iter([0.1, 0.5, 0.3, 0.5])
-    monkeypatch.setattr("gpldan_jax.training.loop.criterion_value", lambda *_: next(values))
+    monkeypatch.setattr("gpldan_jax.training.epochs.criterion_value", lambda *_: next(values))
     state, progress, records = train(tmp_path)
     assert progress.selection == training.Selection(epoch=2, value=0.5, stale=2)
     assert int(state.step) == 2 * 5
@@ -132,7 +132,7 @@ def test_the_selected_epoch_is_given_back_and_its_checkpoint_kept(tmp_path, monk
 
 def test_patience_ends_training(tmp_path, monkeypatch):
     values = iter([0.4, 0.5, 0.3, 0.2, 0.9])
-    monkeypatch.setattr("gpldan_jax.training.loop.criterion_value", lambda *_: next(values))
+    monkeypatch.setattr("gpldan_jax.training.epochs.criterion_value", lambda *_: next(values))
     _, progress, records = train(tmp_path, epochs=9, patience=2)
     assert progress.epoch == 4 and progress.selection.epoch == 2
     assert len(records) == 4
@@ -169,11 +169,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, datas
 
 def test_data_that_leave_a_device_no_memory_are_refused_naming_the_way_out(monkeypatch):
     dataset = tiny.dataset()  # 40 pairs of 10 and 6 float32
-    monkeypatch.setattr("gpldan_jax.training.loop.memory_limit", lambda device: 3199)
+    monkeypatch.setattr("gpldan_jax.training.epochs.memory_limit", lambda device: 3199)
     with pytest.raises(DataError, match=r"0.0 GB.*--config.mesh.resident=False sends them batch by batch"):
         training.check_resident(dataset, None)
     training.check_resident(dataset, training.data_mesh(2))  # each holds half of them
-    monkeypatch.setattr("gpldan_jax.training.loop.memory_limit", lambda device: 3200)
+    monkeypatch.setattr("gpldan_jax.training.epochs.memory_limit", lambda device: 3200)
     training.check_resident(dataset, None)
 
 

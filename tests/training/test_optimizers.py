@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from gpldan_jax.training import optimizers
+from gpldan_jax.training import state as optimizers
 
 RECORD = json.loads(Path(__file__).with_name("torch_trajectories.json").read_text())
 INITIAL, GRADIENTS = np.array(RECORD["initial"]), np.array(RECORD["gradients"])

@@ -8,7 +8,7 @@ import pytest
 
 import gpldan_jax
 from gpldan_jax import training
-from gpldan_jax.data.denoising import zero_columns
+from gpldan_jax.training.batches import zero_columns
 from gpldan_jax.training.state import denoising_key
 from tests.training import tiny
 

@@ -47,11 +47,12 @@ def load_emoji_arrays() -> EmojiArrays:
 
     Raises ValueError when the two files that hold the dataset do not have the same number of emoji.
 
-    >>> emoji = load_emoji_arrays()
-    >>> emoji.image.shape, emoji.image.dtype.name, emoji.text.shape
-    ((1870, 1952), 'float32', (1870, 952))
-    >>> emoji.names[0], emoji.groups[emoji.label[0]]
-    ('grinning face', 'Smileys & Emotion')
+    Example:
+        >>> emoji = load_emoji_arrays()
+        >>> emoji.image.shape, emoji.image.dtype.name, emoji.text.shape
+        ((1870, 1952), 'float32', (1870, 952))
+        >>> emoji.names[0], emoji.groups[emoji.label[0]]
+        ('grinning face', 'Smileys & Emotion')
     """
     folder = files(__name__)
     described = json.loads(folder.joinpath("items.json").read_text(encoding="utf-8"))
@@ -80,8 +81,9 @@ def load_emoji_documents() -> tuple[str, ...]:
     Returns:
         1,870 strings: the short name and the keywords with blanks between them.
 
-    >>> load_emoji_documents()[0]
-    'grinning face face grin grinning face'
+    Example:
+        >>> load_emoji_documents()[0]
+        'grinning face face grin grinning face'
     """
     items = json.loads(files(__name__).joinpath("items.json").read_text(encoding="utf-8"))["items"]
     return tuple(" ".join([item["name"], *item["keywords"]]) for item in items)
@@ -100,8 +102,9 @@ def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
         ImportError: Pillow is missing.
         ValueError: the sheet has another size.
 
-    >>> load_emoji_pictures().shape
-    (1870, 64, 64, 3)
+    Example:
+        >>> load_emoji_pictures().shape
+        (1870, 64, 64, 3)
     """
     try:
         from PIL import Image

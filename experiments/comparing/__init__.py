@@ -1,1 +1,0 @@
-"""What `compare.py` is made of."""

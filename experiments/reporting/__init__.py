@@ -1,1 +1,0 @@
-"""What `report.py` is made of."""

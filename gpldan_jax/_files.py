@@ -1,0 +1,130 @@
+"""One way to write a file, to lock a folder and to hash; and the checks that commands make before they start to work.
+
+Every file of this package is written under a temporary name and renamed once it is whole and on the disk. The temporary
+name begins with `TEMPORARY`, so that a folder can tell what an interrupted process left there.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TEMPORARY = ".tmp-"
+LOCK, HOLDER = ".lock", ".lock-holder"
+
+
+class LockedError(OSError):
+    """Another process holds the lock of a folder; the message names the folder and the process."""
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path beside `path` to write to, and renames it to `path` when the block ends.
+
+    A reader sees the old file or the whole new one. If the block fails, `path` stays as it was and the temporary file
+    is removed. Folders that do not exist are made. The temporary path has the same suffix as `path`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replacing(f"{folder}/figure.txt") as temporary:
+        ...         _ = temporary.write_text("whole")
+        ...     Path(f"{folder}/figure.txt").read_text()
+        'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a UTF-8 text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike, value: Any, *, indent: int | None = 2) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Waits until a file or the entries of a folder are on the disk; does nothing for folders on Windows."""
+    if os.name == "nt" and os.path.isdir(path):
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds the lock of a folder that exists, so that no second process writes there.
+
+    The system releases the lock when the process ends, however it ends. The file `HOLDER` says who holds it.
+
+    Raises:
+        LockedError: another process holds it.
+        OSError: the folder cannot be written to.
+    """
+    import filelock  # here, because `gpldan --help` should not wait for asyncio
+
+    folder = Path(folder)
+    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        try:
+            holder = (folder / HOLDER).read_text(encoding="utf-8").strip()
+        except OSError:
+            holder = ""
+        raise LockedError(f"{folder} is in use by {holder or 'another process'}") from error
+    try:
+        command = " ".join(sys.argv)
+        (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()} ({command})", encoding="utf-8")
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters.
+
+    Example:
+        >>> one_line(ValueError("first\\nsecond")), one_line(MemoryError())
+        ('first', 'MemoryError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def check_writable(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Checks before long work that a result can be written to `path`.
+
+    Raises:
+        ValueError: another suffix, a folder, or no permission.
+    """
+    if path.suffix not in suffixes:
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}")

@@ -1,0 +1,1 @@
+"""How fast the loss, the training, the search and the image networks are on a machine, beside other libraries."""

@@ -1,0 +1,233 @@
+"""What `Index.search` is held against: the same ranking in NumPy and PyTorch.
+
+Letters: `q` queries; `m` items of a block; `c` nearest; `k` representations of an item, each `h` wide.
+
+All take queries as `EncodedBatch` and blocks of items, and give distances `[q, c]` and positions, nearest first. They
+round as float32 does and have no order for ties.
+
+Measures the search of an index on disk, beside NumPy and PyTorch on the same arrays.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.util
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gpldan_jax.benchmarking import machine, results, timing
+from gpldan_jax.benchmarking.problem import SEARCHES, runnable
+from gpldan_jax.data import Standardization
+from gpldan_jax.index import Index, storage
+from gpldan_jax.index.gallery import EncodedBatch, Segment, items_of
+from gpldan_jax.index.index import BLOCK
+from gpldan_jax.models import Projector, Representation, TrainedModel
+
+Blocks = Iterable[tuple[int, EncodedBatch]]
+
+
+def numpy_broadcast(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """The formulas: both fused instances of every pair, `[q, m, h]`, and their cosine."""
+    x, a = _parts(queries), queries.attention
+    kept = np.full((len(a), c), np.inf, np.float32), np.zeros((len(a), c), np.int64)
+    for first, block in blocks:
+        y, b = _parts(block), block.attention
+        fused_x = np.matmul(b[None], x)
+        fused_y = np.matmul(a[None], y).swapaxes(0, 1)
+        squares = np.einsum("ijh,ijh->ij", fused_x, fused_x) * np.einsum("ijh,ijh->ij", fused_y, fused_y)
+        distances = 1 - np.einsum("ijh,ijh->ij", fused_x, fused_y) / np.sqrt(squares)
+        positions = np.broadcast_to(first + np.arange(len(b)), distances.shape)
+        distances = np.concatenate([kept[0], distances], axis=1)
+        positions = np.concatenate([kept[1], positions], axis=1)
+        nearest = np.argpartition(distances, c - 1, axis=1)[:, :c]
+        kept = np.take_along_axis(distances, nearest, axis=1), np.take_along_axis(positions, nearest, axis=1)
+    order = np.argsort(kept[0], axis=1)
+    return np.take_along_axis(kept[0], order, axis=1), np.take_along_axis(kept[1], order, axis=1)
+
+
+def torch_broadcast(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """Likewise in PyTorch."""
+    import torch
+
+    def distances(block):
+        fused_x = torch.matmul(block.attention[None], x)
+        fused_y = torch.matmul(a[None], block.values.view(len(block.values), *x.shape[1:])).transpose(0, 1)
+        return 1 - torch.nn.functional.cosine_similarity(fused_x, fused_y, dim=-1)
+
+    a, x = map(_tensor, (queries.attention, _parts(queries)))
+    return _torch(distances, blocks, len(a), c)
+
+
+def torch_matmul(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """The algebra of the scan in PyTorch: one matrix product a block, without bounds for what it rounds."""
+    import torch
+
+    def distances(block):
+        b = block.attention
+        weighed = (expanded @ block.values.T).view(len(a), -1, len(b))
+        numerator = (weighed * b.T).sum(1)
+        squares = (products @ pairs(b).T) * (pairs(a) @ block.products.T)
+        return 1 - numerator * torch.rsqrt(squares)
+
+    def pairs(attention):
+        return attention[:, rows] * attention[:, columns] * counts
+
+    k = queries.attention.shape[1]
+    rows, columns = np.triu_indices(k)
+    counts = torch.from_numpy(np.where(rows == columns, 1, 2).astype(np.float32))
+    a, products, parts = map(_tensor, (queries.attention, queries.products, _parts(queries)))
+    expanded = (a[:, None, :, None] * parts[:, :, None]).view(len(a) * k, -1)
+    return _torch(distances, blocks, len(a), c)
+
+
+def _torch(distances, blocks, q, c):
+    import torch
+
+    kept = torch.full((q, c), torch.inf), torch.zeros((q, c), dtype=torch.int64)
+    with torch.inference_mode():
+        for first, block in blocks:
+            found = distances(EncodedBatch(*map(_tensor, block)))
+            nearest, columns = torch.topk(found, min(c, found.shape[1]), largest=False)
+            merged = torch.cat([kept[0], nearest], 1), torch.cat([kept[1], first + columns], 1)
+            nearest, columns = torch.topk(merged[0], c, largest=False)
+            kept = nearest, torch.gather(merged[1], 1, columns)
+    return kept[0].numpy(), kept[1].numpy()
+
+
+def _tensor(array):
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
+        return torch.from_numpy(array)
+
+
+def _parts(items):
+    n, k = items.attention.shape
+    return items.values.reshape(n, k, -1)
+
+
+_GENERATED = 8192  # items at a time
+_PEER_BLOCKS = {"torch-matmul": BLOCK}  # items at a time; of the others, what was fastest of 32, 128 and 512
+_PEER_BLOCK = 128
+_TWO_STAGES, _CANDIDATES = "jax-candidates", 1000
+_CENTRES, _AROUND = 1000, 0.5  # items lie around so many centres, closer than those are to each other
+_AGREEMENT = 1e-5  # of distances; float32 rounds them by less
+
+
+_PEERS = {"numpy-broadcast": numpy_broadcast, "torch-broadcast": torch_broadcast, "torch-matmul": torch_matmul}
+
+
+def measure(options: argparse.Namespace) -> dict:
+    """The problem, the ceilings, and a row for each implementation and size.
+
+    Args:
+        options: the flags of `benchmark.py search`.
+
+    Raises:
+        ValueError: what was asked for cannot run here.
+        results.Disagreement: the implementations do not find the same.
+    """
+    if options.folder and not options.folder.is_dir():
+        raise ValueError(f"--folder must be a folder, got {options.folder}")
+    problems = {}
+    if problem_of_torch := machine.torch_problem():
+        problems |= dict.fromkeys((name for name in SEARCHES if name.startswith("torch")), problem_of_torch)
+    if importlib.util.find_spec("faiss") is None:
+        problems[_TWO_STAGES] = "needs faiss: pip install 'gpldan_jax[ann]'"
+    names = runnable(options.implementations, SEARCHES, problems)
+    h = options.width // options.representations
+    queries = _items(np.random.default_rng(1), options.queries, options.representations, h)
+
+    with contextlib.ExitStack() as stack:
+
+        def prepare(n):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+            print(f"n = {n}: writing {n * options.width * 4 / 1e9:.1f} GB to {folder}", file=sys.stderr)
+            index = _index(folder, n, options.representations, h)
+            flops = 2 * options.queries * n * options.representations * options.width
+            prepared, found = [], {}
+            for name in names:
+                row = results.Row(n, name, "search", "highest", name.partition("-")[0], flops=flops)
+                call = _call(name, index, queries, options.k)
+                distances, ids = call()
+                if name == _TWO_STAGES:  # it ranks fewer items, so it has no part of a ceiling
+                    exact = index.search(queries, options.k).ids
+                    share = np.mean([np.isin(all_of, ids_of).mean() for all_of, ids_of in zip(exact, ids, strict=True)])
+                    row = dataclasses.replace(row, flops=None, recall=float(share))
+                else:
+                    found[name] = distances
+                prepared.append((row, call))
+            _check_agreement(found)
+            return prepared
+
+        libraries = dict.fromkeys(["jax", *(name.partition("-")[0] for name in names)])
+        rows, ceilings = timing.over_sizes(options, prepare, [(library, "highest") for library in libraries])
+    rows = [dataclasses.replace(row, pairs_per_s=row.pairs_per_s * options.queries) for row in rows]
+    return {
+        "benchmark": "search",
+        "problem": {"queries": options.queries, "k": options.representations, "h": h, "nearest": options.k},
+        "ceilings": ceilings,
+        "rows": [results.with_fractions(row, ceilings, shared=True) for row in rows],
+    }
+
+
+def _call(name, index, queries, nearest) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """What searches once, and gives distances and ids or positions, which are the same here."""
+    if name == "jax":
+        return lambda: index.search(queries, nearest)
+    if name == _TWO_STAGES:
+        print(f"n = {len(index)}: clustering for the vector index", file=sys.stderr)
+        clustered = index.with_candidates()
+        return lambda: clustered.search(queries, nearest, candidates=min(_CANDIDATES, len(index)))
+
+    peer = _PEERS[name]
+    size = _PEER_BLOCKS.get(name, _PEER_BLOCK)
+    return lambda: peer(queries, _whole_blocks(index.gallery, size), nearest)
+
+
+def _whole_blocks(gallery, size) -> Iterator[tuple[int, EncodedBatch]]:
+    for segment in gallery.segments:
+        for first in range(0, len(segment), size):
+            yield first, EncodedBatch(*(array[first : first + size] for array in segment.items))
+
+
+def _index(folder, n, k, h):
+    """An index of n generated items on disk, its ids their positions, under a model that is not asked."""
+    projector = Projector(hidden=1, width=k * h, parts=k)
+    inputs = np.ones((1, 1), np.float32)
+    parameters = projector.init(jax.random.key(0), inputs, inputs)["params"]
+    one = np.ones(1, np.float32)
+    model = TrainedModel(projector, jax.device_get(parameters), Standardization(0 * one, one, 0 * one, one), {})
+    random = np.random.default_rng(0)
+    blocks = (_items(random, min(_GENERATED, n - first), k, h) for first in range(0, n, _GENERATED))
+    with storage.writing(folder) as opened:
+        files = segments.written(opened, blocks, n, projector)
+        segments.commit(opened, model, "text", [Segment(np.arange(n), None, {}, files)], None)
+    return Index.load(folder, verify=False)
+
+
+def _items(random, n, k, h):
+    centres = np.random.default_rng(2).standard_normal((_CENTRES, k, h), dtype=np.float32)
+    parts = centres[random.integers(0, _CENTRES, n)]
+    parts += np.float32(_AROUND) * random.standard_normal((n, k, h), dtype=np.float32)
+    attention = np.exp(random.standard_normal((n, k), dtype=np.float32))
+    attention /= attention.sum(1, keepdims=True)
+    return EncodedBatch(*map(np.asarray, _ITEMS_OF(Representation(parts.reshape(n, -1), parts, attention))))
+
+
+_ITEMS_OF = jax.jit(items_of)
+
+
+def _check_agreement(found):
+    names = list(found)
+    for name in names[1:]:
+        if not np.allclose(found[names[0]], found[name], rtol=0, atol=_AGREEMENT):
+            most = np.abs(found[names[0]] - found[name]).max()
+            raise results.Disagreement(f"{names[0]} and {name} find distances that differ by {most:.2g}")

@@ -1,0 +1,204 @@
+"""What the commands share: a parser, the flags of a config, and how a command begins and ends."""
+
+import argparse
+import importlib.util
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpldan_jax import _deprecated, config
+from gpldan_jax._files import one_line
+
+_DATASET_CONFIG = Path(__file__).with_name("dataset_config.py")
+_MOST_SEEDS = 1000  # more is a seed that was taken for a count
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises `ValueError` where argparse would print the usage and exit; takes no abbreviations."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def error(self, message):
+        raise ValueError(message)
+
+
+def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program: str, *, stopped: str) -> int:
+    """Runs a command: bad input is one line and exit status 2, an interruption one line and 130.
+
+    Args:
+        work: takes the arguments and the program, returns the exit status.
+        argv: the arguments.
+        program: how the command was called, such as `"gpldan run"`.
+        stopped: the line for an interruption.
+
+    Returns:
+        The exit status.
+    """
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
+    try:
+        return work(argv, program)
+    except KeyboardInterrupt:
+        for thread in threading.enumerate():
+            # jax's, which warns of a device that takes a minute to start: interrupted then, Python would wait for it.
+            if isinstance(thread, threading.Timer):
+                thread.cancel()
+        print(stopped, file=sys.stderr)
+        return 130
+    except (ImportError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for `type=`."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def add_switch(add: Callable[..., Any], name: str, help: str, *, default: bool = False) -> None:
+    """Adds a flag that is on or off: `--NAME`, `--noNAME`, `--NAME=true`."""
+    add(f"--{name}", nargs="?", const=True, default=default, type=_boolean, metavar="BOOL", help=help)
+    add(f"--no{name}", dest=name, action="store_false", help=argparse.SUPPRESS)
+
+
+def config_parser(program: str, description: str | None) -> Parser:
+    """A parser with the flags of a run: `--config`, `--dataset`, `--recipe`, `--workdir`, `--fresh`."""
+    parser = Parser(prog=program, description=description)
+    add = parser.add_argument_group("settings").add_argument
+    add("--config", metavar="FILE[:ARGUMENT]", help="a config file, such as configs/emoji.py")
+    add("--dataset", metavar="NAME[:VARIANT]", help="instead of --config: the package's own config of a dataset")
+    add("--recipe", default="paper", help=f"with --dataset: {' or '.join(config.RECIPES)}; default %(default)s")
+    add("--config.GROUP.NAME", dest="_", metavar="VALUE", help="changes a setting, such as --config.loss.alpha=0.5")
+    add = parser.add_argument_group("the folder").add_argument
+    add("--workdir", type=Path, metavar="DIR", help="folder of the results; default runs/NAME")
+    add_switch(add, "fresh", "delete what an earlier command left in the folder and start over")
+    parser.epilog = f"All settings, where each comes from and what it may be: {Path(config.__file__).resolve()}"
+    return parser
+
+
+def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict[str, dict[str, Any]], str]:
+    """The config that the flags ask for.
+
+    Args:
+        options: with `config`, `dataset` and `recipe`.
+        rest: the arguments that the parser did not know, `--config.KEY=VALUE` among them.
+
+    Returns:
+        The config, checked, and a name for it: that of the file or the dataset.
+
+    Raises:
+        ValueError: flags that cannot be used together, no such file, unknown keys, values that are not allowed.
+    """
+    if bool(options.config) == bool(options.dataset):
+        raise ValueError("give --config=FILE or --dataset=NAME; try --dataset=emoji")
+    if options.recipe != "paper" and not options.dataset:
+        raise ValueError("--recipe goes with --dataset")
+    if options.dataset:
+        name, _, variant = options.dataset.partition(":")
+        file, argument = str(_DATASET_CONFIG), ",".join((name, variant, options.recipe))
+        parts = [name, variant, options.recipe if options.recipe != "paper" else ""]
+    else:
+        file, _, argument = options.config.partition(":")
+        parts = [Path(file).stem, argument]
+    if not Path(file).is_file():
+        raise ValueError(f"no config file {file}")
+    found = _read_config_file(f"{file}:{argument}" if argument else file, rest)
+    config.validate(found)
+    parts.append("synthetic" if found["dataset"]["synthetic"] else "")
+    return found, "-".join(part for part in parts if part)
+
+
+def parse_seeds(settings: Mapping[str, Mapping[str, Any]], text: str) -> tuple[int, ...]:
+    """The seeds of `--seeds`: a count from `train.seed` on, or two and more seeds separated by commas."""
+    listed = parse_numbers(settings, "seeds", text, "train.seed", int)
+    if len(listed) > 1:
+        return listed
+    count, first = listed[0], settings["train"]["seed"]
+    if not 1 <= count <= _MOST_SEEDS:
+        raise ValueError(
+            f"--seeds={text}: a single number says how many, from 1 to {_MOST_SEEDS}; one seed alone is "
+            f"--config.train.seed={count} --seeds=1"
+        )
+    return tuple(range(first, first + count))
+
+
+def parse_numbers(settings, name: str, text: str, key: str, kind: type) -> tuple:
+    """The values of a flag that lists values of a setting, separated by commas.
+
+    Args:
+        settings: a valid config.
+        name: of the flag.
+        text: its value.
+        key: of the setting.
+        kind: `int` or `float`.
+
+    Returns:
+        The values in their order.
+
+    Raises:
+        ValueError: not numbers, one of them twice, or one that the setting may not have; names the flag.
+
+    Example:
+        >>> parse_numbers(config.default_config(), "beta", "0,0.1", "loss.beta", float)
+        (0.0, 0.1)
+    """
+    flag = f"--{name}={text}"
+    expected = "numbers" if kind is float else "whole numbers"
+    values = []
+    for item in text.split(","):
+        try:
+            value = kind(item)
+        except ValueError:
+            raise ValueError(f"{flag}: expected {expected} separated by commas, got {item!r}") from None
+        try:
+            config.validate(config.with_values(settings, {key: value}))
+        except config.ConfigError as error:
+            raise ValueError(f"{flag}: {error}") from error
+        if value in values:
+            raise ValueError(f"{flag}: {value!r} is there twice")
+        values.append(value)
+    return tuple(values)
+
+
+def needs_package(package: str, purpose: str, extra: str) -> None:
+    """`ValueError` where an optional package is missing, before anything slow is done."""
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"{purpose} needs {package}: pip install 'gpldan_jax[{extra}]'")
+
+
+def _boolean(text: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
+    return known[text.lower()]
+
+
+def _read_config_file(file: str, overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    # ml_collections reads the file and the overrides; flags of its own, so that a second call starts anew.
+    from absl import flags
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    arguments = ["gpldan", f"--config={file}", *overrides]
+    config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=arguments)
+    try:
+        with _deprecated.configs_package():
+            unexpected = values(arguments)[1:]
+            if unexpected:
+                raise ValueError(f"unexpected argument {unexpected[0]!r}")
+            return values["config"].value.to_dict()
+    except (AttributeError, KeyError) as error:  # ml_collections quotes its message twice
+        message = str(error).strip("'\"").replace("\\n", ". ").replace("\\'", "'")
+        raise ValueError(f"unknown config key {message}") from error
+    except (flags.Error, OSError) as error:
+        # Where a config file itself fails, the message ends with its traceback, whose last line says why.
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(reason.removeprefix("ValueError: ").removeprefix("gpldan_jax.config.ConfigError: ")) from error

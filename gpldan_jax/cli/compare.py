@@ -1,0 +1,52 @@
+"""Trains the methods of the paper's Table 2 on the same features and scores them by the same functions.
+
+    gpldan compare --dataset=wikipedia --methods=all --seeds=5
+    gpldan compare --config=configs/cub.py --methods=cca-ridge,infonce,gpldan
+
+The settings of each method are chosen on validation. The workdir gets table2.md, table2.csv and table2.json; the same
+command fits what is missing and writes them again.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpldan_jax.cli.arguments import config_parser, parse_config, parse_seeds
+
+STOPPED = "stopped; the same command continues after the last fit that was finished"
+
+
+def main(argv: Sequence[str], program: str) -> int:
+    """Parses the flags and compares.
+
+    Args:
+        argv: the arguments.
+        program: how the command was called.
+
+    Returns:
+        The exit status, 1 where a method failed.
+
+    Raises:
+        ValueError: bad input; nothing was written.
+    """
+    parser = config_parser(program, __doc__)
+    add = parser.add_argument_group("the comparison").add_argument
+    add("--methods", default="all", help="names separated by commas, or all; default %(default)s")
+    add("--seeds", default="1", help="how many seeds from config.train.seed on, or which: A,B,...; default %(default)s")
+    options, rest = parser.parse_known_args(argv)
+    config, name = parse_config(options, rest)
+    seeds = parse_seeds(config, options.seeds)
+    from gpldan_jax.studies import table2  # jax takes seconds to import; a mistyped flag should not wait
+
+    names = table2.method_names()
+    wanted = names if options.methods == "all" else options.methods.split(",")
+    if unknown := [method for method in wanted if method not in names]:
+        raise ValueError(f"--methods={options.methods}: no method {unknown[0]!r}; there are {', '.join(names)}")
+    return table2.compare(
+        config,
+        wanted,
+        seeds,
+        options.workdir or Path("runs") / f"compare-{name}",
+        fresh=options.fresh,
+        command=f"{program} {shlex.join(argv)}",
+    )

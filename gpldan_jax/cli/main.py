@@ -1,0 +1,78 @@
+"""`gpldan` and `python -m gpldan_jax`: finds the command and runs it."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+import gpldan_jax
+from gpldan_jax.cli import arguments
+
+COMMANDS = {
+    "run": "train GPLDAN on one dataset and evaluate it",
+    "sweep": "train a grid of settings and seeds, select on validation, draw the paper's Figure 2",
+    "compare": "train the methods of the paper's Table 2 on the same features",
+    "ablate": "train GPLDAN without its parts, as in the paper's Table 3",
+    "extract": "turn images and captions into features",
+    "search": "build, query and serve a searchable collection",
+    "report": "make one HTML page of finished workdirs",
+    "summarize": "print Markdown tables of finished runs and comparisons",
+    "benchmark": "measure how fast the loss, training, search and image networks are on this machine",
+}
+"""What each command does, in one line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that the first argument names.
+
+    Args:
+        argv: the arguments; those of the process unless given.
+
+    Returns:
+        The exit status: 0, 1 where a run failed, 2 for bad input, 130 where it was interrupted.
+    """
+    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"gpldan_jax {gpldan_jax.__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else "; `gpldan --help` lists all"
+        print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
+        return 2
+    return run_command(name, rest, f"gpldan {name}")
+
+
+def run_command(name: str, argv: Sequence[str], program: str) -> int:
+    """Runs one command.
+
+    Args:
+        name: of the command, one of `COMMANDS`.
+        argv: its arguments.
+        program: how it was called, for its help and for the files that say how they were made.
+
+    Returns:
+        The exit status.
+    """
+    command = importlib.import_module(f"gpldan_jax.cli.{name}")
+    return arguments.call(command.main, argv, program, stopped=command.STOPPED)
+
+
+def _help():
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: gpldan COMMAND [FLAGS]",
+            "",
+            "GPLDAN in JAX: image-text retrieval without labels.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`gpldan COMMAND --help` explains a command. To try it without data: gpldan run --dataset=emoji",
+        ]
+    )

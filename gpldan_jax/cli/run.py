@@ -1,0 +1,56 @@
+"""Trains GPLDAN on one dataset and evaluates it.
+
+    gpldan run --dataset=emoji
+    gpldan run --config=configs/wikipedia.py:raw --config.loss.alpha=0.5 --workdir=runs/alpha-0.5
+
+The same command continues an interrupted run and shows the result of a finished one.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpldan_jax.cli.arguments import add_switch, config_parser, parse_config, positive
+
+STOPPED = "stopped; the same command continues after the last epoch that was saved"
+
+
+def main(argv: Sequence[str], program: str) -> int:
+    """Parses the flags and runs.
+
+    Args:
+        argv: the arguments.
+        program: how the command was called.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: bad input; nothing was written.
+    """
+    parser = config_parser(program, __doc__)
+    add = parser.add_argument_group("several processes").add_argument
+    add_switch(add, "distributed", "this is one process of several; SLURM, Open MPI or Kubernetes says which")
+    add("--coordinator", metavar="HOST:PORT", help="of the first process, where no cluster says so")
+    add("--processes", type=positive, help="with --coordinator: how many processes")
+    add("--process", type=int, help="with --coordinator: which of them this is, from 0")
+    options, rest = parser.parse_known_args(argv)
+    _check_processes(options)
+    config, name = parse_config(options, rest)
+    from gpldan_jax.runs import processes, session  # jax takes seconds to import; a mistyped flag should not wait
+
+    if options.distributed or options.coordinator:
+        try:
+            processes.join(options.coordinator, options.processes, options.process)
+        except ValueError as error:
+            flags = ("coordinator, count and index", "--coordinator, --processes and --process")
+            raise ValueError(str(error).replace(*flags)) from error
+    return session.run(config, options.workdir or Path("runs") / name, fresh=options.fresh)
+
+
+def _check_processes(options: argparse.Namespace) -> None:
+    given = [value is not None for value in (options.coordinator, options.processes, options.process)]
+    if any(given) and (not all(given) or options.distributed):
+        raise ValueError("--coordinator, --processes and --process belong together, --distributed needs none of them")
+    if all(given) and not 0 <= options.process < options.processes:
+        raise ValueError(f"--process must be below --processes, got {options.process} of {options.processes}")

@@ -1,0 +1,171 @@
+"""Arrays in HDF5 files: plain `.h5` and MATLAB 7.3 `.mat`.
+
+MATLAB writes its column-major arrays as they lie in memory, so they come transposed; structs are
+groups, cells are datasets of references, strings are UTF-16 codes, and a sparse matrix is a group.
+Links are not followed: an external one would open another file.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key, parse_key
+
+_STRINGS_AT_ONCE = 256
+_CELLS_LISTED = 20
+
+
+class Hdf5File:
+    """An open file; `keys` lists its arrays, `read` returns one."""
+
+    def __init__(self, path: Path):
+        try:
+            import h5py
+        except ImportError:
+            raise DataError(f"{path}: HDF5 and MATLAB 7.3 files need h5py: pip install 'gpldan_jax[hdf5]'") from None
+        self.path = path
+        self._h5py = h5py
+        with path.open("rb") as stream:
+            self._matlab = stream.read(10) == b"MATLAB 7.3"
+        self._file = h5py.File(path, "r", locking=False)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def keys(self) -> list[str]:
+        return list(self._leaves(self._file, "", set()))
+
+    def read(self, key: str, budget: Budget) -> np.ndarray:
+        node = self._find(key)
+        where = f"{self.path}[{key}]"
+        if "MATLAB_sparse" in node.attrs:
+            return self._sparse(node, budget, where)
+        if not isinstance(node, self._h5py.Dataset):
+            raise DataError(f"{where}: expected an array, found a group with {', '.join(node)}")
+        if self._is_cell(node):
+            return self._cell_strings(node, budget, where)
+        values = self._values(node, budget, where)
+        if _matlab_class(node) == "char":
+            return _char_rows(values)
+        return values
+
+    def _child(self, node, name: str):
+        """The member `name` of a group, or None; links to elsewhere count as damaged files do."""
+        link = node.get(name, getlink=True) if isinstance(node, self._h5py.Group) else None
+        if link is None:
+            return None
+        if not isinstance(link, self._h5py.HardLink):
+            raise DataError(f"{self.path}: {name!r} is a link; links are not followed")
+        child = node[name]
+        return child if isinstance(child, self._h5py.Group | self._h5py.Dataset) else None
+
+    def _find(self, key: str):
+        # A plain file may use the characters of the key syntax, or "/", in a name.
+        node = self._child(self._file, key) if "/" not in key else None
+        if node is not None:
+            return node
+        node = self._file
+        for step in parse_key(key.strip("/").replace("/", ".")):
+            if isinstance(step, int):
+                cell = isinstance(node, self._h5py.Dataset) and self._is_cell(node)
+                node = self._file[_item(node, step)] if cell and 1 <= step <= node.size else None
+            else:
+                node = self._child(node, step)
+            if node is None:
+                raise missing_key(str(self.path), key, self.keys())
+        return node
+
+    def _is_cell(self, node) -> bool:
+        return self._h5py.check_ref_dtype(node.dtype) is self._h5py.Reference
+
+    def _leaves(self, node, prefix: str, seen: set[int]):
+        # A group may be its own member under another name.
+        address = self._h5py.h5o.get_info(node.id).addr
+        if address in seen:
+            return
+        seen.add(address)
+        for name in node:
+            if name.startswith("#") or not isinstance(node.get(name, getlink=True), self._h5py.HardLink):
+                continue
+            child, key = node[name], f"{prefix}{name}"
+            if isinstance(child, self._h5py.Group) and "MATLAB_sparse" not in child.attrs:
+                yield from self._leaves(child, f"{key}.", seen)
+            elif isinstance(child, self._h5py.Dataset) and self._is_cell(child):
+                yield from (f"{key}{{{number}}}" for number in range(1, min(child.size, _CELLS_LISTED) + 1))
+            else:
+                yield key
+
+    def _values(self, node, budget: Budget, where: str) -> np.ndarray:
+        if node.external or node.is_virtual:
+            raise DataError(f"{where}: the values lie in another file, which is not opened")
+        if node.dtype.kind == "O" and self._h5py.check_string_dtype(node.dtype):
+            return self._strings(node, budget, where)
+        if node.dtype.kind not in "biufSU" or node.shape is None:
+            raise DataError(f"{where}: expected real numbers or strings, found {node.dtype}")
+        # A chunk is expanded as a whole, however little of it the array covers.
+        size = max(math.prod(node.shape), math.prod(node.chunks or (0,)))
+        budget.charge(size * node.dtype.itemsize, where)
+        matlab = self._matlab or "MATLAB_class" in node.attrs
+        if matlab and node.attrs.get("MATLAB_empty"):
+            shape = tuple(int(size) for size in node[()].ravel())
+            if not node.size or node.size > 32 or math.prod(shape):
+                raise DataError(f"{where}: damaged; an empty array of shape {shape}")
+            return np.zeros(shape)
+        values = np.asarray(node[()])
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return values.T if matlab else values
+
+    def _strings(self, node, budget: Budget, where: str) -> np.ndarray:
+        if len(node.shape) != 1:
+            raise DataError(f"{where}: expected strings of shape [rows], found {list(node.shape)}")
+        found: list[str] = []
+        for start in range(0, node.shape[0], _STRINGS_AT_ONCE):
+            piece = [str(item) for item in node.asstr()[start : start + _STRINGS_AT_ONCE]]
+            budget.charge(sum(4 * len(item) + 64 for item in piece), where)
+            found += piece
+        # NumPy pads every string to the longest.
+        budget.charge(4 * len(found) * max(map(len, found), default=0), where)
+        return np.array(found, dtype=str)
+
+    def _cell_strings(self, node, budget: Budget, where: str) -> np.ndarray:
+        items = []
+        for number in range(1, node.size + 1):
+            item = self._file[_item(node, number)]
+            if not isinstance(item, self._h5py.Dataset) or _matlab_class(item) != "char":
+                raise DataError(f"{where}: a cell array of {node.size}; name one cell, as in X{{1}}")
+            rows = _char_rows(self._values(item, budget, where))
+            items.append(rows[0] if len(rows) else "")
+        budget.charge(4 * len(items) * max(map(len, items), default=0), where)
+        return np.array(items, dtype=str)
+
+    def _sparse(self, node, budget: Budget, where: str) -> np.ndarray:
+        parts = {}
+        for name in ("data", "ir", "jc"):
+            child = self._child(node, name)
+            # MATLAB leaves out data and ir of a matrix without entries.
+            values = np.zeros(0) if child is None else self._values(child, budget, where)
+            parts[name] = np.atleast_1d(values).ravel()
+        rows = int(node.attrs["MATLAB_sparse"])
+        return dense_from_columns(**parts, rows=rows, budget=budget, where=where)
+
+
+def _matlab_class(node) -> str:
+    name = node.attrs.get("MATLAB_class", b"")
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _item(node, number: int):
+    """The reference in cell `number` (from 1), in MATLAB's column-major order."""
+    # The stored array is the transpose, so its row-major order is MATLAB's column-major one.
+    return node[np.unravel_index(number - 1, node.shape)]
+
+
+def _char_rows(codes: np.ndarray) -> np.ndarray:
+    """[rows, width] UTF-16 codes to [rows] strings without the padding at their ends."""
+    if codes.ndim != 2 or codes.dtype.kind not in "iu" or not codes.size:
+        return np.zeros(0, dtype=str)
+    rows = np.ascontiguousarray(codes, dtype="<u2")
+    return np.array([row.tobytes().decode("utf-16-le", "replace").rstrip(" \0") for row in rows])

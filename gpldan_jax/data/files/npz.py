@@ -1,0 +1,77 @@
+"""Arrays in `.npz` archives, read without pickle and without trusting a declared size."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from gpldan_jax.data.files.checks import Budget, DataError, missing_key
+
+_PIECE = 1 << 20
+_SUFFIX = ".npy"
+
+
+class NpzFile:
+    """An open archive; `keys` lists its arrays, `read` returns one."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._archive = zipfile.ZipFile(path)
+        self._members = {
+            info.filename.removesuffix(_SUFFIX): info
+            for info in self._archive.infolist()
+            if info.filename.endswith(_SUFFIX)
+        }
+
+    def close(self) -> None:
+        self._archive.close()
+
+    def keys(self) -> list[str]:
+        return list(self._members)
+
+    def read(self, key: str, budget: Budget) -> np.ndarray:
+        if key not in self._members:
+            raise missing_key(str(self.path), key, self._members)
+        where = f"{self.path}[{key}]"
+        info = self._members[key]
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"{where}: expected a stored or deflated member, found another method")
+        budget.charge(info.file_size, where)
+        with self._archive.open(info) as stream:
+            shape, fortran, dtype = _header(stream)
+            if dtype.hasobject:
+                raise DataError(
+                    f"{where}: expected numbers, found pickled objects; they are not read because a pickle can run code"
+                )
+            if dtype.kind not in "biufcSU" or not dtype.itemsize or min(shape, default=0) < 0:
+                raise DataError(f"{where}: expected numbers or strings, found {dtype} {shape}")
+            size = math.prod(shape) * dtype.itemsize
+            held = info.file_size - stream.tell()
+            if size != held:
+                raise DataError(f"{where}: damaged; expected {size} bytes for shape {shape}, found {held}")
+            # Grown piece by piece: memory follows what the file holds, not what it declares.
+            data = bytearray()
+            while piece := stream.read(_PIECE):
+                data += piece
+        if len(data) != size:
+            raise DataError(f"{where}: truncated; expected {size} bytes, found {len(data)}")
+        values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+        return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(f"unsupported .npy version {version}")
+    with warnings.catch_warnings():
+        # NumPy remarks on headers written by Python 2, which read correctly.
+        warnings.simplefilter("ignore")
+        return read(stream)

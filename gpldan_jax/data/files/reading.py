@@ -1,0 +1,175 @@
+"""Reads named arrays out of `.mat` (5 and 7.3), `.h5` and `.npz` files.
+
+The format is told from the content. Every size is checked before it is expanded, nothing in a
+file is executed, and whatever is wrong with a file is one `DataError` of one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from gpldan_jax.data.files.checks import Budget, DataError
+from gpldan_jax.data.files.hdf5 import Hdf5File
+from gpldan_jax.data.files.mat5 import Mat5File
+from gpldan_jax.data.files.npz import NpzFile
+
+MAX_BYTES = 8 * 2**30
+_MAX_LIST_BYTES = 64 * 2**20
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def read_arrays(
+    path: str | os.PathLike,
+    keys: Iterable[str],
+    *,
+    optional: Iterable[str] = (),
+    max_bytes: int = MAX_BYTES,
+) -> dict[str, np.ndarray]:
+    """Reads the arrays `keys` of one file.
+
+    A key is the name of a variable, followed by struct fields and cells as in MATLAB: `I_tr_CNN`,
+    `data.X1`, `X{1}` (cells count from 1). Arrays have the orientation that MATLAB or NumPy shows;
+    sparse matrices come dense; MATLAB text and cells of text come as strings [rows].
+
+    Args:
+        path: a `.mat` (MATLAB 5 or 7.3), HDF5 or `.npz` file; its content decides, not its name.
+        keys: what to read.
+        optional: what to read where the file has it.
+        max_bytes: the most that the arrays together may expand to, checked before expanding.
+
+    Returns:
+        The arrays by key, as stored: any real type, or strings.
+
+    Raises:
+        DataError: no such file, a directory, another format, a damaged file, a missing key,
+            objects, sizes past `max_bytes`, or HDF5 without h5py.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/mine.npz", image=np.ones((3, 2)))
+        ...     read_arrays(f"{folder}/mine.npz", ["image"])["image"].shape
+        (3, 2)
+    """
+    budget = Budget(max_bytes)
+    with _opened(path) as file:
+        present = set(file.keys()) if optional else set()
+        wanted = [*keys, *(key for key in optional if key in present)]
+        return {key: file.read(key, budget) for key in wanted}
+
+
+def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
+    """Lists the keys that `read_arrays` takes for a file, fields and cells included.
+
+    Raises:
+        DataError: as for `read_arrays`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/mine.npz", image=np.ones(3), text=np.ones(3))
+        ...     available_keys(f"{folder}/mine.npz")
+        ('image', 'text')
+    """
+    with _opened(path) as file:
+        return tuple(file.keys())
+
+
+def read_list(path: str | os.PathLike) -> list[tuple[str, str, int]]:
+    """Reads a `.list` file of the Wikipedia release: text name, image name and class per line.
+
+    Returns:
+        One (text, image, class) per line that is not blank; the class is the number in the file.
+
+    Raises:
+        DataError: no such file, not text, or a line that is not of this form.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "a.list").write_text("text-1\\timage-1\\t6\\n")
+        ...     read_list(f"{folder}/a.list")
+        [('text-1', 'image-1', 6)]
+    """
+    path = _regular_file(path)
+    if path.stat().st_size > _MAX_LIST_BYTES:
+        raise DataError(f"{path}: expected a list of at most {_MAX_LIST_BYTES} bytes, found more")
+    with _one_line_errors(path):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        fields = line.rstrip().split("\t")
+        if len(fields) != 3 or not (fields[2].isascii() and fields[2].isdigit()):
+            raise DataError(
+                f"{path}: line {number}: expected text, image and class number separated by tabs, found {line[:60]!r}"
+            )
+        with _one_line_errors(path):
+            rows.append((fields[0], fields[1], int(fields[2])))
+    return rows
+
+
+def _regular_file(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    with _one_line_errors(path):
+        if path.is_dir():
+            raise DataError(f"{path}: expected a file, found a directory")
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if not path.is_file():
+            raise DataError(f"{path}: expected a regular file")
+        if not path.stat().st_size:
+            raise DataError(f"{path}: the file is empty")
+    return path
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[NpzFile | Hdf5File | Mat5File]:
+    path = _regular_file(path)
+    with _one_line_errors(path), closing(_format(path)(path)) as file:
+        yield file
+
+
+def _format(path: Path) -> type[NpzFile] | type[Hdf5File] | type[Mat5File]:
+    with path.open("rb") as stream:
+        start = stream.read(128)
+        if start[:4] in (b"PK\3\4", b"PK\5\6"):
+            return NpzFile
+        if start[126:] in (b"IM", b"MI"):
+            version = start[125] if start[126:] == b"IM" else start[124]
+            if version == 1:
+                return Mat5File
+        # HDF5 allows a block of the user's before its signature, of 512 bytes doubled at will.
+        offset = 0
+        while stream.seek(offset) == offset and (found := stream.read(8)):
+            if found == _HDF5_SIGNATURE:
+                return Hdf5File
+            offset = offset * 2 or 512
+    kinds = {
+        b"\x93NUMPY": "a single .npy array (np.savez stores several by name)",
+        b"\x80": "what looks like a pickle, which is not read because it can run code",
+    }
+    found = next((kind for sign, kind in kinds.items() if start.startswith(sign)), "another format")
+    raise DataError(f"{path}: expected a .npz, HDF5 or MATLAB 5 or 7.3 file, found {found}")
+
+
+@contextmanager
+def _one_line_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except PermissionError:
+        raise DataError(f"{path}: no permission to read the file") from None
+    except MemoryError:
+        raise DataError(f"{path}: the arrays do not fit into memory") from None
+    except Exception as error:
+        # zipfile, zlib, h5py and NumPy report damage with errors of a dozen classes.
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: unreadable or damaged file ({reason})") from error

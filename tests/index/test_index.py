@@ -1,0 +1,234 @@
+"""The index as its users meet it: building, adding, searching, and what it refuses."""
+
+import jax
+import numpy as np
+import pytest
+
+from gpldan_jax import retrieval, training
+from gpldan_jax.data import DataError
+from gpldan_jax.index import EncodedBatch, Index
+from tests.index import galleries
+
+
+@pytest.fixture(autouse=True)
+def quick(quick_compilation):
+    pass
+
+
+def build(n=30, **options):
+    names = [f"item {i}" for i in range(n)]
+    return Index.build(galleries.model(), galleries.features(n), names, "image", **options)
+
+
+def test_distances_are_those_of_the_evaluation():
+    index, model = build(), galleries.model()
+    texts = galleries.features(4, galleries.TEXT_DIM, seed=1)
+    expected = retrieval.retrieval_distances(
+        model.projector,
+        model.parameters,
+        model.standardization.images(galleries.features(30)),
+        model.standardization.texts(texts),
+    ).T
+    np.testing.assert_allclose(index.distances(texts), expected, atol=1e-6)  # that is computed in float32
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_search_gives_the_ids_of_the_nearest(modality):
+    index = build()
+    queries = galleries.features(4, galleries.IMAGE_DIM if modality == "image" else galleries.TEXT_DIM, seed=1)
+    matrix = index.distances(queries, modality=modality)
+    order = np.argsort(matrix, axis=1, kind="stable")[:, :7]
+    distances, ids = index.search(queries, 7, modality=modality)
+    assert ids.tolist() == [[f"item {i}" for i in row] for row in order]
+    np.testing.assert_array_equal(distances, np.take_along_axis(matrix, order, axis=1))
+
+
+def test_block_size_and_devices_change_nothing():
+    index, texts = build(), galleries.features(3, galleries.TEXT_DIM, seed=1)
+    expected = index.search(texts, 9)
+    for block_size, devices in ((5, 1), (7, 2), (64, 8)):
+        found = index.search(texts, 9, block_size=block_size, mesh=training.data_mesh(devices))
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.distances, expected.distances)
+
+
+def test_an_index_on_devices_finds_the_same():
+    index, texts = build(), galleries.features(3, galleries.TEXT_DIM, seed=1)
+    expected = index.search(texts, 9)
+    for devices in (1, 4):
+        placed = index.on_devices(training.data_mesh(devices), block_size=8)
+        ((_, _, block), *_) = placed.placed.blocks
+        assert len(block.values.sharding.device_set) == devices
+        for _ in range(2):
+            found = placed.search(texts, 9)
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.distances, expected.distances)
+    assert placed.add(galleries.features(1), ["new"]).placed is None
+
+
+def test_another_mesh_is_refused():
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    with pytest.raises(ValueError, match=r"one axis 'data', got axes \('x',\)"):
+        build().search(galleries.features(3, galleries.TEXT_DIM), mesh=mesh)
+
+
+def test_more_results_than_items_are_all_items():
+    distances, ids = build(5).search(galleries.features(2, galleries.TEXT_DIM), 100)
+    assert distances.shape == ids.shape == (2, 5)
+    assert sorted(ids[0]) == [f"item {i}" for i in range(5)]
+
+
+def test_an_item_is_nearest_to_itself():
+    index = build()
+    entry = index.entry("item 17")
+    distances, ids = index.search(entry.items, 2)
+    assert ids[0, 0] == "item 17" and distances[0, 0] == 0 < distances[0, 1]
+    np.testing.assert_array_equal(index.search(index.represent(galleries.features(30)[17:18], "image"), 2).ids, ids)
+
+
+def test_entries_have_their_fields_and_attention():
+    index = build(3, fields={"group": ["a", "", "ü"]})
+    assert [index.entry(f"item {i}").fields for i in range(3)] == [{"group": "a"}, {"group": ""}, {"group": "ü"}]
+    model = galleries.model()
+    scaled = model.standardization.images(galleries.features(3))
+    expected = model.projector.apply({"params": model.parameters}, scaled, method="encode_image").attention
+    np.testing.assert_allclose(index.entry("item 1").attention, expected[1], atol=1e-6)
+    with pytest.raises(KeyError):
+        index.entry("item 3")
+
+
+@pytest.mark.parametrize("small", [0, 65_536])
+def test_added_items_are_found_as_if_built_at_once(small, monkeypatch):
+    monkeypatch.setattr("gpldan_jax.index.index._SMALL", small)
+    whole, names = build(30, fields={"group": [str(i) for i in range(30)]}), [f"item {i}" for i in range(30)]
+    index = build(10, fields={"group": [str(i) for i in range(10)]})
+    for part in (slice(10, 11), slice(11, 30)):
+        more = {"group": [str(i) for i in range(30)][part]}
+        index = index.add(galleries.features(30)[part], names[part], fields=more)
+    assert len(index) == 30 and len(index.gallery.segments) == (1 if small else 3)
+    assert index.ids.tolist() == names and index.entry("item 12").fields == {"group": "12"}
+    texts = galleries.features(3, galleries.TEXT_DIM, seed=1)
+    found, expected = index.search(texts, 30), whole.search(texts, 30)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+
+
+def test_whole_numbers_are_ids_too():
+    index = Index.build(galleries.model(), galleries.features(4), range(100, 104), "image")
+    assert index.search(galleries.features(1, galleries.TEXT_DIM), 4).ids.dtype == np.int64
+    assert index.entry(101).id == 101
+
+
+def test_long_collections_are_represented_block_by_block(monkeypatch):
+    expected = build(30).gallery.segments[0].items
+    monkeypatch.setattr("gpldan_jax.index.gallery._BLOCK", 8)
+    done = []
+    found = build(30, on_items=done.append).gallery.segments[0].items
+    assert done == [8, 16, 24, 30]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modality": "picture"}, "modality must be 'image' or 'text', got 'picture'"),
+        ({"modality": "text"}, r"text features must be \[n, 6\], as the model's, got \[3, 10\]"),
+        ({"features": np.ones(10)}, r"image features must be \[n, 10\], as the model's, got \[10\]"),
+        ({"ids": ["a", "b"]}, "ids and features must be equally many, at least one, got 2 and 3"),
+        ({"ids": ["a", "b", "a"]}, r"ids must be all different, 'a' comes 2 times"),
+        ({"ids": [0.5, 1.5, 2.5]}, r"ids must be strings or whole numbers, \[n\], got float64 \[3\]"),
+        ({"ids": [], "features": np.ones((0, 10))}, "got 0 and 0"),
+        ({"fields": {"Group": ["a"] * 3}}, "names of fields must be lower-case letters, got 'Group'"),
+        ({"fields": {"group": ["a"]}}, "field 'group' must be 3 strings, got 1 values"),
+        ({"fields": {"group": ["a", 1, "b"]}}, "field 'group' must be 3 strings"),
+        ({"features": np.array([[np.nan] * 10] * 3)}, "image features from row 0 on: expected finite"),
+        ({"features": np.full((3, 10), 3.4e38, np.float32)}, "the network makes something infinite of row 0"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(changes, message, tmp_path):
+    arguments = {"features": galleries.features(3), "ids": ["a", "b", "c"], "modality": "image"} | changes
+    with pytest.raises(ValueError, match=message):
+        Index.build(galleries.model(), **arguments)
+    with pytest.raises(ValueError, match=message):
+        Index.build(galleries.model(), **arguments, folder=tmp_path / "index")
+    assert not any(path.suffix == ".npy" or path.name == "index.json" for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "k and block_size must be whole numbers of at least 1, got 0 and"),
+        ({"k": 1.5}, "got 1.5 and"),
+        ({"block_size": 0}, "10 and 0"),
+        ({"modality": "picture"}, "modality must be 'image' or 'text'"),
+        ({"modality": "image"}, r"image features must be \[n, 10\], as the model's, got \[2, 6\]"),
+        ({"candidates": 10}, "candidates need a vector index"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(12).search(galleries.features(2, galleries.TEXT_DIM), **options)
+
+
+def test_no_queries_and_queries_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="queries must have at least one row"):
+        build().search(np.ones((0, galleries.TEXT_DIM)))
+    with pytest.raises(DataError, match="text features from row 0 on: expected finite"):
+        build().search(np.full((1, galleries.TEXT_DIM), np.inf))
+
+
+@pytest.mark.parametrize(
+    ("ids", "fields", "message"),
+    [
+        (["item 3"], {"group": ["x"]}, "ids must be new, the index has 'item 3'"),
+        (["new"], {}, r"fields must be those of the index, \['group'\], got \[\]"),
+        ([7], {"group": ["x"]}, "ids must be of the kind the index has, <U6, got int64"),
+    ],
+)
+def test_what_cannot_be_added_is_refused(ids, fields, message):
+    index = build(5, fields={"group": ["a"] * 5})
+    with pytest.raises(ValueError, match=message):
+        index.add(galleries.features(1), ids, fields=fields)
+    assert len(index) == 5
+
+
+def test_candidates_are_ranked_exactly_and_their_recall_is_measured():
+    pytest.importorskip("faiss", reason="a search in two stages needs faiss")
+    n, texts = 300, galleries.features(20, galleries.TEXT_DIM, seed=1)
+    index = build(n).with_candidates(seed=1)
+    exact = index.search(texts, 10)
+    everything = index.search(texts, 10, candidates=n)
+    np.testing.assert_array_equal(everything.ids, exact.ids)
+    np.testing.assert_array_equal(everything.distances, exact.distances)
+
+    found = index.search(texts, 10, candidates=20)
+    matrix = index.distances(texts)
+    positions = np.vectorize(lambda id: int(id.split()[1]))(found.ids)
+    np.testing.assert_array_equal(np.take_along_axis(matrix, positions, axis=1), found.distances)
+    assert (np.diff(found.distances) >= 0).all()
+    share = np.mean([np.isin(a, b).mean() for a, b in zip(exact.ids, found.ids, strict=True)])
+    assert 0.3 < share < 1  # as much as its pooled vectors tell, which is less than all
+    measured = index.with_recall(texts, 10, [20]).candidates.recalls
+    assert [(of.k, of.candidates, of.queries) for of in measured] == [(10, 20, 20)]
+    assert measured[0].recall == pytest.approx(share)
+    again = index.with_recall(texts, 10, [20, n]).with_recall(texts, 10, [20]).candidates.recalls
+    assert [(of.candidates, of.recall) for of in again] == [(n, 1), (20, measured[0].recall)]
+    with pytest.raises(ValueError, match="candidates must be at least k = 10, got 5"):
+        index.search(texts, 10, candidates=5)
+    assert index.add(galleries.features(1), ["new"]).candidates is None
+
+
+def test_a_vector_index_needs_faiss(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"pip install 'gpldan_jax\[ann\]'"):
+        build().with_candidates()
+
+
+def test_queries_may_be_items_of_a_batch():
+    index = build()
+    items = index.represent(galleries.features(3, galleries.TEXT_DIM))
+    assert isinstance(items, EncodedBatch) and all(isinstance(array, np.ndarray) for array in items)
+    assert not isinstance(items.values, jax.Array)
+    np.testing.assert_array_equal(
+        index.search(items, 4).ids, index.search(galleries.features(3, galleries.TEXT_DIM), 4).ids
+    )

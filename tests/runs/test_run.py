@@ -1,0 +1,168 @@
+"""The command line: what it prints, what it writes, and what it refuses with exit status 2."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gpldan_jax import models
+from tests.commands import ROOT, SMALL
+
+# What --help and a typing error may take; jax alone needs longer to import.
+ANSWER_SECONDS = 1.5
+
+
+def test_a_run_from_features_to_results(run, features, tmp_path):
+    flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=3", f"--workdir={tmp_path / 'run'}")
+    first = run(*flags)
+    assert first.returncode == 0, first.stderr
+    assert "epoch 3/3" in first.stdout and "map@50" in first.stdout
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    for split in ("test", "validation"):
+        assert set(results[split]) == {"map@50", "map@50_trec", "map@all", "recall@1", "recall@5", "recall@10"}
+        for figures in results[split].values():
+            assert figures["average"] == pytest.approx((figures["image_to_text"] + figures["text_to_image"]) / 2)
+    assert results["test"]["recall@10"]["average"] > 2 * results["chance"]["recall@10"]
+    model = models.load_model(tmp_path / "run" / "model.safetensors")
+    assert model.metadata["dataset"] == "npz" and model.projector.width == 16
+    assert {p.name for p in (tmp_path / "run").iterdir()} >= {"config.json", "metrics.jsonl", "checkpoints"}
+    if importlib.util.find_spec("tensorboardX"):
+        assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
+    again = run(*flags)
+    assert again.returncode == 0 and "is finished" in again.stdout and "map@50" in again.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
+
+    changed = run(*flags, "--config.loss.alpha=0.5")
+    assert changed.returncode == 2
+    assert "loss.alpha: 1.0 there, 0.5 now" in changed.stderr and len(changed.stderr.splitlines()) == 1
+
+    fresh = run(*flags, "--config.loss.alpha=0.5", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert "epoch 1/3" in fresh.stdout
+
+
+def test_without_labels_it_trains_and_reports_recall(run, features, tmp_path):
+    with np.load(features) as arrays:
+        np.savez(tmp_path / "bare.npz", image=arrays["image"], text=arrays["text"])
+    bare = run(*SMALL, f"--config.dataset.path={tmp_path / 'bare.npz'}", "--config.train.epochs=1", "--workdir=bare")
+    assert bare.returncode == 0, bare.stderr
+    results = json.loads((tmp_path / "somewhere" / "bare" / "results.json").read_text())
+    assert set(results["test"]) == {"recall@1", "recall@5", "recall@10"}
+
+
+def test_a_synthetic_run_says_so_everywhere(run, tmp_path):
+    done = run(*SMALL, "--config.dataset.synthetic", "--config.train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    workdir = tmp_path / "somewhere" / "runs" / "npz-synthetic"
+    assert all("synthetic" in line for line in done.stdout.splitlines() if "epoch" in line)
+    assert json.loads((workdir / "results.json").read_text())["synthetic"] is True
+    assert all(json.loads(line)["synthetic"] for line in (workdir / "metrics.jsonl").read_text().splitlines())
+    assert "synthetic" in models.load_model(workdir / "model.safetensors").metadata["dataset"]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--config.loss.alpa=1"], "unknown config key 'alpa'. Did you mean \"alpha\""),
+        (["--config.loss.alpha=-1"], "config.loss.alpha must be a number at least 0, got -1.0"),
+        (["--config.loss.alpha=x"], "config.loss.alpha"),
+        (
+            ["--config.loss.discrepancy=abs"],
+            "config.loss.discrepancy must be one of absolute, squared, signed, got 'abs'",
+        ),
+        (["--config.model.parts=3"], "config.model.parts must divide config.model.width, got 3 and 1024"),
+        (["--config.train.epochs=0"], "config.train.epochs must be a whole number of at least 1, got 0"),
+        (["--fresch"], "Did you mean"),
+        (["extra"], "unexpected argument 'extra'"),
+    ],
+)
+def test_a_mistyped_flag_gets_one_line_at_once(run, tmp_path, flags, message):
+    started = time.perf_counter()
+    refused = run(*flags)
+    seconds = time.perf_counter() - started
+    assert refused.returncode == 2
+    assert message in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert not list((tmp_path / "somewhere").iterdir())
+    assert "jax" not in refused.stderr
+    print(f"answered in {seconds:.2f} s, aim {ANSWER_SECONDS}")
+
+
+@pytest.mark.parametrize(
+    "config, flags, message",
+    [
+        ("nothere.py", [], "no config file"),
+        ("wikipedia.py:vgg", [], "configs/wikipedia.py takes one of cnn128_text100, raw, vgg19_bert after the colon"),
+        ("xmedia.py", ["--config.dataset.path=/nowhere"], "XMediaFeatures.mat"),
+        ("npz.py", [], "path"),
+        (
+            "emoji.py",
+            ["--config.train.batch_size=5000"],
+            "train.batch_size must not exceed the training pairs of emoji, 1400",
+        ),
+        (
+            "npz.py",
+            ["--config.dataset.synthetic", "--workdir=/dev/null/run"],
+            "cannot write to the workdir /dev/null/run",
+        ),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(run, tmp_path, config, flags, message):
+    refused = run(*flags, config=config)
+    assert refused.returncode == 2, refused.stderr
+    assert message in refused.stderr and "Traceback" not in refused.stderr
+    assert not list((tmp_path / "somewhere").iterdir())
+
+
+def test_a_class_that_train_lacks_is_a_warning(run, features, tmp_path):
+    with np.load(features) as arrays:
+        arrays = dict(arrays)
+    arrays["label"][-1] = 7
+    np.savez(features, **arrays)
+    warned = run(*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=1", "--workdir=w")
+    assert warned.returncode == 0
+    assert warned.stderr.splitlines() == ["warning: npz test: train has no pair of class 7"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_step_and_term(run, features, tmp_path):
+    stopped = run(*SMALL, f"--config.dataset.path={features}", "--config.optim.learning_rate=1e38", "--workdir=w")
+    assert stopped.returncode == 1
+    assert "loss is" in stopped.stderr and "at step" in stopped.stderr and "Traceback" not in stopped.stderr
+    assert not (tmp_path / "somewhere" / "w" / "results.json").exists()
+
+
+def test_data_with_nan_name_the_rows(run, features, tmp_path):
+    with np.load(features) as arrays:
+        arrays = dict(arrays)
+    arrays["text"][[3, 5], 0] = np.nan
+    np.savez(features, **arrays)
+    refused = run(*SMALL, f"--config.dataset.path={features}")
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert "mine.npz" in refused.stderr and "rows 3, 5" in refused.stderr
+
+
+def test_help_and_config_errors_do_not_import_jax():
+    # Counting modules instead of seconds: the import of jax is what would make the answer slow.
+    code = (
+        "import sys; sys.argv = ['run.py', '--config=configs/emoji.py', '--config.loss.alpa=1'];"
+        "import runpy\n"
+        "try: runpy.run_path('experiments/run.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, 'jax' in sys.modules, 'orbax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "False", "False"], done.stderr
+
+
+def test_help_lists_the_flags():
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / "run.py", "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0
+    for flag in ("--config", "--workdir", "--fresh"):
+        assert flag in done.stdout.replace("--[no]", "--")
+    assert "configs/emoji.py" in done.stdout

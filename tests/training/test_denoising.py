@@ -1,0 +1,62 @@
+"""Denoising: an exact number of whole columns, drawn evenly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpldan_jax.training.batches import zero_columns
+
+N, D = 5, 100
+KEY = jax.random.key(0)
+INPUTS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)  # no value is 0
+
+# Counts of a fixed key: 5 standard deviations of a binomial, which an even draw misses once in 10^6.
+DEVIATIONS = 5
+
+
+def zero_mask(outputs):
+    """Which columns are zero, `[d]`; a column that is so only in part fails."""
+    is_zero = np.asarray(outputs) == 0
+    assert (is_zero.all(axis=0) == is_zero.any(axis=0)).all()
+    return is_zero.all(axis=0)
+
+
+# 0.29 * 100 is 28.999... in floating point: CDPAE truncates, and so do we.
+@pytest.mark.parametrize("fraction, count", [(0.0, 0), (0.009, 0), (0.29, 28), (0.5, 50), (0.7, 70), (1.0, 100)])
+def test_zeroes_an_exact_number_of_columns_and_leaves_the_rest(fraction, count):
+    outputs = zero_columns(INPUTS, KEY, fraction)
+    mask = zero_mask(outputs)
+    assert mask.sum() == count == int(fraction * D)
+    np.testing.assert_array_equal(np.asarray(outputs)[:, ~mask], INPUTS[:, ~mask])  # bit for bit: no rescaling
+
+
+def test_the_key_alone_decides():
+    mask = zero_mask(zero_columns(INPUTS, KEY, 0.5))
+    np.testing.assert_array_equal(zero_mask(zero_columns(INPUTS, KEY, 0.5)), mask)
+    np.testing.assert_array_equal(zero_mask(zero_columns(INPUTS[::-1] * 3 + 100, KEY, 0.5)), mask)
+    np.testing.assert_array_equal(zero_mask(zero_columns(INPUTS[:1], KEY, 0.5)), mask)
+    assert (zero_mask(zero_columns(INPUTS, jax.random.key(1), 0.5)) != mask).any()
+
+
+def test_all_columns_and_all_pairs_of_columns_are_equally_likely():
+    draws, d, count = 2000, 20, 6
+    keys = jax.random.split(jax.random.key(2), draws)
+    outputs = jax.vmap(zero_columns, in_axes=(None, 0, None))(jnp.ones((1, d)), keys, count / d)
+    hits = (np.asarray(outputs)[:, 0] == 0).astype(int)
+    assert (hits.sum(axis=1) == count).all()
+    together = hits.T @ hits
+    single, pair = count / d, count * (count - 1) / (d * (d - 1))
+    for found, probability in ((np.diagonal(together), single), (together[np.triu_indices(d, 1)], pair)):
+        standard_deviation = np.sqrt(draws * probability * (1 - probability))
+        assert np.abs(found - draws * probability).max() < DEVIATIONS * standard_deviation
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.int32])
+def test_the_dtype_stays(dtype):
+    assert zero_columns(jnp.ones((1, D), dtype), KEY, 0.5).dtype == dtype
+
+
+def test_what_is_zeroed_may_be_anything():
+    outputs = zero_columns(np.full((1, D), np.nan, np.float32), KEY, 1.0)
+    assert not np.asarray(outputs).any()
