@@ -57,6 +57,11 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices)
 
 
+def optional(rule: Rule) -> Rule:
+    """What a rule allows, or `None`."""
+    return Rule(f"None or {rule.expected}", lambda value: value is None or rule.is_valid(value))
+
+
 def is_number(value: Any, kind: type = numbers.Real) -> bool:
     """Whether a value is a finite number of a kind; True and False are not.
 

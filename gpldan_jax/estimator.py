@@ -11,7 +11,9 @@ import os
 import jax
 import numpy as np
 
-from gpldan_jax import data, estimator_parameters, models, retrieval, training
+from gpldan_jax import config as settings
+from gpldan_jax import data, models, retrieval, training
+from gpldan_jax.config import default
 from gpldan_jax.data.paired import as_features
 from gpldan_jax.retrieval import metrics
 
@@ -23,14 +25,26 @@ except ImportError as error:
     raise ImportError("gpldan_jax.GPLDAN needs scikit-learn: pip install 'gpldan_jax[sklearn]'") from error
 
 DIRECTIONS = ("image_to_text", "text_to_image")
-_MAX_SEED = 2**32 - 1  # jax would drop the higher bits
+# Which setting of `gpldan_jax.config` a parameter is; `validation_fraction` and `random_state` are of the estimator.
+_KEYS = {"image_denoising": "denoise.image", "text_denoising": "denoise.text"} | {
+    key.rpartition(".")[2]: key
+    for key in settings.SETTINGS
+    if key.partition(".")[0] in ("model", "loss", "optim", "train")
+    or key in ("dataset.image_scaling", "dataset.text_scaling", "mesh.resident")
+    if key not in ("loss.target", "train.seed")
+}
+_RULES = {name: settings.SETTINGS[key].rule for name, key in _KEYS.items()} | {
+    "selection": settings.one_of("auto", "map", "recall", "last"),
+    "neighbours": settings.optional(settings.SETTINGS["loss.neighbours"].rule),
+    "validation_fraction": settings.number(0, 1, open_ends=True),
+}
 
 
 class GPLDAN(BaseEstimator):
     """GPLDAN of paired images and texts given as features, trained without labels.
 
-    A fit is the run that `experiments/run.py` makes of the same pairs and settings, on one device. Most arguments
-    are the keys of `configs/default.py`, which says where each value comes from.
+    A fit is the run that `gpldan run` makes of the same pairs and settings, on one device. Most arguments
+    are settings of `gpldan_jax.config`, which says where each default comes from.
 
     Args:
         alpha: weight of the unpaired term, at least 0.
@@ -68,12 +82,12 @@ class GPLDAN(BaseEstimator):
         n_epochs_: epochs after which the model was selected.
         history_: for each epoch a dict of plain numbers: `epoch`, `step`, means of `loss` and its terms, and where
             it was evaluated, `validation`, as from `gpldan_jax.retrieval.evaluate`, and `selected`, whether it was the
-            best so far. Empty for a model of `experiments/run.py`, whose workdir has it.
+            best so far. Empty for a model of `gpldan run`, whose workdir has it.
         seed_: the seed of the run.
 
     Where scikit-learn asks for `X` and `y`, give images and texts: `GridSearchCV(GPLDAN(selection="last"), {"alpha":
     [0.5, 1, 2]}).fit(images, texts)` compares by `score` on folds, `labels=labels` goes to `fit` alone unless metadata
-    routing is on. `experiments/sweep.py` trains a grid as one program and chooses by validation pairs.
+    routing is on. `gpldan sweep` trains a grid as one program and chooses by validation pairs.
 
     Example:
         >>> import numpy as np
@@ -91,32 +105,32 @@ class GPLDAN(BaseEstimator):
     def __init__(
         self,
         *,
-        alpha=1.0,
-        beta=0.1,
-        adversarial=0.01,
-        discrepancy="absolute",
+        alpha=default("loss.alpha"),
+        beta=default("loss.beta"),
+        adversarial=default("loss.adversarial"),
+        discrepancy=default("loss.discrepancy"),
         neighbours=None,
-        contrastive=0.0,
-        temperature=0.5,
-        image_denoising=0.5,
-        text_denoising=0.7,
-        learning_rate=1e-4,
-        weight_decay=1e-4,
-        classifier_learning_rate=5e-5,
-        hidden=2048,
-        width=1024,
-        parts=4,
-        classifier_hidden=128,
-        epochs=20,
-        batch_size=64,
-        remainder="drop",
+        contrastive=default("loss.contrastive"),
+        temperature=default("loss.temperature"),
+        image_denoising=default("denoise.image"),
+        text_denoising=default("denoise.text"),
+        learning_rate=default("optim.learning_rate"),
+        weight_decay=default("optim.weight_decay"),
+        classifier_learning_rate=default("optim.classifier_learning_rate"),
+        hidden=default("model.hidden"),
+        width=default("model.width"),
+        parts=default("model.parts"),
+        classifier_hidden=default("model.classifier_hidden"),
+        epochs=default("train.epochs"),
+        batch_size=default("train.batch_size"),
+        remainder=default("train.remainder"),
         selection="auto",
         validation_fraction=0.1,
-        evaluate_every=1,
-        patience=0,
-        image_scaling="standardize",
-        text_scaling="standardize",
-        resident=True,
+        evaluate_every=default("train.evaluate_every"),
+        patience=default("train.patience"),
+        image_scaling=default("dataset.image_scaling"),
+        text_scaling=default("dataset.text_scaling"),
+        resident=default("mesh.resident"),
         random_state=None,
     ):
         self.alpha = alpha
@@ -167,27 +181,22 @@ class GPLDAN(BaseEstimator):
             TypeError: sparse matrices.
             gpldan_jax.training.NotFinite: a loss became NaN or infinite. What was fitted before is left as it was.
         """
-        estimator_parameters.check(self.get_params())
+        _check_parameters(self.get_params())
         seed = _seed(self.random_state)
         dataset = self._dataset(images, texts, labels, validation, seed)
         dataset, standardization = data.standardize(
             dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
         )
-        criterion = self.selection
-        if criterion == "auto":
-            criterion = "recall" if labels is None else "map"
-        history = []
+        config = self._config(seed)
+        if self.selection == "auto":
+            config["train"]["selection"] = "recall" if labels is None else "map"
+        history: list[dict] = []
         state, progress = training.train(
-            self._initial_state(seed, dataset),
+            training.state_from_config(config, dataset.image_dim, dataset.text_dim),
             dataset,
             training.CheckpointsInMemory(),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            remainder=self.remainder,
+            **training.train_options(config),
             resident=self.resident,
-            criterion=criterion,
-            evaluate_every=self.evaluate_every,
-            patience=self.patience,
             report=history.append,
         )
         # Seconds would make two files of the same run differ.
@@ -285,7 +294,7 @@ class GPLDAN(BaseEstimator):
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "GPLDAN":
-        """The fitted estimator that `save` wrote, or one with the model and the settings of `experiments/run.py`.
+        """The fitted estimator that `save` wrote, or one with the model and the settings of `gpldan run`.
 
         Raises:
             ValueError: no model, or one that was saved without settings that this version has.
@@ -295,7 +304,7 @@ class GPLDAN(BaseEstimator):
             saved = model.metadata["estimator"]
             parameters, seed, history = saved["parameters"], saved["seed"], saved["history"]
         elif "config" in model.metadata:
-            parameters, history = estimator_parameters.of_run(model.metadata["config"], path), []
+            parameters, history = _parameters_of_run(model.metadata["config"], path), []
             seed = parameters["random_state"]
         else:
             raise ValueError(f"{path} holds a model without the settings of its training; use gpldan_jax.load_model")
@@ -347,42 +356,54 @@ class GPLDAN(BaseEstimator):
             )
         return dataset
 
-    def _initial_state(self, seed, dataset):
-        return training.create_train_state(
-            seed,
-            dataset.image_dim,
-            dataset.text_dim,
-            projector=models.Projector(hidden=int(self.hidden), width=int(self.width), parts=int(self.parts)),
-            classifier=models.ModalityClassifier(hidden=int(self.classifier_hidden)),
-            alpha=self.alpha,
-            beta=self.beta,
-            adversarial=self.adversarial,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            classifier_learning_rate=self.classifier_learning_rate,
-            discrepancy=self.discrepancy,
-            contrastive=self.contrastive or None,
-            temperature=self.temperature if self.contrastive else None,
-            neighbours=self.neighbours,
-            image_denoising=self.image_denoising,
-            text_denoising=self.text_denoising,
-        )
+    def _config(self, seed):
+        """The config of the run that `fit` makes."""
+        values = {key: _plain(getattr(self, name)) for name, key in _KEYS.items()}
+        values |= {"train.seed": seed, "loss.target": "neighbours"}
+        if self.neighbours is None:
+            values |= {"loss.target": "inputs", "loss.neighbours": default("loss.neighbours")}
+        return settings.with_values(settings.default_config(), values)
 
     def _plain_parameters(self, seed):
-        values = {
-            name: value.item() if isinstance(value, np.generic) else value for name, value in self.get_params().items()
-        }
+        values = {name: _plain(value) for name, value in self.get_params().items()}
         if not isinstance(values["random_state"], (int, type(None))):
             values["random_state"] = seed
         return values
 
 
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check_parameters(parameters):
+    """`ValueError`, naming the parameter, for the first that is out of its range."""
+    for name, value in parameters.items():
+        rule = _RULES.get(name)  # `random_state` has none: scikit-learn checks it
+        if rule and not rule.is_valid(value):
+            raise ValueError(f"{name} must be {rule.expected}, got {value!r}")
+    if parameters["width"] % parameters["parts"]:
+        raise ValueError(f"parts must divide width, got {parameters['parts']} and {parameters['width']}")
+
+
+def _parameters_of_run(config, path):
+    """The parameters of a run, from the config in its model file `path`; `ValueError` where the config lacks one."""
+    values = settings.flat(config)
+    try:
+        parameters = {name: values[key] for name, key in _KEYS.items() if name != "resident"}
+        parameters["random_state"] = values["train.seed"]
+        if values["loss.target"] != "neighbours":
+            parameters["neighbours"] = None
+    except KeyError as error:
+        raise ValueError(f"{path} is of another version of gpldan_jax: its config lacks {error}") from error
+    return parameters
+
+
 def _seed(random_state) -> int:
     if isinstance(random_state, numbers.Integral):
-        if not 0 <= random_state <= _MAX_SEED:
-            raise ValueError(f"random_state must be from 0 to {_MAX_SEED}, got {random_state}")
+        if not settings.SEED.is_valid(random_state):
+            raise ValueError(f"random_state must be {settings.SEED.expected}, got {random_state}")
         return int(random_state)
-    return int(check_random_state(random_state).randint(_MAX_SEED + 1, dtype=np.uint32))
+    return int(check_random_state(random_state).randint(2**32, dtype=np.uint32))
 
 
 def _rows(features, where: str, width: int | None = None) -> np.ndarray:

@@ -48,11 +48,11 @@ def fitted(pairs, quick):
 
 def config(**changes):
     """What `run.py` makes of the settings `SMALL`."""
-    settings = settings.default_config()
-    settings["dataset"]["name"] = "tiny"
-    for group in settings.values():
+    made = settings.default_config()
+    made["dataset"]["name"] = "tiny"
+    for group in made.values():
         group.update({key: value for key, value in (SMALL | changes).items() if key in group})
-    return settings
+    return made
 
 
 def same(one, other):
@@ -62,14 +62,14 @@ def same(one, other):
 
 
 def test_defaults_are_those_of_the_configs():
-    settings, parameters = settings.default_config(), GPLDAN().get_params()
-    named = {key: value for group in settings.values() for key, value in group.items() if key in parameters}
+    defaults, parameters = settings.default_config(), GPLDAN().get_params()
+    named = {key: value for group in defaults.values() for key, value in group.items() if key in parameters}
     ours = {key: parameters[key] for key in named}
-    assert ours.pop("neighbours") is None and settings["loss"]["target"] == "inputs" and named.pop("neighbours")
+    assert ours.pop("neighbours") is None and defaults["loss"]["target"] == "inputs" and named.pop("neighbours")
     assert ours.pop("selection") == "auto" and named.pop("selection") == "map"
     assert ours == named and len(named) == 21
     denoising = parameters["image_denoising"], parameters["text_denoising"]
-    assert denoising == (settings["denoise"]["image"], settings["denoise"]["text"])
+    assert denoising == (defaults["denoise"]["image"], defaults["denoise"]["text"])
 
 
 @pytest.mark.parametrize(
@@ -88,21 +88,21 @@ def test_a_fit_is_the_run_of_the_commands(pairs, changes, run_changes):
     parts = [(images[rows], texts[rows], labels[rows]) for rows in (slice(40), slice(40, 60))]
     model = GPLDAN(**SMALL | changes, random_state=3).fit(*parts[0], validation=parts[1])
 
-    settings = config(seed=3, **run_changes)
+    run_config = config(seed=3, **run_changes)
     dataset = data.paired_dataset("tiny", train=parts[0], validation=parts[1], test=parts[1])
     dataset, standardization = data.standardize(
-        dataset, image=settings["dataset"]["image_scaling"] == "standardize", text=True
+        dataset, image=run_config["dataset"]["image_scaling"] == "standardize", text=True
     )
     records = []
     state, progress = training.train(
-        session.initial_state(settings, dataset),
+        session.initial_state(run_config, dataset),
         dataset,
         training.CheckpointsInMemory(),
         report=records.append,
         epochs=4,
         batch_size=16,
-        remainder=settings["train"]["remainder"],
-        criterion=settings["train"]["selection"],
+        remainder=run_config["train"]["remainder"],
+        criterion=run_config["train"]["selection"],
     )
     for one, other in zip(
         jax.tree.leaves((model.model_.parameters, vars(model.model_.standardization))),
@@ -239,10 +239,10 @@ def test_values_of_numpy_are_saved(pairs, tmp_path):
 
 def test_a_model_of_a_run_is_loaded_with_its_settings(pairs, tmp_path):
     path = tmp_path / "model.safetensors"
-    settings = config(seed=4, alpha=0.5)
+    run_config = config(seed=4, alpha=0.5)
     dataset, standardization = data.standardize(tiny.dataset(), image=True, text=False)
-    state = session.initial_state(settings, dataset)
-    saved = session.trained_model(settings, dataset, standardization, state.projector_parameters, 3)
+    state = session.initial_state(run_config, dataset)
+    saved = session.trained_model(run_config, dataset, standardization, state.projector_parameters, 3)
     models.save_model(path, saved)
     loaded = GPLDAN.load(path)
     expected = GPLDAN(**SMALL, alpha=0.5, random_state=4, selection="map").get_params()
@@ -255,8 +255,8 @@ def test_a_model_of_a_run_is_loaded_with_its_settings(pairs, tmp_path):
             state.projector, state.projector_parameters, standardization.images(images), standardization.texts(texts)
         ),
     )
-    settings["loss"]["target"] = "neighbours"
-    models.save_model(path, session.trained_model(settings, dataset, standardization, state.projector_parameters, 3))
+    run_config["loss"]["target"] = "neighbours"
+    models.save_model(path, session.trained_model(run_config, dataset, standardization, state.projector_parameters, 3))
     assert GPLDAN.load(path).neighbours == 20
 
 
@@ -276,7 +276,7 @@ def test_other_files_are_refused(fitted, tmp_path):
     later["estimator"]["parameters"]["gamma"] = 1
     with pytest.raises(ValueError, match="another version of gpldan_jax: it has a parameter gamma"):
         GPLDAN.load(saved(later))
-    with pytest.raises(ValueError, match=r"another version of experiments/run.py: its config lacks 'denoise'"):
+    with pytest.raises(ValueError, match=r"another version of gpldan_jax: its config lacks"):
         GPLDAN.load(saved({"epoch": 1, "config": {"dataset": {"image_scaling": "raw", "text_scaling": "raw"}}}))
 
 

@@ -1,4 +1,4 @@
-"""Canonical correlation analysis with a ridge, the classical unsupervised method of Table 2.
+"""Canonical correlation analysis (CCA) without and with a ridge, the classical unsupervised method of Table 2.
 
 Letters: `n` training pairs, `d_i` and `d_t` widths of the inputs, `r` components.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.network_method import cosine_distances_between
+from gpldan_jax.baselines.networks import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 _RIDGES = (1e-3, 1.0, 10.0)
@@ -17,7 +17,7 @@ _RIDGES = (1e-3, 1.0, 10.0)
 def ridge_cca(
     images: np.ndarray, texts: np.ndarray, *, ridge: float, components: int
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray], np.ndarray]:
-    """Directions of largest correlation between two views: the SVD of `(Sxx + aI)^-1/2 Sxy (Syy + bI)^-1/2`.
+    """Finds the directions of largest correlation between two views: the SVD of `(Sxx + aI)^-1/2 Sxy (Syy + bI)^-1/2`.
 
     Args:
         images: `[n, d_i]` training inputs.
@@ -49,7 +49,7 @@ def ridge_cca(
 
 
 def fit_cca(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int) -> Distances:
-    """Cosine distances between all components of `ridge_cca` without a ridge, with pseudo-inverses where ranks are low.
+    """Returns cosine distances between all components of `ridge_cca` without a ridge.
 
     Where a modality has n - 1 independent columns or more, all training correlations are 1 and say nothing.
     """
@@ -66,7 +66,7 @@ def fit_ridge_cca(
     ridge: float,
     components: Sequence[int] = (5, 9, 16, 32, 64),
 ) -> Distances:
-    """Cosine distances between the first components of `ridge_cca`, as many of the given numbers as score best.
+    """Returns cosine distances between the first components of `ridge_cca`; the best number of them on validation.
 
     One decomposition has them all, as one training of a network has all its epochs.
     """
@@ -83,7 +83,7 @@ def _distances(project_images, project_texts, *_):
 
 
 def _whitened(inputs, ridge):
-    """Mean, the map that whitens, and the whitened training inputs over sqrt(n), from a thin SVD of the inputs."""
+    """Returns the mean, the map that whitens, and the whitened training inputs over sqrt(n), from a thin SVD."""
     inputs = np.asarray(inputs, np.float64)
     n, d = inputs.shape
     mean = inputs.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Comprehensive distance-preserving autoencoders, by the authors of GPLDAN and the method closest to it.
+"""CDPAE: comprehensive distance-preserving autoencoders, by the authors of GPLDAN; the method closest to it.
 
 Letters: `n`, `m` items, `d` width of an input, `h` width of a code.
 """
@@ -10,17 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.network_method import (
-    LabelledBatch,
-    apply_mlp,
-    cosine_distances_between,
-    initial_key,
-    initial_parameters,
-    network_distances,
-    train_network,
-)
-from gpldan_jax.data import PairedSplit
+from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
+from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.training.batches import zero_columns
 
@@ -28,8 +19,10 @@ IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
 """The share of columns that are zero in training, as published."""
 
 
-def cdpae_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
-    """The loss under the published denoising. `numbers` has `distance` and `reconstruction`, the weights l1 and l2.
+def cdpae_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns the loss under the published denoising.
+
+    `hyperparameters` has `distance` and `reconstruction`, the weights l1 and l2.
 
     References:
         Zhan, Yu, Yu, Zhang, Tao and Tian, Comprehensive distance-preserving autoencoders for cross-modal retrieval,
@@ -38,12 +31,14 @@ def cdpae_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.
     image_key, text_key = jax.random.split(batch.key)
     images = zero_columns(batch.images, image_key, IMAGE_DENOISING)
     texts = zero_columns(batch.texts, text_key, TEXT_DENOISING)
-    return comprehensive_loss(parameters, batch.images, batch.texts, images, texts, numbers)
+    return comprehensive_loss(parameters, batch.images, batch.texts, images, texts, hyperparameters)
 
 
-def cdpae_loss_without_denoising(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
-    """`cdpae_loss` on whole inputs, for features with few columns to lose."""
-    return comprehensive_loss(parameters, batch.images, batch.texts, batch.images, batch.texts, numbers)
+def cdpae_loss_without_denoising(
+    parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]
+) -> jax.Array:
+    """Returns `cdpae_loss` of whole inputs, for features with few columns to lose."""
+    return comprehensive_loss(parameters, batch.images, batch.texts, batch.images, batch.texts, hyperparameters)
 
 
 def comprehensive_loss(
@@ -52,9 +47,9 @@ def comprehensive_loss(
     texts: jax.Array,
     noisy_images: jax.Array,
     noisy_texts: jax.Array,
-    numbers: Mapping[str, jax.Array],
+    hyperparameters: Mapping[str, jax.Array],
 ) -> jax.Array:
-    """`L_pair + l1 (L_heter + L_homo) + l2 L_recon`, the mean over all twos of pairs in the mini-batch.
+    """Returns `L_pair + l1 (L_heter + L_homo) + l2 L_recon`, the mean over all i != j of the mini-batch.
 
     The paper states it for two pairs i and j. With `D` the cosine distance of codes, `C` that of inputs, and
     `d = sqrt(C(v_i, v_j) C(t_i, t_j))`:
@@ -72,7 +67,7 @@ def comprehensive_loss(
         texts: `[n, d_t]`.
         noisy_images: `[n, d_i]`.
         noisy_texts: `[n, d_t]`.
-        numbers: `distance` and `reconstruction`, the weights l1 and l2.
+        hyperparameters: `distance` and `reconstruction`, the weights l1 and l2.
     """
     image, text = encode(parameters["image"], noisy_images), encode(parameters["text"], noisy_texts)
     n = len(images)
@@ -87,60 +82,20 @@ def comprehensive_loss(
     errors += _norms(texts - apply_mlp(parameters["text_decoder"], text))
     return (
         2 * jnp.diagonal(across).mean()
-        + numbers["distance"] * (2 * departure(across) + within)
-        + numbers["reconstruction"] * 2 * errors.mean()
+        + hyperparameters["distance"] * (2 * departure(across) + within)
+        + hyperparameters["reconstruction"] * 2 * errors.mean()
     )
 
 
 def encode(parameters: Any, inputs: jax.Array) -> jax.Array:
-    """The codes `[n, h]`, in (-1, 1), of inputs `[n, d]`: one tanh layer."""
+    """Returns the codes `[n, h]`, in (-1, 1), of inputs `[n, d]`: one tanh layer."""
     return jnp.tanh(apply_mlp(parameters, inputs))
 
 
-def fit_cdpae(
-    train: PairedSplit,
-    validation: PairedSplit,
-    score: Score,
-    *,
-    seed: int,
-    width: int = 1024,
-    distance: float = 0.3,
-    reconstruction: float = 0.001,
-    denoising: bool = True,
-    learning_rate: float = 1e-4,
-    epochs: int = 100,
-    batch_size: int = 64,
-) -> Distances:
-    """Trains the autoencoders and ranks by the cosine distance of codes, without the paper's optional re-ranking.
-
-    Args:
-        train: the training pairs; their labels are not looked at.
-        validation: the validation pairs.
-        score: of validation distances.
-        seed: of the parameters, the mini-batches and the denoising.
-        width: h.
-        distance: the weight l1.
-        reconstruction: the weight l2.
-        denoising: whether columns are zeroed in training.
-        learning_rate: of Adam.
-        epochs: to train.
-        batch_size: pairs of a mini-batch.
-    """
-    d_i, d_t = train.images.shape[1], train.texts.shape[1]
+def _initialize(key, train, settings):
+    d_i, d_t, width = train.images.shape[1], train.texts.shape[1], settings["width"]
     widths = {"image": (d_i, width), "text": (d_t, width), "image_decoder": (width, d_i), "text_decoder": (width, d_t)}
-    parameters = train_network(
-        initial_parameters(initial_key(seed), widths, xavier=True),
-        cdpae_loss if denoising else cdpae_loss_without_denoising,
-        _distances,
-        train,
-        validation,
-        score,
-        seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        numbers={"learning_rate": learning_rate, "distance": distance, "reconstruction": reconstruction},
-    )
-    return network_distances(parameters, _distances)
+    return initial_parameters(key, widths, xavier=True)
 
 
 def _distances(parameters, images, texts):
@@ -153,14 +108,29 @@ def _norms(x):
 
 
 _encode = jax.jit(encode)
+# Codes are ranked without the paper's optional re-ranking by training neighbours.
+CDPAE = NetworkMethod(
+    initialize=_initialize,
+    choose_loss=lambda settings: cdpae_loss if settings["denoising"] else cdpae_loss_without_denoising,
+    distances=_distances,
+    settings={
+        "width": 1024,  # h
+        "distance": 0.3,  # l1
+        "reconstruction": 0.001,  # l2
+        "denoising": True,  # whether columns are zeroed in training
+        "learning_rate": 1e-4,
+        "epochs": 100,
+        "batch_size": 64,
+    },
+    hyperparameters=("learning_rate", "distance", "reconstruction"),
+)
 METHODS = (
-    Method(
+    CDPAE.as_method(
         name="cdpae",
         title="CDPAE",
         supervision="unsupervised",
         source="Zhan et al., Comprehensive distance-preserving autoencoders for cross-modal retrieval, ACM MM 2018",
-        fit=fit_cdpae,
         # Beside the published ones: for few mini-batches a larger rate, for few columns no denoising.
-        settings=({}, {"denoising": False}, {"learning_rate": 1e-3, "denoising": False}),
+        choices=({}, {"denoising": False}, {"learning_rate": 1e-3, "denoising": False}),
     ),
 )

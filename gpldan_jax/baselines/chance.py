@@ -1,4 +1,4 @@
-"""Random distances: what every method has to beat."""
+"""Chance: random distances, which every method has to beat."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from gpldan_jax.data import PairedSplit
 
 
 def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int) -> Distances:
-    """Distances drawn uniformly from [0, 1), float32: the same ones for the same seed and numbers of items."""
+    """Returns random distances: float32, uniform in [0, 1), a function of the seed and the numbers of items."""
     return lambda images, texts: random_distances(seed, len(images), len(texts))
 
 
 def random_distances(seed: int, n: int, m: int) -> np.ndarray:
-    """`[n, m]` float32 in [0, 1), a function of the seed and the shape.
+    """Returns random distances `[n, m]` float32 in [0, 1), a function of the seed and the shape.
 
     Example:
         >>> random_distances(0, 2, 3).shape, bool((random_distances(0, 2, 3) == random_distances(0, 2, 3)).all())

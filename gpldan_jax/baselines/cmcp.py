@@ -1,4 +1,4 @@
-"""CMCP: correlations of training pairs, known from labels, propagated along neighbours to the items that are compared.
+"""CMCP: correlations of training pairs, known from labels, are propagated along neighbours to the items to compare.
 
 Letters: `n` training pairs, `a` and `b` images and texts to compare, `d` width of an input, `C` classes.
 """
@@ -11,7 +11,7 @@ from gpldan_jax.data import PairedSplit
 
 
 def propagate(inputs: np.ndarray, values: np.ndarray, *, neighbours: int, alpha: float) -> np.ndarray:
-    """`F = (1 - alpha) (I - alpha S)^-1 Y` for the items without values: Y has their rows zero.
+    """Propagates values along a graph: the rows of `F = (1 - alpha) (I - alpha S)^-1 Y` for the items without values.
 
     S is the normalised adjacency of the cosine kNN graph of all items. F solves `F = alpha S F + (1 - alpha) Y`: each
     item takes on the values of its neighbours. Needs memory for about four float64 matrices of all items by all items.
@@ -44,7 +44,7 @@ def propagate(inputs: np.ndarray, values: np.ndarray, *, neighbours: int, alpha:
 
 
 def class_correlations(counts: np.ndarray) -> np.ndarray:
-    """Correlation of an item of one class with an item of another: the distinct entries of Y.
+    """Returns the correlation of an item of one class with an item of another class: the distinct entries of Y.
 
     An item of class c correlates by `1 / n_c` with those of its class and by `-1 / (n - n_c)` with all others, so that
     both kinds have the same weight for every item. Where classes are of different sizes that gives two values between
@@ -69,7 +69,7 @@ def class_correlations(counts: np.ndarray) -> np.ndarray:
 def propagated_correlations(
     images: np.ndarray, texts: np.ndarray, labels: np.ndarray, *, neighbours: int = 30, alpha: float = 0.6
 ) -> np.ndarray:
-    """The given items' block of `(1 - alpha)^2 (I - alpha S_I)^-1 Y (I - alpha S_T)^-1`, for queries of both kinds.
+    """Returns the block of `(1 - alpha)^2 (I - alpha S_I)^-1 Y (I - alpha S_T)^-1` for the given items.
 
     Y has a row for each image and a column for each text: the correlations of training items, which their labels give
     (`class_correlations`), and zeros for the given items. It is propagated through the images and the result through
@@ -83,7 +83,7 @@ def propagated_correlations(
 
     Args:
         images: `[n + a, d_i]`, the training images first, z-normalised.
-        texts: `[n + b, d_t]`, likewise.
+        texts: `[n + b, d_t]`, the training texts first, z-normalised.
         labels: `[n]`, of the training pairs.
         neighbours: k, of each item in the graphs, at least 1.
         alpha: in [0, 1), how far correlations spread.
@@ -112,7 +112,7 @@ def fit(
     neighbours: int = 30,
     alpha: float = 0.6,
 ) -> Distances:
-    """Distances are `propagated_correlations` times -1; the graphs are of the training items and those given with them.
+    """Returns `propagated_correlations` times -1 as distances; its graphs hold the training items and the given items.
 
     There is nothing to train and nothing random.
 

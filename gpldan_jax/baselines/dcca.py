@@ -1,4 +1,4 @@
-"""Deep CCA and its autoencoder: networks whose outputs correlate across modalities, then a linear CCA of the outputs.
+"""DCCA and DCCAE: networks whose outputs correlate across modalities, then a linear CCA of the outputs.
 
 Letters: `n` pairs, `d_i` and `d_t` widths of the inputs, `h` width of the outputs.
 """
@@ -13,22 +13,17 @@ import numpy as np
 
 from gpldan_jax.baselines.cca import ridge_cca
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.network_method import (
-    LabelledBatch,
-    apply_mlp,
-    cosine_distances_between,
-    initial_key,
-    initial_parameters,
-    train_network,
-)
+from gpldan_jax.baselines.network_method import LabelledBatch, initial_key, train_network
+from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
 from gpldan_jax.data import PairedDataset, PairedSplit, standardize
 
+EPOCHS = 60
 # Outputs that do not vary at all must have a covariance that can be inverted.
 _SMALLEST_VARIANCE = 1e-12
 
 
 def total_correlation(x: jax.Array, y: jax.Array, ridge: float | jax.Array) -> jax.Array:
-    """The sum of the canonical correlations of two views: the trace norm of `S11^-1/2 S12 S22^-1/2`.
+    """Returns the sum of the canonical correlations of two views: the trace norm of `S11^-1/2 S12 S22^-1/2`.
 
     The covariances `S11` and `S22` have the ridge on their diagonal. The Cholesky factors `L` take the place of the
     symmetric roots: `L1^-1 S12 L2^-T` has the same singular values. Together with the closed-form gradient of the trace
@@ -45,7 +40,7 @@ def total_correlation(x: jax.Array, y: jax.Array, ridge: float | jax.Array) -> j
     Example:
         >>> import jax.numpy as jnp
         >>> x = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-        >>> y = jnp.array([[2.0, 1.0], [2.0, -1.0], [-2.0, -1.0], [-2.0, 1.0]])  # correlated in one direction out of two
+        >>> y = jnp.array([[2.0, 1.0], [2.0, -1.0], [-2.0, -1.0], [-2.0, 1.0]])  # one of two directions correlates
         >>> print(total_correlation(x, y, 0.0).round(3))
         1.0
 
@@ -62,7 +57,7 @@ def total_correlation(x: jax.Array, y: jax.Array, ridge: float | jax.Array) -> j
 
 @jax.custom_vjp
 def trace_norm(matrix: jax.Array) -> jax.Array:
-    """The sum of the singular values of a matrix, `U S V^T`. Its gradient is `U V^T`, also where values are equal.
+    """Returns the sum of the singular values of a matrix `U S V^T`; its gradient is `U V^T`.
 
     Where some are zero this is one of the subgradients. There is no forward-mode and no second derivative.
 
@@ -83,27 +78,27 @@ def _trace_norm_forward(matrix):
 trace_norm.defvjp(_trace_norm_forward, lambda gradient, cotangent: (cotangent * gradient,))
 
 
-def dcca_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
-    """`-total_correlation(f(x), g(y)) + weight_decay / 2 |kernels|^2` of a mini-batch.
+def dcca_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns `-total_correlation(f(x), g(y)) + weight_decay / 2 |kernels|^2` of a mini-batch.
 
-    `numbers` has `ridge` and `weight_decay`.
+    `hyperparameters` has `ridge` and `weight_decay`.
 
     References:
         Andrew, Arora, Bilmes and Livescu, Deep canonical correlation analysis, ICML 2013.
     """
-    return _loss(parameters, batch, numbers)[0]
+    return _loss(parameters, batch, hyperparameters)[0]
 
 
-def dccae_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
-    """`dcca_loss` plus `reconstruction` times the mean over the pairs of `|x - p(f(x))|^2 + |y - q(g(y))|^2`.
+def dccae_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns `dcca_loss` plus `reconstruction` times the mean over the pairs of `|x - p(f(x))|^2 + |y - q(g(y))|^2`.
 
     References:
         Wang, Arora, Livescu and Bilmes, On deep multi-view representation learning, ICML 2015.
     """
-    value, (image, text) = _loss(parameters, batch, numbers)
+    value, (image, text) = _loss(parameters, batch, hyperparameters)
     for name, code, inputs in (("image_decoder", image, batch.images), ("text_decoder", text, batch.texts)):
         errors = jnp.square(inputs - apply_mlp(parameters[name], code)).sum(axis=1)
-        value += numbers["reconstruction"] * errors.mean()
+        value += hyperparameters["reconstruction"] * errors.mean()
     return value
 
 
@@ -119,10 +114,10 @@ def fit_dcca(
     ridge: float = 1e-3,
     weight_decay: float = 1e-4,
     reconstruction: float = 0.0,
-    epochs: int = 60,
+    epochs: int = EPOCHS,
     batch_size: int = 800,
 ) -> Distances:
-    """Trains the networks and ranks by the cosine of what a linear CCA makes of their outputs.
+    """Trains the networks; returns cosine distances between the components of a linear CCA of their outputs.
 
     The inputs are standardised by the training split. The CCA is fitted on the training outputs, for each epoch that
     validation compares and then for the chosen one; its components count by their correlation.
@@ -157,7 +152,7 @@ def fit_dcca(
         seed=seed,
         epochs=epochs,
         batch_size=batch_size,
-        numbers={
+        hyperparameters={
             "learning_rate": learning_rate,
             "ridge": ridge,
             "weight_decay": weight_decay,
@@ -168,15 +163,15 @@ def fit_dcca(
     return lambda images, texts: distances(scaling.images(images), scaling.texts(texts))
 
 
-def _loss(parameters, batch, numbers):
+def _loss(parameters, batch, hyperparameters):
     image, text = apply_mlp(parameters["image"], batch.images), apply_mlp(parameters["text"], batch.texts)
     kernels = [leaf for leaf in jax.tree.leaves(parameters) if leaf.ndim == 2]
-    decay = numbers["weight_decay"] / 2 * sum(jnp.square(kernel).sum() for kernel in kernels)
-    return decay - total_correlation(image, text, numbers["ridge"]), (image, text)
+    decay = hyperparameters["weight_decay"] / 2 * sum(jnp.square(kernel).sum() for kernel in kernels)
+    return decay - total_correlation(image, text, hyperparameters["ridge"]), (image, text)
 
 
 def _cca_distances(parameters, train, ridge):
-    """`Distances` of standardised inputs, from a CCA of the training outputs."""
+    """Returns distances of standardised inputs, from a CCA of the training outputs."""
     encode_image, encode_text = (functools.partial(apply_mlp, parameters[name]) for name in ("image", "text"))
     outputs = np.asarray(encode_image(train.images)), np.asarray(encode_text(train.texts))
     project_image, project_text, _ = ridge_cca(*outputs, ridge=ridge, components=outputs[0].shape[1])
@@ -206,6 +201,7 @@ METHODS = (
         source="Andrew, Arora, Bilmes and Livescu, Deep canonical correlation analysis, ICML 2013",
         fit=fit_dcca,
         settings=(*_SETTINGS, {"hidden": (1024, 1024)}),
+        epochs=EPOCHS,
     ),
     Method(
         name="dccae",
@@ -214,5 +210,6 @@ METHODS = (
         source="Wang, Arora, Livescu and Bilmes, On deep multi-view representation learning, ICML 2015",
         fit=functools.partial(fit_dcca, reconstruction=1e-3),
         settings=(*_SETTINGS, {"reconstruction": 1e-1}),
+        epochs=EPOCHS,
     ),
 )

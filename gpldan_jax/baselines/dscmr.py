@@ -1,4 +1,4 @@
-"""DSCMR: features that one linear map turns into labels, alike for all items of a class and for partners.
+"""DSCMR: features that one linear map turns into labels, alike for the items of a class and for partners.
 
 Letters: `b` pairs of a mini-batch, `n` and `m` items, `d_i` and `d_t` widths of the inputs, `H` width of the features,
 `C` classes.
@@ -13,24 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.network_method import LabelledBatch, initial_key, network_distances, train_network
-from gpldan_jax.data import PairedSplit
+from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.losses import co_attention_distances
-from gpldan_jax.models import Projector
-from gpldan_jax.models.projector import Linear
+from gpldan_jax.models import Linear, Projector
 from gpldan_jax.retrieval import retrieval_distances
 
 
-def dscmr_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
-    """`mean |P v - y| + mean |P t - y| + alpha * discrimination_loss + beta * mean |v - t|`, Euclidean norms.
+def dscmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns `mean |P v - y| + mean |P t - y| + alpha * discrimination_loss + beta * mean |v - t|`, Euclidean norms.
 
     `P` is a linear map that both modalities share, `y` the one-hot label. A norm of 0 has the gradient 0.
 
     Args:
         parameters: `projector`, those of `projector_parameters`, and `classifier`, `{"kernel": [H, C]}`.
         batch: b labelled pairs.
-        numbers: `alpha` and `beta`.
+        hyperparameters: `alpha` and `beta`.
 
     References:
         Zhen, Hu, Wang and Peng, Deep supervised cross-modal retrieval, CVPR 2019.
@@ -40,11 +37,11 @@ def dscmr_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.
     target = jax.nn.one_hot(batch.labels, kernel.shape[1])
     labelling = _norms(image @ kernel - target).mean() + _norms(text @ kernel - target).mean()
     discrimination = discrimination_loss(image, text, batch.labels)
-    return labelling + numbers["alpha"] * discrimination + numbers["beta"] * _norms(image - text).mean()
+    return labelling + hyperparameters["alpha"] * discrimination + hyperparameters["beta"] * _norms(image - text).mean()
 
 
 def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) -> jax.Array:
-    """The sum over (v, t), (v, v) and (t, t) of `mean_ij [log(1 + exp(q_ij)) - S_ij q_ij]`, `q = cos / 2`.
+    """Returns the sum over (v, t), (v, v) and (t, t) of `mean_ij [log(1 + exp(q_ij)) - S_ij q_ij]`, `q = cos / 2`.
 
     `S_ij` is 1 where i and j are of one class, else 0: minus the log-likelihood of S where `sigmoid(q)` says how
     likely that is. An item counts as a partner of itself.
@@ -71,7 +68,7 @@ def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) ->
 
 @functools.partial(jax.jit, static_argnums=(1, 2), static_argnames=("hidden", "width"))
 def projector_parameters(key: jax.Array, image_dim: int, text_dim: int, *, hidden: int, width: int) -> Any:
-    """First parameters of GPLDAN's projector with k = 1, which is the network of DSCMR; the key is consumed.
+    """Returns first parameters of GPLDAN's projector with k = 1, which is the network of DSCMR.
 
     Example:
         >>> import jax
@@ -84,13 +81,13 @@ def projector_parameters(key: jax.Array, image_dim: int, text_dim: int, *, hidde
 
 
 def project(parameters: Any, images: jax.Array, texts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The features `[b, H]` of images `[b, d_i]` and of texts `[b, d_t]` under a projector's parameters."""
+    """Returns the features `[b, H]` of images `[b, d_i]` and texts `[b, d_t]` under the parameters of a projector."""
     image, text = _projector(parameters).apply({"params": parameters}, images, texts)
     return image.features, text.features
 
 
 def projected_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Cosine distances `[n, m]` between the features of images `[n, d_i]` and of texts `[m, d_t]`.
+    """Returns cosine distances `[n, m]` between the features of images `[n, d_i]` and of texts `[m, d_t]`.
 
     Args:
         parameters: those of the projector are its entry `projector`.
@@ -100,59 +97,15 @@ def projected_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) 
     return retrieval_distances(_projector(parameters["projector"]), parameters["projector"], images, texts)
 
 
-def fit_dscmr(
-    train: PairedSplit,
-    validation: PairedSplit,
-    score: Score,
-    *,
-    seed: int,
-    alpha: float = 1e-3,
-    beta: float = 0.1,
-    hidden: int = 2048,
-    width: int = 1024,
-    learning_rate: float = 1e-4,
-    epochs: int = 40,
-    batch_size: int = 100,
-) -> Distances:
-    """Trains DSCMR and ranks by the cosine distance of features.
-
-    Args:
-        train: the training pairs.
-        validation: the validation pairs.
-        score: of validation distances.
-        seed: of the parameters and the mini-batches.
-        alpha: the weight of `discrimination_loss`.
-        beta: the weight of the distance between partners.
-        hidden: width of the modality's own layer.
-        width: H.
-        learning_rate: of Adam.
-        epochs: to train; the published code takes 500.
-        batch_size: pairs of a mini-batch.
-
-    Raises:
-        ValueError: a training split without labels.
-    """
-    if train.labels is None:
-        raise ValueError("DSCMR needs the labels of the training pairs")
+def _initialize(key, train, settings):
+    hidden, width = settings["hidden"], settings["width"]
     dims = train.images.shape[1], train.texts.shape[1]
     classifier = Linear(int(train.labels.max()) + 1, use_bias=False)
-    key, classifier_key = jax.random.split(initial_key(seed))
-    parameters = train_network(
-        {
-            "projector": projector_parameters(key, *dims, hidden=hidden, width=width),
-            "classifier": classifier.init(classifier_key, jnp.zeros((1, width)))["params"],
-        },
-        dscmr_loss,
-        projected_distances,
-        train,
-        validation,
-        score,
-        seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        numbers={"learning_rate": learning_rate, "b1": 0.5, "alpha": alpha, "beta": beta},
-    )
-    return network_distances(parameters, projected_distances)
+    key, classifier_key = jax.random.split(key)
+    return {
+        "projector": projector_parameters(key, *dims, hidden=hidden, width=width),
+        "classifier": classifier.init(classifier_key, jnp.zeros((1, width)))["params"],
+    }
 
 
 def _projector(parameters):
@@ -164,13 +117,29 @@ def _norms(x):
     return optax.safe_norm(x, 0.0, axis=1)
 
 
+DSCMR = NetworkMethod(
+    initialize=_initialize,
+    loss=dscmr_loss,
+    distances=projected_distances,
+    settings={
+        "alpha": 1e-3,  # weight of `discrimination_loss`
+        "beta": 0.1,  # weight of the distance between partners
+        "hidden": 2048,  # width of the modality's own layer
+        "width": 1024,  # H
+        "b1": 0.5,
+        "learning_rate": 1e-4,
+        "epochs": 40,  # the published code takes 500
+        "batch_size": 100,
+    },
+    hyperparameters=("learning_rate", "b1", "alpha", "beta"),
+    needs_labels=True,
+)
 METHODS = (
-    Method(
+    DSCMR.as_method(
         name="dscmr",
         title="DSCMR",
         supervision="supervised",
         source="Zhen et al., Deep supervised cross-modal retrieval, CVPR 2019",
-        fit=fit_dscmr,
-        settings=({}, {"alpha": 0.1}, {"beta": 1.0}),
+        choices=({}, {"alpha": 0.1}, {"beta": 1.0}),
     ),
 )

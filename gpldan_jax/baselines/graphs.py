@@ -1,4 +1,4 @@
-"""What the transductive methods share: training and given items, z-normalised together, and their neighbour graph.
+"""The neighbour graph of the transductive methods, over training items and given items.
 
 Letters: `n` items, `d` width of an input.
 """
@@ -11,7 +11,7 @@ _BLOCK_ELEMENTS = 20_000_000
 
 
 def with_training_items(train: PairedSplit, images: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The training images above the given ones, and the texts likewise, z-normalised by the training items.
+    """Returns the training items above the given items, z-normalised by the training items.
 
     A column that is constant in training is only shifted.
 
@@ -40,7 +40,7 @@ def with_training_items(train: PairedSplit, images: np.ndarray, texts: np.ndarra
 
 
 def neighbour_graph(inputs: np.ndarray, neighbours: int) -> np.ndarray:
-    """The cosine kNN graph `W = (A + A^T) / 2`: `A_ij` is the cosine of i and j where j is a neighbour of i, else 0.
+    """Returns the cosine kNN graph `W = (A + A^T) / 2`: `A_ij` is the cosine of i and its neighbour j, else 0.
 
     Args:
         inputs: `[n, d]`.
@@ -79,7 +79,7 @@ def neighbour_graph(inputs: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def normalised_adjacency(graph: np.ndarray) -> np.ndarray:
-    """`S = D^-1/2 W D^-1/2`, `D` the diagonal of the row sums; its eigenvalues are in [-1, 1].
+    """Returns `S = D^-1/2 W D^-1/2`, `D` the diagonal of the row sums; its eigenvalues are in [-1, 1].
 
     Args:
         graph: W, `[n, n]`, symmetric and nonnegative. An item without edges keeps a row of zeros.
@@ -97,7 +97,7 @@ def normalised_adjacency(graph: np.ndarray) -> np.ndarray:
 
 
 def smoothness_matrix(inputs: np.ndarray, graph: np.ndarray) -> np.ndarray:
-    """`X^T L X` of items in rows, `L = I - S` the normalised Laplacian.
+    """Returns `X^T L X` of items in rows, `L = I - S` the normalised Laplacian.
 
     The trace of `P^T X^T L X P` is half the sum over i and j of `W_ij |x_i P / sqrt(D_ii) - x_j P / sqrt(D_jj)|^2`: how
     much the projection P differs between neighbours. Items without edges do not count.

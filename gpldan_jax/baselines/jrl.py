@@ -1,4 +1,4 @@
-"""JRL: sparse linear maps of both modalities to the labels, smooth along neighbours, labelled or not.
+"""JRL: sparse linear maps of both modalities to the labels, smooth along neighbours with and without labels.
 
 Letters: `n` training pairs, `a` and `b` images and texts without labels, `d_i` and `d_t` widths of inputs, `C` classes.
 """
@@ -9,12 +9,12 @@ import numpy as np
 
 from gpldan_jax.baselines.graphs import neighbour_graph, smoothness_matrix, with_training_items
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.network_method import cosine_distances_between
+from gpldan_jax.baselines.networks import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 
 class JointProjections(NamedTuple):
-    """What `joint_projections` finds.
+    """The result of `joint_projections`.
 
     Attributes:
         image: `[d_i, C]` float64.
@@ -40,7 +40,7 @@ def joint_projections(
     iterations: int = 5,
     tolerance: float = 0.02,
 ) -> JointProjections:
-    """Minimises, in turn over P of the images and Q of the texts, the objective
+    """Minimises the objective below, in turn over P of the images and Q of the texts.
 
         l |X P - Z Q|^2 + m (|X P - Y|^2 + |Z Q - Y|^2)
             + s (tr P^T X'^T L_X X' P + tr Q^T Z'^T L_Z Z' Q) + g (|P|_21 + |Q|_21)
@@ -58,7 +58,7 @@ def joint_projections(
 
     Args:
         images: `[n + a, d_i]`, the training images first, z-normalised.
-        texts: `[n + b, d_t]`, likewise.
+        texts: `[n + b, d_t]`, the training texts first, z-normalised.
         targets: Y, `[n, C]`, one-hot labels of the training pairs.
         neighbours: k, of each item in the graphs, at least 1.
         sparsity: g, above 0.
@@ -133,7 +133,7 @@ def fit(
     iterations: int = 5,
     tolerance: float = 0.02,
 ) -> Distances:
-    """Cosine distances between the projections of `joint_projections`, which learns from the items to compare, too.
+    """Returns cosine distances between the projections of `joint_projections`; it learns from the given items, too.
 
     The settings are those of `joint_projections`. All computation happens when distances are asked for, and nothing is
     random. The projections have no constant: z-normalised training inputs have none to explain.
@@ -169,7 +169,7 @@ def fit(
 
 
 def _reweighted_solve(system, wanted, sparsity, norms):
-    """`(g D + A)^-1 B`, `D_ii = 1 / (2 norms_i)`, as `R (g I + R A R)^-1 R B`, `R^2 = D^-1`: norms of 0 give zeros."""
+    """Returns `(g D + A)^-1 B`, `D_ii = 1 / (2 norms_i)`, as `R (g I + R A R)^-1 R B`, `R^2 = D^-1`; 0 for norms of 0."""
     root = np.sqrt(2 * np.broadcast_to(norms, len(system)))
     balanced = root[:, None] * system * root
     balanced[np.diag_indices(len(system))] += sparsity

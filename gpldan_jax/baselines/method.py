@@ -1,7 +1,6 @@
-"""What a method of the comparison is: how it is fitted, what it may see, and where it comes from."""
+"""A method of the comparison: how it is fitted, what it may see, and where it comes from."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,6 +28,7 @@ class Method:
             keyword `seed` and what `settings` has; gives `Distances`.
         settings: the hyperparameters among which validation chooses, the published ones first.
         transductive: whether the distances of items depend on the other items that are given with them.
+        epochs: how long `fit` trains unless its argument `epochs` says otherwise; `None` for a method without epochs.
     """
 
     name: str
@@ -38,19 +38,8 @@ class Method:
     fit: Callable[..., Distances]
     settings: tuple[Mapping[str, Any], ...] = ({},)
     transductive: bool = False
+    epochs: int | None = None
 
     def __post_init__(self):
         if self.supervision not in SUPERVISION:
             raise ValueError(f"supervision must be one of {', '.join(SUPERVISION)}, got {self.supervision!r}")
-
-    @property
-    def epochs(self) -> int | None:
-        """How long `fit` trains unless `epochs` says otherwise; `None` for a method without epochs.
-
-        Example:
-            >>> from gpldan_jax.baselines.registry import METHODS
-            >>> METHODS["infonce"].epochs, METHODS["cca"].epochs
-            (30, None)
-        """
-        parameter = inspect.signature(self.fit).parameters.get("epochs")
-        return parameter.default if parameter else None

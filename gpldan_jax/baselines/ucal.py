@@ -10,17 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.network_method import (
-    LabelledBatch,
-    apply_mlp,
-    initial_key,
-    initial_parameters,
-    network_distances,
-    reverse_gradient,
-    train_network,
-)
-from gpldan_jax.data import PairedSplit
+from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
+from gpldan_jax.baselines.networks import apply_mlp, euclidean_distances_between, initial_parameters, reverse_gradient
 from gpldan_jax.losses import modality_classifier_loss
 from gpldan_jax.models import ModalityClassifier
 
@@ -29,24 +20,24 @@ IMAGE_LAYERS, TEXT_LAYERS = (512, 100, 40), (100, 40)
 CLASSIFIER_HIDDEN = 64
 
 
-def ucal_loss(parameters: Any, batch: LabelledBatch, numbers: Mapping[str, jax.Array]) -> jax.Array:
-    """`mean |v - t|^2` plus the modality classifier's loss, which the codes v and t maximise by gradient reversal.
+def ucal_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns `mean |v - t|^2` plus the reversed loss of the modality classifier, which the codes v and t maximise.
 
     Args:
         parameters: those of `adversarial_parameters`.
         batch: b pairs; its labels are not looked at.
-        numbers: `adversarial`, the weight of the reversed gradient before its schedule.
+        hyperparameters: `adversarial`, the weight of the reversed gradient before its schedule.
 
     References:
         He, Xu, Lu, Yang, Shen and Shen, Unsupervised cross-modal retrieval through adversarial learning, ICME 2017.
     """
     image, text = encode(parameters["image"], batch.images), encode(parameters["text"], batch.texts)
-    weight = numbers["adversarial"] * adversarial_schedule(batch.progress)
+    weight = hyperparameters["adversarial"] * adversarial_schedule(batch.progress)
     return jnp.square(image - text).sum(1).mean() + reversed_modality_loss(parameters["modality"], image, text, weight)
 
 
 def adversarial_schedule(progress: float | jax.Array) -> jax.Array:
-    """`2 / (1 + exp(-10 p)) - 1`: from 0 to 1 over training, so that the codes settle before the classifier counts.
+    """Returns `2 / (1 + exp(-10 p)) - 1`, from 0 to 1 over training: the codes settle before the classifier counts.
 
     Example:
         >>> print(f"{adversarial_schedule(0.1):.4f}")
@@ -59,12 +50,12 @@ def adversarial_schedule(progress: float | jax.Array) -> jax.Array:
 
 
 def reversed_modality_loss(parameters: Any, image: jax.Array, text: jax.Array, weight: float | jax.Array) -> jax.Array:
-    """What the modality classifier minimises (`modality_classifier_loss`), reversed on its way to the codes.
+    """Returns the loss of the modality classifier, whose gradient is reversed on its way to the codes.
 
     Args:
         parameters: of a `ModalityClassifier`; their gradient is that of the loss.
         image: `[b, h]`; its gradient is `-weight` times that of the loss.
-        text: `[b, h]`, likewise.
+        text: `[b, h]`; its gradient is scaled the same way.
         weight: 0 or more.
     """
     classifier = ModalityClassifier(hidden=parameters["hidden_layer"]["kernel"].shape[1])
@@ -73,12 +64,12 @@ def reversed_modality_loss(parameters: Any, image: jax.Array, text: jax.Array, w
 
 
 def encode(parameters: Any, inputs: jax.Array) -> jax.Array:
-    """The codes `[n, h]`, in (-1, 1), of inputs `[n, d]`: a tanh after every layer, the last one included."""
+    """Returns the codes `[n, h]`, in (-1, 1), of inputs `[n, d]`: a tanh after every layer, the last one included."""
     return jnp.tanh(apply_mlp(parameters, inputs, jnp.tanh))
 
 
 def adversarial_parameters(key: jax.Array, widths: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """First parameters of networks, and of a modality classifier of `image`'s codes; the key is consumed.
+    """Returns first parameters of networks and of a classifier of their codes' modality; the key is consumed.
 
     Args:
         key: a `jax.random.key`.
@@ -97,70 +88,41 @@ def adversarial_parameters(key: jax.Array, widths: Mapping[str, tuple[int, ...]]
 
 
 def code_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Euclidean distances `[n, m]` between the codes of images `[n, d_i]` and of texts `[m, d_t]`."""
-    x = np.asarray(_encode(parameters["image"], images), np.float64)
-    y = np.asarray(_encode(parameters["text"], texts), np.float64)
-    squared = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
-    return np.sqrt(np.maximum(squared, 0))
+    """Returns the Euclidean distances `[n, m]` between the codes of images `[n, d_i]` and of texts `[m, d_t]`."""
+    return euclidean_distances_between(_encode(parameters["image"], images), _encode(parameters["text"], texts))
 
 
-def fit_ucal(
-    train: PairedSplit,
-    validation: PairedSplit,
-    score: Score,
-    *,
-    seed: int,
-    adversarial: float = 1.0,
-    image_layers: tuple[int, ...] = IMAGE_LAYERS,
-    text_layers: tuple[int, ...] = TEXT_LAYERS,
-    learning_rate: float = 1e-4,
-    epochs: int = 60,
-    batch_size: int = 64,
-) -> Distances:
-    """Trains UCAL and ranks by the Euclidean distance of codes.
-
-    Nothing in the objective keeps codes apart, so that they end in one point; validation picks an epoch before.
-
-    Args:
-        train: the training pairs; their labels are not looked at.
-        validation: the validation pairs.
-        score: of validation distances.
-        seed: of the parameters and the mini-batches.
-        adversarial: the weight of the reversed gradient.
-        image_layers: widths, the last one h.
-        text_layers: likewise.
-        learning_rate: of Adam.
-        epochs: to train.
-        batch_size: pairs of a mini-batch.
-    """
-    widths = {"image": (train.images.shape[1], *image_layers), "text": (train.texts.shape[1], *text_layers)}
-    parameters = train_network(
-        adversarial_parameters(initial_key(seed), widths),
-        ucal_loss,
-        code_distances,
-        train,
-        validation,
-        score,
-        seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        numbers={"learning_rate": learning_rate, "b1": 0.5, "adversarial": adversarial},
-    )
-    return network_distances(parameters, code_distances)
+def _initialize(key, train, settings):
+    widths = {
+        "image": (train.images.shape[1], *settings["image_layers"]),
+        "text": (train.texts.shape[1], *settings["text_layers"]),
+    }
+    return adversarial_parameters(key, widths)
 
 
 _encode = jax.jit(encode)
+# Nothing in the objective keeps codes apart, so that they end in one point; validation picks an epoch before.
+UCAL = NetworkMethod(
+    initialize=_initialize,
+    loss=ucal_loss,
+    distances=code_distances,
+    settings={
+        "adversarial": 1.0,  # weight of the reversed gradient
+        "b1": 0.5,
+        "image_layers": IMAGE_LAYERS,  # widths, the last one h
+        "text_layers": TEXT_LAYERS,
+        "learning_rate": 1e-4,
+        "epochs": 60,
+        "batch_size": 64,
+    },
+    hyperparameters=("learning_rate", "b1", "adversarial"),
+)
 METHODS = (
-    Method(
+    UCAL.as_method(
         name="ucal",
         title="UCAL",
         supervision="unsupervised",
         source="He et al., Unsupervised cross-modal retrieval through adversarial learning, ICME 2017",
-        fit=fit_ucal,
-        settings=(
-            {},
-            {"adversarial": 10.0},
-            {"image_layers": (1024,), "text_layers": (1024,)},
-        ),
+        choices=({}, {"adversarial": 10.0}, {"image_layers": (1024,), "text_layers": (1024,)}),
     ),
 )

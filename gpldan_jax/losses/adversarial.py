@@ -12,7 +12,7 @@ TEXT, IMAGE = 0, 1
 def modality_classifier_loss(
     image_logits: jax.Array, text_logits: jax.Array, *, where: jax.Array | None = None
 ) -> jax.Array:
-    """What the modality classifier D minimises, Eq. 10: `ce(D(V), image) + ce(D(T), text)`, means over the pairs.
+    """Returns the loss of the modality classifier D, Eq. 10: `ce(D(V), image) + ce(D(T), text)`, means over the pairs.
 
     Args:
         image_logits: `[n, 2]`, D's logits for the image features; column 1 is "image", column 0 "text".
@@ -37,7 +37,7 @@ def modality_classifier_loss(
 
 
 def adversarial_loss(image_logits: jax.Array, text_logits: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-    """What the projector adds to its loss, the second part of Eq. 11: Eq. 10 with the modalities swapped.
+    """Returns the adversarial part of the projector's loss, Eq. 11: Eq. 10 with the modalities swapped.
 
     Args:
         image_logits: `[n, 2]`, as in `modality_classifier_loss`.
@@ -55,6 +55,9 @@ def adversarial_loss(image_logits: jax.Array, text_logits: jax.Array, *, where: 
         >>> image_logits, text_logits = jnp.array([[0.0, 9.0]]), jnp.array([[9.0, 0.0]])  # D is right about both
         >>> print(adversarial_loss(image_logits, text_logits).round(3))
         18.0
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
     """
     return _two_sided_cross_entropy(image_logits, text_logits, TEXT, IMAGE, where)
 

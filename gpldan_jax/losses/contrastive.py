@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def infonce(cosines: jax.Array, scale: float | jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-    """`-(1 / 2n) sum_i [log softmax_j(s c_ij) + log softmax_j(s c_ji)]` at j = i.
+    """Returns InfoNCE, `-(1 / 2n) sum_i [log softmax_j(s c_ij) + log softmax_j(s c_ji)]` at j = i.
 
     Args:
         cosines: c, `[n, n]`, image i and text j, float, in [-1, 1].
@@ -37,7 +37,7 @@ def infonce(cosines: jax.Array, scale: float | jax.Array, *, where: jax.Array | 
 def pairwise_sigmoid(
     cosines: jax.Array, scale: float | jax.Array, bias: float | jax.Array, *, where: jax.Array | None = None
 ) -> jax.Array:
-    """`-(1 / n) sum_ij log sigmoid(z_ij (s c_ij + bias))`, z = 1 for partners and -1 for all others.
+    """Returns `-(1 / n) sum_ij log sigmoid(z_ij (s c_ij + bias))`, z = 1 for partners and -1 for all others.
 
     Args:
         cosines: c, `[n, n]`, image i and text j, float, in [-1, 1].

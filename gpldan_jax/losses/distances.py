@@ -22,7 +22,7 @@ _SMALLEST_INSTANCE = 1e-30
 _ATTENTION_SUM_TOLERANCE = 1e-2
 
 
-class Products(NamedTuple):
+class MatmulConfig(NamedTuple):
     """How the large matrix products are computed; hashable.
 
     Attributes:
@@ -34,13 +34,13 @@ class Products(NamedTuple):
     dtype: str | None = None
 
 
-EXACT = Products()
+EXACT_MATMUL = MatmulConfig()
 
 
 def co_attention_distances(
     x: jax.Array, y: jax.Array, x_attention: jax.Array | None = None, y_attention: jax.Array | None = None
 ) -> jax.Array:
-    """Distances `l_p(x_i, y_j)` of all instances of x to all of y after diversified attention, Eq. 2-5.
+    """Returns the distances `l_p(x_i, y_j)` of all instances of x to all of y after diversified attention, Eq. 2-5.
 
     `l_p(x_i, y_j) = 1 - cos(Co(x_i, y_j), Co(y_j, x_i))` with `Co(x_i, y_j) = sum_a (a_ia + b_ja) x_ia`. Eq. 2 and 3
     are the same formula: with x and y of one modality this is the self-attention distance. The `k**2` inner products
@@ -78,7 +78,7 @@ def co_attention_distances(
 
 
 def target_distances(image_inputs: jax.Array, text_inputs: jax.Array, *, where: jax.Array | None = None) -> jax.Array:
-    """Target distances `d` of Eq. 6, from the input spaces of the mini-batch.
+    """Returns the target distances `d` of Eq. 6, from the input spaces of the mini-batch.
 
     `d_ori_ij = sqrt(dcos(u_i, u_j) dcos(c_i, c_j))`, divided by its mean over the pairs i != j.
 
@@ -101,11 +101,14 @@ def target_distances(image_inputs: jax.Array, text_inputs: jax.Array, *, where: 
         [[0.   0.75 0.75]
          [0.75 0.   1.5 ]
          [0.75 1.5  0.  ]]
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.2.
     """
     return _target_distances(image_inputs, text_inputs, where)
 
 
-def as_instances(features, attention, name: str, where=None) -> tuple[jax.Array, jax.Array]:
+def as_representations(features, attention, name: str, where=None) -> tuple[jax.Array, jax.Array]:
     """A caller's features and attention as `[n, k, h]` and `[n, k]`; `ValueError` where they do not fit.
 
     What `where: [n]` leaves out may hold anything. Its attention becomes uniform; its features stay (see `masked`).
@@ -170,13 +173,39 @@ def masked(x: jax.Array, where: jax.Array | None) -> jax.Array:
     return x if where is None else jnp.where(where.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
 
 
-def matmul(x: jax.Array, y: jax.Array, contract: tuple[int, int], products: Products = EXACT) -> jax.Array:
+def matmul(x: jax.Array, y: jax.Array, contract: tuple[int, int], config: MatmulConfig = EXACT_MATMUL) -> jax.Array:
     """The product of two matrices over one axis of each, in the dtype of x."""
     result = x.dtype
-    if products.dtype is not None:
-        x, y = x.astype(products.dtype), y.astype(products.dtype)
+    if config.dtype is not None:
+        x, y = x.astype(config.dtype), y.astype(config.dtype)
     axes = (((contract[0],), (contract[1],)), ((), ()))
-    return jax.lax.dot_general(x, y, axes, precision=products.precision, preferred_element_type=result)
+    return jax.lax.dot_general(x, y, axes, precision=config.precision, preferred_element_type=result)
+
+
+def lift(x: jax.Array, attention: jax.Array, magnitudes: jax.Array | None = None) -> jax.Array:
+    """Lifted representations `x'_ia = x_ia + sum_c a_ic x_ic`, divided by `magnitudes` where they are given.
+
+    Attention rows sum to 1, so `Co(x_i, y_j) = sum_a (a_ia + b_ja) x_ia = sum_a b_ja x'_ia` (Eq. 2-3): the fused
+    instance is linear in the attention of the other side alone.
+
+    Args:
+        x: `[n, k, h]` representations.
+        attention: `[n, k]`, rows sum to 1.
+        magnitudes: `[n]`, above 0; `None` for 1.
+
+    Returns:
+        `[n, k, h]`.
+
+    Example:
+        >>> print(lift(jnp.array([[[1.0], [3.0]]]), jnp.array([[0.5, 0.5]])).ravel())
+        [3. 5.]
+    """
+    if magnitudes is None:
+        return x + jnp.einsum("ia,iah->ih", attention, x, precision="highest")[:, None, :]
+    magnitudes = magnitudes[:, None]
+    # Divided on its own, XLA computes the sum once and not again for every representation that it is added to.
+    own = sum(attention[:, a, None] * x[:, a] for a in range(x.shape[1])) / magnitudes
+    return x / magnitudes[:, None] + own[:, None]
 
 
 def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -219,19 +248,19 @@ def mean_normalized(original: jax.Array, where: jax.Array) -> jax.Array:
 
 @jax.jit
 def _co_attention_distances(x, y, x_attention, y_attention):
-    x, x_attention = as_instances(x, x_attention, "x")
-    y, y_attention = as_instances(y, y_attention, "y")
+    x, x_attention = as_representations(x, x_attention, "x")
+    y, y_attention = as_representations(y, y_attention, "y")
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(f"x and y must agree in [k, h], got {x.shape[1:]} and {y.shape[1:]}")
     return dense_distances(x, y, x_attention, y_attention)
 
 
-def dense_distances(x, y, x_attention, y_attention, products: Products = EXACT):
-    """`co_attention_distances` of instances that `as_instances` has made."""
+def dense_distances(x, y, x_attention, y_attention, matmul_config: MatmulConfig = EXACT_MATMUL):
+    """`co_attention_distances` of instances that `as_representations` has made."""
     (n, k, h), m = x.shape, len(y)
-    x = _lifted(unit_scale(x), x_attention)
-    y = _lifted(unit_scale(y), y_attention)
-    inner = matmul(x.reshape(n * k, h), y.reshape(m * k, h), (1, 1), products).reshape(n, k, m, k)
+    x = lift(unit_scale(x), x_attention)
+    y = lift(unit_scale(y), y_attention)
+    inner = matmul(x.reshape(n * k, h), y.reshape(m * k, h), (1, 1), matmul_config).reshape(n, k, m, k)
     inner = jnp.einsum("iajb,ib,ja->ij", inner, x_attention, y_attention, precision="highest")
     cosines = inner * _inverse_fused_norms(x, y_attention) * _inverse_fused_norms(y, x_attention).T
     return jnp.clip(1 - cosines, 0, 2)
@@ -243,9 +272,9 @@ def _target_distances(image_inputs, text_inputs, where):
     return dense_targets(image_inputs, text_inputs, jnp.ones(len(image_inputs), bool) if where is None else where)
 
 
-def dense_targets(image_inputs, text_inputs, where, products: Products = EXACT):
+def dense_targets(image_inputs, text_inputs, where, matmul_config: MatmulConfig = EXACT_MATMUL):
     """`target_distances` of inputs that `as_inputs` has made, with a `where`."""
-    image, text = (_input_distances(masked(x, where), products) for x in (image_inputs, text_inputs))
+    image, text = (_input_distances(masked(x, where), matmul_config) for x in (image_inputs, text_inputs))
     return mean_normalized(jnp.sqrt(image * text), where)
 
 
@@ -255,16 +284,10 @@ def unit_length(inputs: jax.Array) -> jax.Array:
     return inputs * inverse_root(jnp.square(inputs).sum(-1, keepdims=True), 1)
 
 
-def _input_distances(inputs, products):
+def _input_distances(inputs, matmul_config):
     inputs = unit_length(inputs)
     # In bfloat16 a cosine may pass 1, and the square root has no use for negative distances.
-    return jnp.maximum(without_rounding(1 - matmul(inputs, inputs, (1, 1), products)), 0)
-
-
-def _lifted(x, attention):
-    # Attention that sums to one lets the own share p_i = sum_a a_ia x_ia move into each representation:
-    # Co(x_i, y_j) = p_i + sum_a b_ja x_ia = sum_a b_ja (x_ia + p_i), linear in the other side's attention alone.
-    return x + jnp.einsum("ia,iah->ih", attention, x, precision="highest")[:, None, :]
+    return jnp.maximum(without_rounding(1 - matmul(inputs, inputs, (1, 1), matmul_config)), 0)
 
 
 def _inverse_fused_norms(lifted, other_attention):

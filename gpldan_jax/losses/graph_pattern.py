@@ -1,9 +1,9 @@
 """The graph pattern loss, Eq. 4-9: all in-batch distances, paired, unpaired and mutual, tied to the input spaces.
 
+`graph_pattern_loss` computes it on one device, `sharded_graph_pattern_loss` for pairs that are spread over devices.
+
 Letters: `n` pairs in the mini-batch; `k` representations of one instance, each `h` wide; `d_i`, `d_t` widths of
 the inputs.
-
-The graph pattern loss of a mini-batch whose pairs are spread over devices.
 """
 
 import functools
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import blocked, blocks, distances
+from gpldan_jax.losses import _sweep, distances
+from gpldan_jax.losses._tiles import Pairs
 
 _PRECISIONS = ("default", "high", "highest")
 _COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -53,7 +54,7 @@ def graph_pattern_loss(
     precision: str = "highest",
     compute_dtype: str | jax.typing.DTypeLike | None = None,
 ) -> tuple[jax.Array, GraphPatternTerms]:
-    """Graph pattern loss of a mini-batch, Eq. 4-9: `L_pd + alpha L_ud + beta L_md`.
+    """Returns the graph pattern loss of a mini-batch, Eq. 4-9: `L_pd + alpha L_ud + beta L_md`.
 
     With the distances `l_vt`, `l_vv`, `l_tt` of Eq. 5 and the target `d` of Eq. 6, over i, j of the mini-batch:
 
@@ -113,104 +114,11 @@ def graph_pattern_loss(
         raise ValueError(f"implementation must be 'blocked', 'dense' or 'vmap', got {implementation!r}")
     if block_size is not None and implementation != "blocked":
         raise ValueError(f"block_size is for implementation='blocked', got {implementation!r}")
-    plan = make_plan(discrepancy, block_size, precision, compute_dtype)
-    if implementation == "vmap" and plan.products != distances.EXACT:
+    plan = _make_plan(discrepancy, block_size, precision, compute_dtype)
+    if implementation == "vmap" and plan.matmul_config != distances.EXACT_MATMUL:
         raise ValueError("implementation='vmap' has no precision or compute_dtype; it is the definition")
-    features = (image, text, image_attention, text_attention)
-    return planned_loss(
-        *features, image_inputs, text_inputs, where, alpha, beta, implementation=implementation, plan=plan
-    )
-
-
-def planned_loss(v, t, a, b, u, c, where, alpha, beta, *, implementation, plan: blocked.Plan):
-    """The loss with checked options; known attention values that do not sum to 1 raise `ValueError`."""
-    loss_and_terms = _jitted_loss(v, t, a, b, u, c, where, alpha, beta, implementation=implementation, plan=plan)
-    distances.check_attention(a, "image", where)
-    distances.check_attention(b, "text", where)
-    return loss_and_terms
-
-
-def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis=None) -> blocked.Plan:
-    """The static options of the loss, checked; `ValueError` names what is wrong."""
-    if discrepancy not in distances.DISCREPANCIES:
-        raise ValueError(f"discrepancy must be one of {', '.join(distances.DISCREPANCIES)}, got {discrepancy!r}")
-    if block_size is None:
-        block_size = _BLOCK_SIZES.get(jax.default_backend(), _BLOCK_SIZE)
-    if not isinstance(block_size, int) or block_size < 2:
-        raise ValueError(f"block_size must be an int of at least 2, got {block_size!r}")
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
-    if compute_dtype is not None:
-        compute_dtype = jnp.dtype(compute_dtype).name
-        if compute_dtype not in _COMPUTE_DTYPES:
-            raise ValueError(f"compute_dtype must be one of {', '.join(_COMPUTE_DTYPES)}, got {compute_dtype!r}")
-    return blocked.Plan(block_size, discrepancy, distances.Products(precision, compute_dtype), mesh, axis)
-
-
-@functools.partial(jax.jit, static_argnames=("implementation", "plan"))
-def _jitted_loss(v, t, a, b, u, c, where, alpha, beta, *, implementation, plan):
-    u, c, where = distances.as_inputs(u, c, where)
-    for name, features in (("image", v), ("text", t)):
-        if len(features) != len(u):
-            raise ValueError(f"{name} must have a row for each pair, {len(u)}, got {len(features)}")
-    v, a = distances.as_instances(v, a, "image", where)
-    t, b = distances.as_instances(t, b, "text", where)
-    if v.shape != t.shape:
-        raise ValueError(f"image and text must have the same [n, k, h], got {v.shape} and {t.shape}")
-    dtype = jnp.result_type(v, t, a, b, u, c)
-    v, t, a, b, u, c, alpha, beta = (jnp.asarray(x, dtype) for x in (v, t, a, b, u, c, alpha, beta))
-    if implementation == "blocked":
-        v, t, a, b, u, c, where = blocked.over_mesh((v, t, a, b, u, c, where), plan)
-        loss, terms = blocked.loss_and_terms(blocks.Pairs(v, t, a, b, u, c, where), alpha, beta, plan)
-        return loss, GraphPatternTerms(*terms)
-
-    where = jnp.ones(len(v), bool) if where is None else where
-    v, t, u, c = (distances.masked(x, where) for x in (v, t, u, c))
-    if implementation == "dense":
-        l_vt, l_vv, l_tt, d = _dense_distances(v, t, a, b, u, c, where, plan.products)
-    else:
-        l_vt, l_vv, l_tt, d = _vmapped_distances(v, t, a, b, u, c, where)
-    rho = distances.DISCREPANCIES[plan.discrepancy]
-    unpaired = rho(l_vt - d) + rho(l_vv - d) + rho(l_tt - d)
-    mutual = jnp.abs(l_vt - l_vv) + jnp.abs(l_vt - l_tt) + jnp.abs(l_vv - l_tt)
-    n = jnp.maximum(where.sum(dtype=dtype), 1)
-    not_paired = where[:, None] & where[None, :] & ~jnp.eye(where.shape[0], dtype=bool)
-    terms = GraphPatternTerms(
-        pairwise=jnp.where(where, jnp.diagonal(l_vt), 0).sum() / n,
-        unpaired=jnp.where(not_paired, unpaired, 0).sum() / n**2,
-        mutual=jnp.where(not_paired, mutual, 0).sum() / n**2,
-    )
-    return terms.pairwise + alpha * terms.unpaired + beta * terms.mutual, terms
-
-
-def _dense_distances(v, t, a, b, u, c, where, products):
-    """`l_vt`, `l_vv`, `l_tt` and `d`, all `[n, n]`, by matrix products."""
-    l_vt = distances.dense_distances(v, t, a, b, products)
-    l_vv = distances.dense_distances(v, v, a, a, products)
-    l_tt = distances.dense_distances(t, t, b, b, products)
-    return l_vt, l_vv, l_tt, distances.dense_targets(u, c, where, products)
-
-
-def _vmapped_distances(v, t, a, b, u, c, where):
-    """The same by the formulas: one pair of instances, then `vmap` over both axes."""
-
-    def pair_distance(x, y, a, b):  # Eq. 2-5; x, y: [k, h]; a, b: [k]
-        return distances.cosine_distance((a + b) @ x, (a + b) @ y)
-
-    def original_distance(u_i, c_i, u_j, c_j):  # d_ori of Eq. 6
-        image, text = distances.cosine_distance(u_i, u_j), distances.cosine_distance(c_i, c_j)
-        return jnp.sqrt(distances.without_rounding(image) * distances.without_rounding(text))
-
-    def over_all_pairs(function, x, y):
-        return jax.vmap(lambda x_i: jax.vmap(lambda y_j: function(x_i, y_j))(y))(x)
-
-    def l_p(x, y):
-        return over_all_pairs(lambda x_i, y_j: pair_distance(x_i[0], y_j[0], x_i[1], y_j[1]), x, y)
-
-    v, t = (distances.unit_scale(v), a), (distances.unit_scale(t), b)
-    uc = tuple(distances.unit_scale(inputs) for inputs in (u, c))
-    original = over_all_pairs(lambda i, j: original_distance(*i, *j), uc, uc)
-    return l_p(v, t), l_p(v, v), l_p(t, t), distances.mean_normalized(original, where)
+    pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
+    return _checked_loss(pairs, alpha, beta, implementation, plan)
 
 
 def sharded_graph_pattern_loss(
@@ -231,7 +139,9 @@ def sharded_graph_pattern_loss(
     precision: str = "highest",
     compute_dtype: str | jax.typing.DTypeLike | None = None,
 ) -> tuple[jax.Array, GraphPatternTerms]:
-    """`graph_pattern_loss` of the global mini-batch, each device of a mesh holding an equal share of its pairs.
+    """Returns `graph_pattern_loss` of a global mini-batch whose pairs are spread over the devices of a mesh.
+
+    Each device holds an equal share of the pairs.
 
     All pairs meet, those on different devices too: shares travel around the ring of devices, half way, since distances
     are symmetric, and their gradients return to them. A device needs memory for two shares and a tile. Value and
@@ -282,6 +192,108 @@ def sharded_graph_pattern_loss(
     n = jnp.shape(image_inputs)[0]
     if n % devices:
         raise ValueError(f"{n} pairs do not divide among {devices} devices; pad them and leave them out with `where`")
-    plan = make_plan(discrepancy, block_size, precision, compute_dtype, mesh, axes)
-    features = (image, text, image_attention, text_attention)
-    return planned_loss(*features, image_inputs, text_inputs, where, alpha, beta, implementation="blocked", plan=plan)
+    plan = _make_plan(discrepancy, block_size, precision, compute_dtype, mesh, axes)
+    pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
+    return _checked_loss(pairs, alpha, beta, "blocked", plan)
+
+
+def _make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis=None) -> _sweep.SweepPlan:
+    """The static options of the loss, checked; `ValueError` names what is wrong."""
+    if discrepancy not in distances.DISCREPANCIES:
+        raise ValueError(f"discrepancy must be one of {', '.join(distances.DISCREPANCIES)}, got {discrepancy!r}")
+    if block_size is None:
+        block_size = _BLOCK_SIZES.get(jax.default_backend(), _BLOCK_SIZE)
+    if not isinstance(block_size, int) or block_size < 2:
+        raise ValueError(f"block_size must be an int of at least 2, got {block_size!r}")
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    if compute_dtype is not None:
+        compute_dtype = jnp.dtype(compute_dtype).name
+        if compute_dtype not in _COMPUTE_DTYPES:
+            raise ValueError(f"compute_dtype must be one of {', '.join(_COMPUTE_DTYPES)}, got {compute_dtype!r}")
+    return _sweep.SweepPlan(block_size, discrepancy, distances.MatmulConfig(precision, compute_dtype), mesh, axis)
+
+
+def _checked_loss(pairs: Pairs, alpha, beta, implementation: str, plan: _sweep.SweepPlan):
+    """The loss; known attention values that do not sum to 1 raise `ValueError`."""
+    loss_and_terms = _loss(pairs, alpha, beta, implementation=implementation, plan=plan)
+    distances.check_attention(pairs.image_attention, "image", pairs.where)
+    distances.check_attention(pairs.text_attention, "text", pairs.where)
+    return loss_and_terms
+
+
+@functools.partial(jax.jit, static_argnames=("implementation", "plan"))
+def _loss(pairs, alpha, beta, *, implementation, plan):
+    pairs, alpha, beta = _as_pairs(pairs, alpha, beta)
+    if implementation == "blocked":
+        loss, terms = _sweep.loss_and_terms(_sweep.reshard(pairs, plan), alpha, beta, plan)
+        return loss, GraphPatternTerms(*terms)
+
+    where = jnp.ones(len(pairs.image), bool) if pairs.where is None else pairs.where
+    names = ("image", "text", "image_inputs", "text_inputs")
+    pairs = pairs._replace(where=where, **{name: distances.masked(getattr(pairs, name), where) for name in names})
+    if implementation == "dense":
+        l_vt, l_vv, l_tt, d = _dense_distances(pairs, plan.matmul_config)
+    else:
+        l_vt, l_vv, l_tt, d = _vmapped_distances(pairs)
+    rho = distances.DISCREPANCIES[plan.discrepancy]
+    unpaired = rho(l_vt - d) + rho(l_vv - d) + rho(l_tt - d)
+    mutual = jnp.abs(l_vt - l_vv) + jnp.abs(l_vt - l_tt) + jnp.abs(l_vv - l_tt)
+    n = jnp.maximum(where.sum(dtype=d.dtype), 1)
+    not_paired = where[:, None] & where[None, :] & ~jnp.eye(where.shape[0], dtype=bool)
+    terms = GraphPatternTerms(
+        pairwise=jnp.where(where, jnp.diagonal(l_vt), 0).sum() / n,
+        unpaired=jnp.where(not_paired, unpaired, 0).sum() / n**2,
+        mutual=jnp.where(not_paired, mutual, 0).sum() / n**2,
+    )
+    return terms.pairwise + alpha * terms.unpaired + beta * terms.mutual, terms
+
+
+def _as_pairs(pairs, alpha, beta):
+    """A caller's arrays in one dtype, and as `[n, k, h]`, `[n, k]` and `[n, d]`; `ValueError` where they do not fit."""
+    image_inputs, text_inputs, where = distances.as_inputs(pairs.image_inputs, pairs.text_inputs, pairs.where)
+    for name, representations in (("image", pairs.image), ("text", pairs.text)):
+        if len(representations) != len(image_inputs):
+            raise ValueError(f"{name} must have a row for each pair, {len(image_inputs)}, got {len(representations)}")
+    image, image_attention = distances.as_representations(pairs.image, pairs.image_attention, "image", where)
+    text, text_attention = distances.as_representations(pairs.text, pairs.text_attention, "text", where)
+    if image.shape != text.shape:
+        raise ValueError(f"image and text must have the same [n, k, h], got {image.shape} and {text.shape}")
+    arrays = (image, text, image_attention, text_attention, image_inputs, text_inputs)
+    dtype = jnp.result_type(*arrays)
+    *arrays, alpha, beta = (jnp.asarray(x, dtype) for x in (*arrays, alpha, beta))
+    return Pairs(*arrays, where), alpha, beta
+
+
+def _dense_distances(pairs, matmul_config):
+    """`l_vt`, `l_vv`, `l_tt` and `d`, all `[n, n]`, by matrix products."""
+    image, text = (pairs.image, pairs.image_attention), (pairs.text, pairs.text_attention)
+
+    def l_p(x, y):
+        return distances.dense_distances(x[0], y[0], x[1], y[1], matmul_config)
+
+    d = distances.dense_targets(pairs.image_inputs, pairs.text_inputs, pairs.where, matmul_config)
+    return l_p(image, text), l_p(image, image), l_p(text, text), d
+
+
+def _vmapped_distances(pairs):
+    """The same by the formulas: one pair of instances, then `vmap` over both axes."""
+
+    def pair_distance(x, y, a, b):  # Eq. 2-5; x, y: [k, h]; a, b: [k]
+        return distances.cosine_distance((a + b) @ x, (a + b) @ y)
+
+    def original_distance(u_i, c_i, u_j, c_j):  # d_ori of Eq. 6
+        image, text = distances.cosine_distance(u_i, u_j), distances.cosine_distance(c_i, c_j)
+        return jnp.sqrt(distances.without_rounding(image) * distances.without_rounding(text))
+
+    def over_all_pairs(function, x, y):
+        return jax.vmap(lambda x_i: jax.vmap(lambda y_j: function(x_i, y_j))(y))(x)
+
+    def l_p(x, y):
+        return over_all_pairs(lambda x_i, y_j: pair_distance(x_i[0], y_j[0], x_i[1], y_j[1]), x, y)
+
+    image = (distances.unit_scale(pairs.image), pairs.image_attention)
+    text = (distances.unit_scale(pairs.text), pairs.text_attention)
+    inputs = tuple(distances.unit_scale(x) for x in (pairs.image_inputs, pairs.text_inputs))
+    original = over_all_pairs(lambda i, j: original_distance(*i, *j), inputs, inputs)
+    return l_p(image, text), l_p(image, image), l_p(text, text), distances.mean_normalized(original, pairs.where)

@@ -17,7 +17,7 @@ from gpldan_jax.losses import distances
 def nearest_neighbours(
     image_inputs: jax.Array, text_inputs: jax.Array, *, neighbours: int, block_size: int = 1024
 ) -> tuple[jax.Array, jax.Array]:
-    """The m training pairs most similar to each, itself included, by `s_ij = (cos(u_i, u_j) + cos(c_i, c_j)) / 2`.
+    """Finds the m training pairs most similar to each, itself included: `s_ij = (cos(u_i, u_j) + cos(c_i, c_j)) / 2`.
 
     Args:
         image_inputs: u, `[n, d_i]`, of all training pairs, any float dtype.
@@ -26,8 +26,8 @@ def nearest_neighbours(
         block_size: rows of s computed at a time; memory is `[block_size, n]`.
 
     Returns:
-        Which they are, `[n, m]` int32, and their weights, `[n, m]` float32 (or float64 where an argument is): s where
-        it is positive, else 0, each row scaled to length one.
+        Their indices, `[n, m]` int32, and their weights, `[n, m]` float32 (float64 where an argument is float64): s
+        where it is positive, else 0, each row scaled to length one.
 
     Raises:
         ValueError: shapes that do not fit, or fewer than one neighbour.
@@ -52,14 +52,17 @@ def nearest_neighbours(
 
 
 def neighbourhood_rows(columns: jax.Array, weights: jax.Array, n: int) -> jax.Array:
-    """Rows of the neighbourhood matrix P of a mini-batch, `[b, n]`: what goes into the loss in place of both inputs.
+    """Returns the rows of the neighbourhood matrix P of a mini-batch, which take the place of both inputs of the loss.
 
     With them `d_ori_ij` of Eq. 6 is `sqrt((1 - P_i . P_j)^2) = 1 - P_i . P_j`.
 
     Args:
-        columns: `[b, m]` int32 in [0, n), rows of what `nearest_neighbours` gives.
-        weights: `[b, m]`, likewise.
+        columns: `[b, m]` int32 in [0, n), rows of the indices that `nearest_neighbours` gives.
+        weights: `[b, m]`, rows of the weights that `nearest_neighbours` gives.
         n: training pairs.
+
+    Returns:
+        `[b, n]`, dtype of `weights`.
 
     Example:
         >>> import jax.numpy as jnp

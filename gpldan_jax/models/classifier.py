@@ -3,14 +3,15 @@
 import flax.linen as nn
 import jax
 
+from gpldan_jax.config import default
 from gpldan_jax.models.projector import Linear
 
 
 class ModalityClassifier(nn.Module):
-    """Logits `[n, 2]` of "text" (column 0) and "image" (column 1) from features before fusion, `[n, H]`.
+    """The network D: tells from features before fusion which modality they are of.
 
     Attributes:
-        hidden: width of its one hidden layer (the paper does not say; 128 is ours).
+        hidden: width of its one hidden layer; unpublished, the default is ours.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -22,8 +23,9 @@ class ModalityClassifier(nn.Module):
         Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
     """
 
-    hidden: int = 128
+    hidden: int = default("model.classifier_hidden")
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
+        """Returns logits `[n, 2]`, column 0 "text" and column 1 "image", of features `[n, H]`."""
         return Linear(2, name="output")(nn.relu(Linear(self.hidden, name="hidden_layer")(features)))

@@ -1,8 +1,4 @@
-"""A linear layer that starts like PyTorch's, which the authors used.
-
-The attention map of an instance, Eq. 1.
-
-The diversified attention feature projector, Sec. 2.1: one space for images and texts.
+"""The diversified attention feature projector, Sec. 2.1, and its layers: one space for images and texts.
 
 Letters: `n` instances; `d_i`, `d_t` widths of the inputs; `H` width of the space; `k` representations of one instance,
 each `h = H / k` wide.
@@ -13,12 +9,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from gpldan_jax.config import default
+
 
 class Linear(nn.Module):
     """`x @ kernel + bias`, both drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) as `torch.nn.Linear` does.
 
-    Flax's own default (LeCun normal, zero bias) starts with kernels of three times the variance; the published settings
-    of this family, learning rates first, were found with this one.
+    The authors used PyTorch. Flax's own default (LeCun normal, zero bias) starts with kernels of three times the
+    variance, for which the published learning rates were not found.
 
     Attributes:
         features: width of the output.
@@ -36,6 +34,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layer to `[..., fan_in]`; returns `[..., features]`."""
         fan_in = x.shape[-1]
 
         def uniform(key, shape):
@@ -46,12 +45,10 @@ class Linear(nn.Module):
 
 
 class Attention(nn.Module):
-    """`a = softmax_k(W2 tanh(W1 x^T))`, Eq. 1: how much each of the k representations of an instance counts.
+    """The attention map of an instance, `a = softmax_k(W2 tanh(W1 x^T))`, Eq. 1: the weights of its k representations.
 
-    `W1: [h/2, h]` and `W2: [h/2]`, no biases; one pair serves images and texts. With k = 1 the map is 1 and there is
+    `W1: [h/2, h]` and `W2: [h/2]` have no biases, and images and texts share them. With k = 1 the map is 1 and there is
     nothing to learn.
-
-    Takes `[..., k, h]`, returns `[..., k]` in (0, 1) with a sum of 1 over k.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -63,6 +60,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, parts: jax.Array) -> jax.Array:
+        """Returns the maps `[..., k]` of representations `[..., k, h]`: in (0, 1), with a sum of 1 over k."""
         k, h = parts.shape[-2:]
         if k == 1:
             return jax.numpy.ones(parts.shape[:-1], parts.dtype)
@@ -72,7 +70,7 @@ class Attention(nn.Module):
 
 @flax.struct.dataclass
 class Representation:
-    """What the projector makes of n instances of one modality.
+    """n instances of one modality in the common space.
 
     Attributes:
         features: `[n, H]`, the abstract features before fusion (V or T); what the modality classifier sees.
@@ -86,10 +84,12 @@ class Representation:
 
 
 class Projector(nn.Module):
-    """`Linear + ReLU` for each modality, then one linear layer that both share, read as k representations.
+    """The network G: `Linear + ReLU` for each modality, then one linear layer that both modalities share.
+
+    Its H outputs are read as k representations of h = H / k numbers.
 
     Attributes:
-        hidden: width of the modality's own layer (2048: DSCMR, whose weight sharing the paper takes up).
+        hidden: width of each modality's own layer (2048: DSCMR, whose weight sharing the paper takes up).
         width: H, width of the common space (1024).
         parts: k, representations of one instance (4: Sec. 3.2); 1 is the model without diversified attention.
 
@@ -111,11 +111,12 @@ class Projector(nn.Module):
         Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.1.
     """
 
-    hidden: int = 2048
-    width: int = 1024
-    parts: int = 4
+    hidden: int = default("model.hidden")
+    width: int = default("model.width")
+    parts: int = default("model.parts")
 
     def setup(self):
+        """Makes the layers."""
         if self.parts < 1 or self.width % self.parts:
             raise ValueError(f"parts (k) must divide width (H), got k = {self.parts} and H = {self.width}")
         self.image_hidden = Linear(self.hidden)
@@ -124,15 +125,15 @@ class Projector(nn.Module):
         self.attention = Attention()
 
     def encode_image(self, images: jax.Array) -> Representation:
-        """Image inputs `[n, d_i]` as a `Representation`."""
+        """Returns the `Representation` of image inputs `[n, d_i]`."""
         return self._represent(self.image_hidden(images))
 
     def encode_text(self, texts: jax.Array) -> Representation:
-        """Text inputs `[n, d_t]` as a `Representation`."""
+        """Returns the `Representation` of text inputs `[n, d_t]`."""
         return self._represent(self.text_hidden(texts))
 
     def __call__(self, images: jax.Array, texts: jax.Array) -> tuple[Representation, Representation]:
-        """Both modalities of n pairs, `[n, d_i]` and `[n, d_t]`."""
+        """Returns the representations of both modalities of n pairs, `[n, d_i]` and `[n, d_t]`."""
         return self.encode_image(images), self.encode_text(texts)
 
     def _represent(self, hidden):

@@ -1,4 +1,8 @@
-"""A trained model as one plain file, without pickles and without this package's own formats."""
+"""A trained model and its file: plain safetensors, no pickles.
+
+The tensors of a model file are `projector/...`, the parameters, and `standardization/...`, the means and standard
+deviations of the inputs. Its header holds one JSON text: the sizes of the projector and the metadata.
+"""
 
 import dataclasses
 import json
@@ -19,11 +23,13 @@ _SETTINGS = ("hidden", "width", "parts")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Standardization:
-    """The training means and standard deviations, for use on further features.
+    """How inputs are scaled: the means and standard deviations of the training split.
 
     Attributes:
-        image_mean, image_std: [d_i] float32; 0 and 1 where images are left as they are.
-        text_mean, text_std: [d_t] float32; 0 and 1 where texts are left as they are.
+        image_mean: `[d_i]` float32; 0 where images are not scaled.
+        image_std: `[d_i]` float32; 1 where images are not scaled.
+        text_mean: `[d_t]` float32; 0 where texts are not scaled.
+        text_std: `[d_t]` float32; 1 where texts are not scaled.
     """
 
     image_mean: np.ndarray
@@ -32,24 +38,24 @@ class Standardization:
     text_std: np.ndarray
 
     def images(self, features: np.ndarray) -> np.ndarray:
-        """Applies the image statistics to [n, d_i] float32 features."""
+        """Returns image features `[n, d_i]` float32, scaled."""
         return (features - self.image_mean) / self.image_std
 
     def texts(self, features: np.ndarray) -> np.ndarray:
-        """Applies the text statistics to [n, d_t] float32 features."""
+        """Returns text features `[n, d_t]` float32, scaled."""
         return (features - self.text_mean) / self.text_std
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What is needed to represent new images and texts.
+    """A projector with its parameters, and how its inputs are scaled.
 
     Attributes:
         projector: the network.
         parameters: its parameters.
-        standardization: how inputs were scaled in training; apply it to new ones first.
-        metadata: what else the file says, JSON values: the dataset, the selected epoch, the config, the version, and
-            under "features" what made the inputs, see `gpldan_jax.features.extractor`.
+        standardization: how inputs were scaled in training; scale new inputs the same way.
+        metadata: JSON values: the dataset, the selected epoch, the config, the version, and under "features" which
+            extractors made the inputs, see `gpldan_jax.features.extractor`.
     """
 
     projector: Projector
@@ -59,7 +65,22 @@ class TrainedModel:
 
 
 def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
-    """Writes a safetensors file: `projector/...` and `standardization/...` tensors, the rest as JSON in its header."""
+    """Writes a model file, whole or not at all; the same model gives the same bytes.
+
+    Args:
+        path: of the file, by convention `*.safetensors`.
+        model: the model.
+
+    Example:
+        >>> import tempfile
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> parameters = projector.init(jax.random.key(0), np.ones((1, 3)), np.ones((1, 2)))["params"]
+        >>> unscaled = Standardization(np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_model(f"{folder}/model.safetensors", TrainedModel(projector, parameters, unscaled, {"epoch": 3}))
+        ...     load_model(f"{folder}/model.safetensors").metadata
+        {'epoch': 3}
+    """
     import safetensors.numpy
 
     tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
@@ -75,10 +96,19 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
-    """Reads what `save_model` wrote.
+    """Reads a model file.
+
+    Args:
+        path: of a file that `save_model`, a run or an estimator wrote.
+
+    Returns:
+        The model.
 
     Raises:
-        ValueError: not such a file; the message names it and what is missing or does not fit.
+        ValueError: not a model file; the message names the file and what is missing or does not fit.
+
+    Example:
+        See `save_model`.
     """
     import safetensors
 

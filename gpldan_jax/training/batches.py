@@ -1,6 +1,9 @@
-"""The denoising of the training inputs, Sec. 2.1.
+"""The mini-batches of an epoch and their denoising, Sec. 2.1.
 
-The mini-batches of an epoch, a function of (key, epoch): sent one by one, or taken from pairs on the device.
+The order of the pairs is a function of (key, epoch). Mini-batches are sent to the device one by one, or taken from all
+training pairs, which stay there.
+
+Letters: `n` training pairs; `b` pairs of a mini-batch; `m` neighbours; `d_i`, `d_t` widths of the inputs.
 """
 
 from collections.abc import Iterator
@@ -48,9 +51,6 @@ def zero_columns(inputs: jax.Array, key: jax.Array, fraction: float) -> jax.Arra
     return jnp.where(jax.random.permutation(key, d) < int(fraction * d), 0, inputs)
 
 
-REMAINDERS = ("drop", "mask")
-
-
 class Neighbourhoods(flax.struct.PyTreeNode):
     """The nearest training pairs of b pairs, see `gpldan_jax.losses.nearest_neighbours`.
 
@@ -65,7 +65,7 @@ class Neighbourhoods(flax.struct.PyTreeNode):
     count: int = flax.struct.field(pytree_node=False)
 
     def rows(self) -> jax.Array:
-        """`[b, count]`, see `gpldan_jax.losses.neighbourhood_rows`."""
+        """Returns the rows `[b, count]` of the neighbourhood matrix, see `gpldan_jax.losses.neighbourhood_rows`."""
         return neighbourhood_rows(self.columns, self.weights, self.count)
 
 
@@ -76,7 +76,7 @@ class Batch(flax.struct.PyTreeNode):
         images: `[n, d_i]` float32, scaled, not yet denoised.
         texts: `[n, d_t]` float32.
         where: `[n]` bool, False for padding; or `None`.
-        neighbourhoods: where target distances come from, if not from the inputs.
+        neighbourhoods: what target distances are computed from; `None` for the inputs.
     """
 
     images: jax.Array
@@ -90,9 +90,9 @@ class ResidentPairs(flax.struct.PyTreeNode):
 
     Attributes:
         images: `[n, d_i]` float32; with a mesh the last row is repeated until they divide evenly.
-        texts: `[n, d_t]` float32, likewise.
-        neighbourhoods: of all of them, likewise; or `None`.
-        count: n.
+        texts: `[n, d_t]` float32, padded the same way.
+        neighbourhoods: of all pairs, padded the same way; or `None`.
+        count: n, without the repeated rows.
         mesh: as in `TrainState`.
     """
 
@@ -103,14 +103,22 @@ class ResidentPairs(flax.struct.PyTreeNode):
     mesh: jax.sharding.Mesh | None = flax.struct.field(pytree_node=False)
 
     def take(self, rows: jax.Array, where: jax.Array | None) -> Batch:
-        """The pairs of these rows, `[b]` int32; with a mesh, each device holds its share of them."""
+        """Returns the mini-batch of some rows, `[b]` int32; with a mesh, each device holds its share of it."""
         arrays = self.images, self.texts, self.neighbourhoods
         images, texts, neighbourhoods = jax.tree.map(lambda of: _take(of, rows, self.mesh), arrays)
         return Batch(images, texts, where, neighbourhoods)
 
 
 def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbourhoods | None:
-    """The neighbourhoods among the pairs of a split, on the host; `None` for `None`."""
+    """Returns the neighbourhoods among the pairs of a split, on the host.
+
+    Args:
+        split: the training pairs.
+        neighbours: m; `None` where target distances come from the inputs.
+
+    Returns:
+        The neighbourhoods; `None` for `None`.
+    """
     if neighbours is None:
         return None
     columns, weights = nearest_neighbours(split.images, split.texts, neighbours=neighbours)
@@ -120,12 +128,15 @@ def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbou
 def resident_pairs(
     split: PairedSplit, mesh: jax.sharding.Mesh | None = None, *, neighbours: int | None = None
 ) -> ResidentPairs:
-    """Puts pairs on the device; with a mesh, each process sends the rows of its own devices only.
+    """Puts all training pairs on the device; with a mesh, each process sends the rows of its own devices only.
 
     Args:
         split: the training pairs.
         mesh: as in `TrainState`.
-        neighbours: likewise.
+        neighbours: as in `TrainState`.
+
+    Returns:
+        The pairs on the device or devices.
 
     Example:
         >>> import numpy as np
@@ -139,12 +150,16 @@ def resident_pairs(
 
 
 def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
-    """Mini-batches of an epoch over n pairs.
+    """Returns the number of mini-batches of an epoch over n pairs.
 
     Args:
         n: training pairs.
         batch_size: pairs of a mini-batch.
-        remainder: `"drop"` leaves out what does not fill a batch (other pairs each epoch), `"mask"` pads the last one.
+        remainder: `"drop"` leaves out the pairs that do not fill a batch (other pairs each epoch), `"mask"` pads the
+            last batch.
+
+    Returns:
+        The number.
 
     Example:
         >>> steps_per_epoch(100, 64, "drop"), steps_per_epoch(100, 64, "mask")
@@ -156,7 +171,7 @@ def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
 def epoch_rows(
     key: jax.Array, epoch: int | jax.Array, n: int, *, batch_size: int, remainder: str, multiple: int = 1
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Which pairs the mini-batches of an epoch hold.
+    """Returns which pairs the mini-batches of an epoch hold.
 
     Args:
         key: the run's key; it is folded, not consumed.
@@ -167,7 +182,7 @@ def epoch_rows(
         multiple: every mini-batch is padded to a multiple of this.
 
     Returns:
-        Rows `[steps, b]` int32, and which of them are no padding, `[steps, b]` bool, or `None` where all are.
+        The rows `[steps, b]` int32; and `[steps, b]` bool, False for padding, or `None` where nothing is padding.
 
     Example:
         >>> rows, where = epoch_rows(jax.random.key(0), 0, 5, batch_size=3, remainder="mask")
@@ -196,7 +211,7 @@ def epoch_batches(
     neighbourhoods: Neighbourhoods | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Iterator[Batch]:
-    """The mini-batches of an epoch from host arrays, one by one, from the step `first_step` of that epoch on.
+    """Sends the mini-batches of an epoch from host arrays to the device, one by one.
 
     Args:
         split: the training pairs.
@@ -204,9 +219,12 @@ def epoch_batches(
         epoch: counted from 0.
         batch_size: pairs of a mini-batch.
         remainder: as in `steps_per_epoch`.
-        first_step: mini-batches of this epoch to pass over, for a run that was interrupted.
+        first_step: the first mini-batch to send, for an epoch that was interrupted.
         neighbourhoods: of all pairs of the split, from `split_neighbourhoods`; or `None`.
         mesh: as in `TrainState`; each process reads and sends the rows of its own devices only.
+
+    Yields:
+        The mini-batches.
     """
     options = {"batch_size": batch_size, "remainder": remainder, "multiple": shares(mesh)}
     rows, where = jax.device_get(_epoch_rows(key, epoch, len(split), **options))

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state and how far the run is, written together or not at all; or kept in memory."""
+"""Checkpoints: the state of a run and its progress, written together or not at all; or kept in memory."""
 
 import os
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ State = TypeVar("State")
 
 
 class Checkpoints:
-    """The checkpoints of one run, by step: the latest one and those it is told to keep.
+    """The checkpoints of one run on disk, by step: the latest one and those that it is told to keep.
 
-    Orbax writes under a temporary name and renames, so what has a name is whole. Of several processes all call each
-    method, and the folder is the same for all.
+    Orbax writes under a temporary name and renames, so a checkpoint that has its name is whole. All processes of a run
+    call each method, with the same folder.
 
     Args:
         directory: made when the first checkpoint is written.
@@ -32,11 +32,11 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def latest(self) -> int | None:
-        """The step of the latest checkpoint, `None` where there is none."""
+        """Returns the step of the latest checkpoint; `None` where there is none."""
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, progress: Mapping[str, Any], keep: set[int] | frozenset[int] = frozenset()):
-        """Writes a checkpoint, then deletes all but it and those of the steps in `keep`.
+        """Writes a checkpoint, then deletes all other checkpoints except those of the steps in `keep`.
 
         Args:
             step: its name.
@@ -55,15 +55,18 @@ class Checkpoints:
                 self._manager.delete(other)
 
     def restore(self, state: State, step: int, sharding: jax.sharding.Sharding) -> tuple[State, dict[str, Any]]:
-        """State and progress of a checkpoint.
+        """Reads a checkpoint.
 
         Args:
-            state: gives shapes (`jax.eval_shape` will do) and what is static.
+            state: a state with the same shapes and static fields; the result of `jax.eval_shape` is enough.
             step: its name.
             sharding: where its arrays go, whatever devices wrote them.
 
+        Returns:
+            The state and the progress.
+
         Raises:
-            ValueError: it is of another state.
+            ValueError: the checkpoint is of another state.
         """
         args = self._ocp.args
         abstract = jax.tree.map(lambda leaf: leaf.update(sharding=sharding), jax.eval_shape(_as_dict, state))
@@ -74,7 +77,7 @@ class Checkpoints:
         except ValueError as error:
             raise ValueError(
                 f"{self.directory / str(step)} holds no checkpoint that fits this run, but perhaps one of another "
-                f"version of gpldan_jax ({str(error).splitlines()[0].rstrip(':')}); --fresh starts over"
+                f"version of gpldan_jax ({str(error).splitlines()[0].rstrip(':')}); use fresh to start over"
             ) from error
         # The keys of the template say which of the arrays are keys.
         like = flax.serialization.to_state_dict(state)
@@ -84,12 +87,12 @@ class Checkpoints:
         return flax.serialization.from_state_dict(state, values), restored.progress
 
     def close(self) -> None:
-        """Lets go of Orbax's threads."""
+        """Ends Orbax's threads."""
         self._manager.close()
 
 
 class CheckpointsInMemory:
-    """What `Checkpoints` is, for a fit that is not continued but made again: nothing is written.
+    """The same methods as `Checkpoints` without a disk, for a fit that is never continued.
 
     Example:
         >>> checkpoints = CheckpointsInMemory()
@@ -102,19 +105,17 @@ class CheckpointsInMemory:
         self._states = {}
 
     def latest(self) -> int | None:
-        """The step of the latest checkpoint, `None` where there is none."""
+        """Returns the step of the latest checkpoint; `None` where there is none."""
         return max(self._states, default=None)
 
     def save(self, step: int, state: Any, progress: Mapping[str, Any], keep: set[int] | frozenset[int] = frozenset()):
-        """Keeps a copy, then forgets all but it and those of the steps in `keep`."""
+        """Keeps a copy, then forgets all other checkpoints except those of the steps in `keep`."""
         self._states = {of: kept for of, kept in self._states.items() if of in keep}
-        self._states[step] = (
-            jax.tree.map(jnp.copy, state),
-            dict(progress),
-        )  # the next epoch takes the arrays of this one
+        # A copy, because the next epoch donates the arrays of this one.
+        self._states[step] = (jax.tree.map(jnp.copy, state), dict(progress))
 
     def restore(self, state: State, step: int, sharding: jax.sharding.Sharding) -> tuple[State, dict[str, Any]]:
-        """State and progress of a checkpoint, as they were saved."""
+        """Returns the state and the progress of a checkpoint, as they were saved."""
         return self._states[step]
 
 

@@ -10,47 +10,33 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec
 
 from gpldan_jax.data import PairedDataset
-from gpldan_jax.training.batches import ResidentPairs, resident_pairs, steps_per_epoch
+from gpldan_jax.training.batches import ResidentPairs, resident_pairs
 from gpldan_jax.training.checkpoints import Checkpoints
-from gpldan_jax.training.epochs import (
-    Interrupted,
-    Selection,
-    check_fits,
-    criterion_value,
-    evaluate_parameters,
-    not_finite,
-)
+from gpldan_jax.training.epochs import Interrupted, Member, Selection, check_fits, criterion_value, train_epochs
+from gpldan_jax.training.loop import evaluate_parameters
 from gpldan_jax.training.mesh import AXIS, replicated, row_sharding
 from gpldan_jax.training.state import TrainState
 from gpldan_jax.training.step import train_epoch
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """How far a member of a grid is.
-
-    Attributes:
-        selection: the best epoch so far.
-        failed: why it is not trained on, such as "the pairwise loss is nan at step 11"; empty otherwise.
-    """
-
-    selection: Selection = dataclasses.field(default_factory=Selection)
-    failed: str = ""
-
-
 class _GridState(flax.struct.PyTreeNode):
-    """The members' states, and of each the projector's parameters in its selected epoch."""
+    """The states of the members, and the projector's parameters of each member in its selected epoch."""
 
     states: TrainState
     selected: Any
 
 
 def stack_states(states: Sequence[TrainState]) -> TrainState:
-    """Members of a grid as one state; they may differ in seed and hyperparameters only.
+    """Stacks the states of the members of a grid; they may differ in seed and hyperparameters only.
+
+    Args:
+        states: m states before the first step.
+
+    Returns:
+        One state, whose arrays have a leading axis of m members.
 
     Raises:
         ValueError: they differ in a network, an optimiser, the discrepancy, the denoising, the neighbours or the mesh.
@@ -83,21 +69,23 @@ def train_grid_epoch(
     at_once: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """An epoch of every member in one program; each is what `train_epoch` makes of it but for the order of summation.
+    """Trains an epoch of every member in one program; each as `train_epoch` does, but for the order of summation.
 
     Args:
         states: m members, from `stack_states`; donated. With a mesh, m divides evenly among its devices.
         pairs: the training pairs, of one device or replicated over the mesh.
         batch_size: pairs of a mini-batch.
         remainder: as in `steps_per_epoch`.
-        at_once: how many members, of a device, go through `jax.vmap` together, the rest following in turn; `None` for
-            all. Together they fill an accelerator; on a CPU, which one fills, 1 is faster and gives the bits of
+        at_once: how many members of a device go through `jax.vmap` together, the others in turn after them; `None` for
+            all. Together they fill an accelerator. One member fills a CPU: there 1 is faster, and gives the bits of
             `train_epoch`.
         mesh: the devices that share the members.
 
     Returns:
-        The next states, and what `train_epoch` returns of each member, `[m, steps]`. See `stack_states` for an example
-        of states, `train_epoch` for one of pairs.
+        The next states, and the metrics of `train_epoch` for each member, `[m, steps]`.
+
+    Example:
+        See `stack_states` for the states and `train_epoch` for the pairs.
     """
 
     def member(state, pairs):
@@ -133,10 +121,10 @@ def train_grid(
     on_epoch: Callable[[int], None] = lambda epoch: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Any, tuple[Member, ...]]:
-    """Trains all members from the latest checkpoint, or from `states`, and gives back the selected models.
+    """Trains all members from the latest checkpoint, or from `states`, and returns the selected models.
 
-    Each member is selected, stopped and judged on its own, as `train` does it; one whose loss is not finite is left
-    behind without stopping the others. A grid that is killed continues from its last whole epoch.
+    Each member has its own selection and its own patience, as in `train`. A member whose loss is not finite is marked
+    as failed and does not stop the others. A grid that is killed continues from its last whole epoch.
 
     Args:
         states: m members before the first step, from `stack_states`; donated.
@@ -161,55 +149,57 @@ def train_grid(
         DataError: as `check_fits`.
     """
     check_fits(dataset, batch_size=batch_size, criterion=criterion)
-    steps = steps_per_epoch(len(dataset.train), batch_size, remainder)
     pairs = jax.device_put(resident_pairs(dataset.train, neighbours=states.neighbours), replicated(mesh))
-    epoch, members = 0, (Member(),) * len(states.step)
-    if (latest := checkpoints.latest()) is not None:
-        template = jax.eval_shape(lambda: _GridState(states, states.projector_parameters))
-        grid, record = checkpoints.restore(template, latest, row_sharding(mesh))
-        epoch = record["epoch"]
-        members = tuple(Member(Selection(**of["selection"]), of["failed"]) for of in record["members"])
-    else:
-        states = jax.device_put(states, row_sharding(mesh))
-        grid = _GridState(states, jax.tree.map(jnp.copy, states.projector_parameters))
-    states, selected = grid.states, grid.selected
+    grid, epoch, members = _resume(states, checkpoints, mesh)
+    program = {"batch_size": batch_size, "remainder": remainder, "at_once": at_once, "mesh": mesh}
 
-    def is_done(member):
-        return bool(member.failed or (patience and member.selection.stale >= patience))
+    def train_epoch(epoch):
+        nonlocal grid
+        states, metrics = train_grid_epoch(grid.states, pairs, **program)
+        grid = grid.replace(states=states)
+        return jax.device_get(metrics)
 
-    def judged(index, member, metrics):
-        if is_done(member):
-            return member
-        if failed := not_finite({name: values[index] for name, values in metrics.items()}, (epoch - 1) * steps):
-            return dataclasses.replace(member, failed=failed)
-        if epoch % evaluate_every and epoch != epochs:
-            return member
+    def evaluate(index, epoch):
         figures = {}
         if len(dataset.validation):
-            parameters = member_of(states.projector_parameters, index)
-            figures = evaluate_parameters(states.projector, parameters, dataset.validation)
-        selection = member.selection.updated(epoch, criterion_value(criterion, figures, epoch))
-        return dataclasses.replace(member, selection=selection)
+            parameters = member_of(grid.states.projector_parameters, index)
+            figures = evaluate_parameters(grid.states.projector, parameters, dataset.validation)
+        return criterion_value(criterion, figures, epoch), figures
 
-    while epoch < epochs and not all(map(is_done, members)):
-        states, metrics = train_grid_epoch(
-            states, pairs, batch_size=batch_size, remainder=remainder, at_once=at_once, mesh=mesh
-        )
-        metrics = jax.device_get(metrics)
-        epoch += 1
-        members = tuple(judged(index, member, metrics) for index, member in enumerate(members))
-        improved = np.array([member.selection.epoch == epoch for member in members])
-        selected = _replaced(selected, states.projector_parameters, jax.device_put(improved, row_sharding(mesh)))
-        record = {"epoch": epoch, "members": [dataclasses.asdict(member) for member in members]}
-        checkpoints.save(epoch, _GridState(states, selected), record)
-        on_epoch(epoch)
+    for result in train_epochs(
+        train_epoch,
+        evaluate,
+        epochs=epochs,
+        first_epoch=epoch,
+        members=members,
+        evaluate_every=evaluate_every,
+        patience=patience,
+    ):
+        members = result.members
+        improved = jax.device_put(result.improved(), row_sharding(mesh))
+        grid = grid.replace(selected=_replaced(grid.selected, grid.states.projector_parameters, improved))
+        record = {"epoch": result.epoch, "members": [dataclasses.asdict(member) for member in members]}
+        checkpoints.save(result.epoch, grid, record)
+        on_epoch(result.epoch)
         if should_stop():
             raise Interrupted
-    return selected, members
+    return grid.selected, members
+
+
+def _resume(states, checkpoints, mesh):
+    """The grid, the epochs it has been trained for, and its members: from the latest checkpoint, or from `states`."""
+    if (latest := checkpoints.latest()) is None:
+        states = jax.device_put(states, row_sharding(mesh))
+        grid = _GridState(states, jax.tree.map(jnp.copy, states.projector_parameters))
+        return grid, 0, (Member(),) * len(states.step)
+    template = jax.eval_shape(lambda: _GridState(states, states.projector_parameters))
+    grid, record = checkpoints.restore(template, latest, row_sharding(mesh))
+    members = tuple(Member(Selection(**of["selection"]), of["failed"]) for of in record["members"])
+    return grid, record["epoch"], members
 
 
 def member_of(stacked: Any, index: int) -> Any:
-    """One member of a stacked tree, on the device that holds it."""
+    """Returns one member of a stacked tree, on the device that holds it."""
 
     def take(array):
         shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)

@@ -1,4 +1,4 @@
-"""The devices of a run and what lies where: rows of the data are spread, parameters are on every device."""
+"""The devices of a run: rows of the data are spread over them, parameters are on each of them."""
 
 import contextlib
 import os
@@ -10,14 +10,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 AXIS = "data"
+_UNKNOWN_MEMORY = 4 * 2**30  # bytes to count with where the system does not say
 
 
 class MeshError(ValueError):
-    """There are not the devices that were asked for."""
+    """The devices that were asked for do not exist."""
 
 
 def data_mesh(devices: int = 0) -> Mesh | None:
-    """The mesh that shares the rows of each mini-batch among devices, of all processes if there are several.
+    """Returns the mesh whose devices, of all processes, share the rows of each mini-batch.
 
     Args:
         devices: how many; 0 for all there are.
@@ -43,46 +44,54 @@ def data_mesh(devices: int = 0) -> Mesh | None:
 
 
 def replicated(mesh: Mesh | None) -> jax.sharding.Sharding:
-    """A copy on each device of a mesh; without a mesh, on the first device."""
+    """Returns the sharding with a copy on each device of a mesh; without a mesh, on the first device."""
     return NamedSharding(mesh, PartitionSpec()) if mesh else SingleDeviceSharding(jax.local_devices()[0])
 
 
 def row_sharding(mesh: Mesh | None) -> jax.sharding.Sharding:
-    """An equal share of the rows on each device of a mesh; without a mesh, all on the first device."""
+    """Returns the sharding with an equal share of the rows on each device of a mesh; without one, all on the first."""
     return NamedSharding(mesh, PartitionSpec(AXIS)) if mesh else replicated(None)
 
 
 def shares(mesh: Mesh | None) -> int:
-    """Into how many parts rows are spread."""
+    """Returns the number of parts that rows are spread into: the devices of the mesh, or 1."""
     return mesh.size if mesh else 1
 
 
-def memory_limit(device: jax.Device) -> int | None:
-    """Bytes that jax may take of an accelerator's memory; `None` for a CPU."""
+def device_memory(device: jax.Device) -> int | None:
+    """Returns the bytes that jax may take of an accelerator's memory; `None` for a CPU."""
     return (device.memory_stats() or {}).get("bytes_limit")
 
 
 def available_memory(device: jax.Device | None = None) -> int:
-    """Bytes that a computation on this jax device may take; of the machine where it is `None` or the CPU."""
+    """Returns the bytes that a computation may take.
+
+    Args:
+        device: where it runs; `None` for the CPU.
+
+    Returns:
+        An accelerator's limit; for the CPU nine tenths of the free memory, or of a container's limit.
+    """
     if device is not None and (statistics := device.memory_stats()):
         return statistics["bytes_limit"]
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):  # not Linux
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        has_sysconf = hasattr(os, "sysconf")  # Windows has not
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if has_sysconf else _UNKNOWN_MEMORY
     with contextlib.suppress(OSError, ValueError):  # no limit
         available = min(available, int(Path("/sys/fs/cgroup/memory.max").read_text()))  # of a container
-    return available * 9 // 10  # a computer without any memory left stops more than the benchmark
+    return available * 9 // 10  # a computer without any memory left stops more than this process
 
 
 def on_one_device(tree: Any) -> Any:
-    """Replicated arrays as arrays of this process's first device, for what one device does alone."""
+    """Returns replicated arrays as arrays of this process's first device, to compute on one device alone."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
-def agreed(figures: Any) -> Any:
-    """A tree of floats as the first process has it: processes that computed it apart decide alike by it."""
+def from_first_process(figures: Any) -> Any:
+    """Returns a tree of floats as the first process has it, so that all processes decide the same by it."""
     if jax.process_count() == 1:
         return figures
     from jax.experimental import multihost_utils

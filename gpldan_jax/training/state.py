@@ -1,9 +1,9 @@
-"""The two optimisers of Sec. 3.2, with the semantics of the PyTorch ones that the authors used.
+"""What a training run carries from step to step, its two optimisers (Sec. 3.2), and the state that a config describes.
 
-Everything a training run carries from step to step.
+The optimisers have the semantics of PyTorch's, which the authors used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -11,17 +11,29 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpldan_jax.config import default
 from gpldan_jax.models import ModalityClassifier, Projector
 from gpldan_jax.training.mesh import replicated
 
+# Streams of the run's key. What is drawn depends on (seed, stream, epoch or step) only: a resumed run is the same run.
+_INITIAL, _SHUFFLING, _DENOISING = range(3)
+
 
 def adam_with_l2(
-    learning_rate: float | jax.Array = 1e-4, weight_decay: float | jax.Array = 1e-4
+    learning_rate: float | jax.Array = default("optim.learning_rate"),
+    weight_decay: float | jax.Array = default("optim.weight_decay"),
 ) -> optax.GradientTransformation:
-    """`torch.optim.Adam(lr, weight_decay=...)`, for the projector.
+    """Returns `torch.optim.Adam(lr, weight_decay=...)`, the optimiser of the projector.
 
     PyTorch's weight decay is L2: it is added to the gradient before the moments are taken, which is not what
-    `optax.adamw` does. Defaults: Sec. 3.2 of arXiv 2106.13552.
+    `optax.adamw` does.
+
+    Args:
+        learning_rate: above 0.
+        weight_decay: at least 0.
+
+    Returns:
+        The optimiser.
 
     Example:
         >>> import jax.numpy as jnp
@@ -29,15 +41,25 @@ def adam_with_l2(
         >>> updates, _ = optimizer.update(jnp.array([2.0, -3.0]), optimizer.init(jnp.ones(2)), jnp.ones(2))
         >>> print(updates.round(3))  # Adam's first step has the size of the learning rate
         [-0.1  0.1]
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 3.2.
     """
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
 
 
-def rmsprop(learning_rate: float | jax.Array = 5e-5) -> optax.GradientTransformation:
-    """`torch.optim.RMSprop(lr)`, for the modality classifier.
+def rmsprop(
+    learning_rate: float | jax.Array = default("optim.classifier_learning_rate"),
+) -> optax.GradientTransformation:
+    """Returns `torch.optim.RMSprop(lr)`, the optimiser of the modality classifier.
 
-    optax's own defaults differ from PyTorch's in the decay (0.9) and in where epsilon is added. Default rate: Sec. 3.2
-    of arXiv 2106.13552.
+    optax's own defaults differ from PyTorch's in the decay (0.9) and in where epsilon is added.
+
+    Args:
+        learning_rate: above 0.
+
+    Returns:
+        The optimiser.
 
     Example:
         >>> import jax.numpy as jnp
@@ -45,16 +67,15 @@ def rmsprop(learning_rate: float | jax.Array = 5e-5) -> optax.GradientTransforma
         >>> updates, _ = optimizer.update(jnp.array([2.0, -3.0]), optimizer.init(jnp.ones(2)), jnp.ones(2))
         >>> print(updates.round(3))  # g / sqrt(0.01 g^2)
         [-1.  1.]
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 3.2.
     """
     return optax.rmsprop(learning_rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
 
-# Streams of the run's key. What is drawn depends on (seed, stream, epoch or step) only: a resumed run is the same run.
-_INITIAL, _SHUFFLING, _DENOISING = range(3)
-
-
 class Hyperparameters(flax.struct.PyTreeNode):
-    """The numbers of Eq. 9 and 11 and of the optimisers, float32 scalars.
+    """The weights of Eq. 9 and 11 and the rates of the optimisers, float32 scalars.
 
     They are arrays, so that another value is not another compilation and many values can be trained in one program.
 
@@ -63,7 +84,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
         beta: weight of the mutual term.
         adversarial: lambda of Eq. 11.
         learning_rate: of the projector's optimiser.
-        weight_decay: likewise.
+        weight_decay: of the projector's optimiser.
         classifier_learning_rate: of the classifier's optimiser.
         contrastive: weight of the contrastive term, which is ours; `None` for none.
         temperature: of the contrastive term; `None` with none.
@@ -80,7 +101,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Parameters, optimiser states and the run's key; and, outside the pytree, what `train_step` applies to them.
+    """The parameters, the optimiser states and the key of a run; and, outside the pytree, the networks and options.
 
     Attributes:
         step: int32 scalar, mini-batches seen.
@@ -127,15 +148,15 @@ def create_train_state(
     *,
     projector: Projector,
     classifier: ModalityClassifier,
-    alpha: float | jax.Array,
-    beta: float | jax.Array,
-    adversarial: float | jax.Array,
-    learning_rate: float | jax.Array = 1e-4,
-    weight_decay: float | jax.Array = 1e-4,
-    classifier_learning_rate: float | jax.Array = 5e-5,
+    alpha: float | jax.Array = default("loss.alpha"),
+    beta: float | jax.Array = default("loss.beta"),
+    adversarial: float | jax.Array = default("loss.adversarial"),
+    learning_rate: float | jax.Array = default("optim.learning_rate"),
+    weight_decay: float | jax.Array = default("optim.weight_decay"),
+    classifier_learning_rate: float | jax.Array = default("optim.classifier_learning_rate"),
     projector_optimizer: Callable[..., optax.GradientTransformation] = adam_with_l2,
     classifier_optimizer: Callable[..., optax.GradientTransformation] = rmsprop,
-    discrepancy: str = "absolute",
+    discrepancy: str = default("loss.discrepancy"),
     image_denoising: float = 0.0,
     text_denoising: float = 0.0,
     contrastive: float | jax.Array | None = None,
@@ -143,19 +164,46 @@ def create_train_state(
     neighbours: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> TrainState:
-    """The state before the first step, a function of the seed; the same on any number of devices.
+    """Returns the state before the first step: a function of the seed, the same on any number of devices.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+        image_dim: d_i, width of the image inputs.
+        text_dim: d_t, width of the text inputs.
+        projector: the network G.
+        classifier: the modality classifier D.
+        alpha: as in `Hyperparameters`, like the five that follow; defaults are those of `gpldan_jax.config`.
+        beta: weight of the mutual term.
+        adversarial: lambda of Eq. 11.
+        learning_rate: of G's optimiser.
+        weight_decay: of G's optimiser.
+        classifier_learning_rate: of D's optimiser.
+        projector_optimizer: makes the optimiser of G from a learning rate and a weight decay.
+        classifier_optimizer: makes the optimiser of D from a learning rate.
+        discrepancy: rho of Eq. 6.
+        image_denoising: share of the image columns set to zero, in [0, 1].
+        text_denoising: share of the text columns set to zero, in [0, 1].
+        contrastive: weight of the InfoNCE term; `None` for none.
+        temperature: of the InfoNCE term; `None` with none.
+        neighbours: pairs in a neighbourhood; `None` for the distances of the inputs.
+        mesh: the devices that share each mini-batch; `None` for one.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: one of `contrastive` and `temperature` without the other.
 
     Example:
         >>> state = create_train_state(
-        ...     0, 10, 6, projector=Projector(hidden=8, width=8, parts=2), classifier=ModalityClassifier(),
-        ...     alpha=1.0, beta=0.1, adversarial=0.01,
+        ...     0, 10, 6, projector=Projector(hidden=8, width=8, parts=2), classifier=ModalityClassifier()
         ... )
         >>> int(state.step), state.projector_parameters["image_hidden"]["kernel"].shape
         (0, (10, 8))
     """
     if (contrastive is None) != (temperature is None):
         raise ValueError("contrastive and temperature belong together, got one of them")
-    numbers = Hyperparameters(
+    hyperparameters = Hyperparameters(
         alpha=alpha,
         beta=beta,
         adversarial=adversarial,
@@ -167,7 +215,7 @@ def create_train_state(
     )
     networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
-        **_initial(jnp.asarray(seed, jnp.uint32), numbers, image_dim, text_dim, *networks, mesh),
+        **_initial(jnp.asarray(seed, jnp.uint32), hyperparameters, image_dim, text_dim, *networks, mesh),
         projector=projector,
         classifier=classifier,
         projector_optimizer=projector_optimizer,
@@ -180,9 +228,71 @@ def create_train_state(
     )
 
 
+def state_from_config(
+    config: Mapping[str, Mapping[str, Any]], image_dim: int, text_dim: int, mesh: jax.sharding.Mesh | None = None
+) -> TrainState:
+    """Returns the state before the first step that a config describes.
+
+    Args:
+        config: as `gpldan_jax.config.default_config` returns it.
+        image_dim: d_i, width of the image inputs.
+        text_dim: d_t, width of the text inputs.
+        mesh: the devices that share each mini-batch; `None` for one.
+
+    Returns:
+        The state.
+
+    Example:
+        >>> from gpldan_jax.config import default_config, with_values
+        >>> small = {"model.hidden": 8, "model.width": 8, "train.seed": 3}
+        >>> state = state_from_config(with_values(default_config(), small), 10, 6)
+        >>> state.projector
+        Projector(
+            # attributes
+            hidden = 8
+            width = 8
+            parts = 4
+        )
+    """
+    loss, optim = config["loss"], config["optim"]
+    return create_train_state(
+        config["train"]["seed"],
+        image_dim,
+        text_dim,
+        projector=projector_from_config(config),
+        classifier=ModalityClassifier(hidden=config["model"]["classifier_hidden"]),
+        alpha=loss["alpha"],
+        beta=loss["beta"],
+        adversarial=loss["adversarial"],
+        learning_rate=optim["learning_rate"],
+        weight_decay=optim["weight_decay"],
+        classifier_learning_rate=optim["classifier_learning_rate"],
+        discrepancy=loss["discrepancy"],
+        contrastive=loss["contrastive"] or None,
+        temperature=loss["temperature"] if loss["contrastive"] else None,
+        neighbours=loss["neighbours"] if loss["target"] == "neighbours" else None,
+        image_denoising=config["denoise"]["image"],
+        text_denoising=config["denoise"]["text"],
+        mesh=mesh,
+    )
+
+
+def projector_from_config(config: Mapping[str, Mapping[str, Any]]) -> Projector:
+    """Returns the network G that a config describes.
+
+    Args:
+        config: with the group `model`.
+
+    Returns:
+        The network, without parameters.
+    """
+    model = config["model"]
+    return Projector(hidden=model["hidden"], width=model["width"], parts=model["parts"])
+
+
 @jax.jit(static_argnums=range(2, 9))
 def _initial(
-    seed, numbers, image_dim, text_dim, projector, classifier, projector_optimizer, classifier_optimizer, mesh
+    seed, hyperparameters, image_dim, text_dim, projector, classifier, projector_optimizer, classifier_optimizer, mesh
 ):
     key = jax.random.key(seed)
     projector_key, classifier_key = jax.random.split(jax.random.fold_in(key, _INITIAL))
@@ -198,16 +308,16 @@ def _initial(
         # What an optimiser starts with does not depend on its rate.
         "projector_optimizer_state": projector_optimizer(0.0, 0.0).init(projector_parameters),
         "classifier_optimizer_state": classifier_optimizer(0.0).init(classifier_parameters),
-        "hyperparameters": jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), numbers),
+        "hyperparameters": jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), hyperparameters),
     }
     return jax.lax.with_sharding_constraint(arrays, replicated(mesh)) if mesh else arrays
 
 
 def shuffling_key(key: jax.Array, epoch: int | jax.Array) -> jax.Array:
-    """The key that orders the pairs of an epoch."""
+    """Returns the key that orders the pairs of an epoch."""
     return jax.random.fold_in(jax.random.fold_in(key, _SHUFFLING), epoch)
 
 
 def denoising_key(key: jax.Array, step: jax.Array) -> jax.Array:
-    """The key that draws the zeroed columns of a step."""
+    """Returns the key that draws the zeroed columns of a step."""
     return jax.random.fold_in(jax.random.fold_in(key, _DENOISING), step)

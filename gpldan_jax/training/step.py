@@ -1,4 +1,4 @@
-"""One mini-batch of adversarial training, Eq. 10-11."""
+"""One step and one epoch of adversarial training, Eq. 10-11."""
 
 import functools
 
@@ -17,30 +17,37 @@ from gpldan_jax.training.batches import Batch, ResidentPairs, epoch_rows, steps_
 from gpldan_jax.training.mesh import AXIS, shares
 from gpldan_jax.training.state import TrainState, denoising_key
 
-TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "contrastive", "classifier")
-
 
 @jax.jit(donate_argnames="state")
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One step of the modality classifier D (Eq. 10), then one of the projector G (Eq. 11) against the new D.
+    """Takes one step of the modality classifier D (Eq. 10), then one of the projector G (Eq. 11) against the new D.
 
-    The projector sees denoised inputs; the target distances of Eq. 6 come from the clean ones, or from neighbourhoods
-    where `state.neighbours` says so. Where the state has a weight for it, `infonce` of the co-attention cosines is
-    added to L_G.
+    The projector gets denoised inputs. The target distances of Eq. 6 come from the clean inputs, or from neighbourhoods
+    if `state.neighbours` is set. If `state.hyperparameters.contrastive` is set, `infonce` of the co-attention cosines
+    is added to L_G.
 
     Args:
-        state: it is donated: use the one returned.
+        state: the state before the step; it is donated, so use the returned one.
         batch: n pairs; every batch of a run must have the same n.
 
     Returns:
         The next state, and scalars on the device: `loss` (L_G), its unweighted terms `pairwise`, `unpaired`, `mutual`
-        and `adversarial` (and `contrastive`, if there is one), and `classifier` (L_D).
+        and `adversarial` (and `contrastive`, if it is set), and `classifier` (L_D).
+
+    Raises:
+        ValueError: a state with `neighbours` and a batch without neighbourhoods, or the reverse.
+
+    Example:
+        See `train_epoch`, which takes such steps.
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 2.3.
     """
     if (state.neighbours is None) != (batch.neighbourhoods is None):
         raise ValueError(f"state.neighbours is {state.neighbours}, so the batch must be made with the same neighbours")
-    numbers = state.hyperparameters
-    classifier_optimizer = state.classifier_optimizer(numbers.classifier_learning_rate)
-    projector_optimizer = state.projector_optimizer(numbers.learning_rate, numbers.weight_decay)
+    hyperparameters = state.hyperparameters
+    classifier_optimizer = state.classifier_optimizer(hyperparameters.classifier_learning_rate)
+    projector_optimizer = state.projector_optimizer(hyperparameters.learning_rate, hyperparameters.weight_decay)
     pattern_loss = graph_pattern_loss
     if state.mesh:
         pattern_loss = functools.partial(sharded_graph_pattern_loss, mesh=state.mesh, axis=AXIS)
@@ -80,17 +87,17 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
             image.attention,
             text.attention,
             *target_inputs,
-            alpha=numbers.alpha,
-            beta=numbers.beta,
+            alpha=hyperparameters.alpha,
+            beta=hyperparameters.beta,
             discrepancy=state.discrepancy,
             where=batch.where,
         )
         adversarial = adversarial_loss(*classify(classifier_parameters, image, text), where=batch.where)
-        loss, terms = loss + numbers.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
-        if numbers.contrastive is not None:
+        loss, terms = loss + hyperparameters.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
+        if hyperparameters.contrastive is not None:
             distances = co_attention_distances(image.parts, text.parts, image.attention, text.attention)
-            terms["contrastive"] = infonce(1 - distances, 1 / numbers.temperature, where=batch.where)
-            loss += numbers.contrastive * terms["contrastive"]
+            terms["contrastive"] = infonce(1 - distances, 1 / hyperparameters.temperature, where=batch.where)
+            loss += hyperparameters.contrastive * terms["contrastive"]
         return loss, terms
 
     (loss, terms), gradients = jax.value_and_grad(projector_objective, has_aux=True)(state.projector_parameters)
@@ -111,9 +118,9 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
 def train_epoch(
     state: TrainState, pairs: ResidentPairs, *, batch_size: int, remainder: str = "drop"
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """All steps of an epoch in one program: the host takes no part until they are done.
+    """Takes all steps of an epoch in one program, without the host.
 
-    The same steps, on the same mini-batches, as `train_step` on those of `epoch_batches`.
+    They are the steps that `train_step` takes on the mini-batches of `epoch_batches`.
 
     Args:
         state: at the start of an epoch, `state.step` being a multiple of its steps; it is donated.
@@ -128,8 +135,7 @@ def train_epoch(
         >>> import numpy as np
         >>> from gpldan_jax import data, models, training
         >>> state = training.create_train_state(
-        ...     0, 10, 6, projector=models.Projector(hidden=8, width=8, parts=2), classifier=models.ModalityClassifier(),
-        ...     alpha=1.0, beta=0.1, adversarial=0.01,
+        ...     0, 10, 6, projector=models.Projector(hidden=8, width=8, parts=2), classifier=models.ModalityClassifier()
         ... )
         >>> rng = np.random.default_rng(0)
         >>> split = data.PairedSplit(rng.normal(size=(40, 10)), rng.normal(size=(40, 6)))

@@ -5,6 +5,7 @@ from unittest import mock
 import jax
 import numpy as np
 
+from gpldan_jax.baselines import network_method
 from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.retrieval import evaluate
@@ -26,16 +27,19 @@ def recall(distances):
     return evaluate(distances, None)["recall@10"]["average"]
 
 
-def training_of(module, fit, **settings):
-    """Recall at 10 among further pairs after a module's `fit`, and the loss of all training pairs before and after."""
+def training_of(fit, module=network_method, **settings):
+    """Recall at 10 among further pairs after a `fit`, and the loss of all training pairs before and after.
+
+    `module` is where the fit takes `train_network` from.
+    """
     losses = []
     train_network = module.train_network
 
-    def watched(parameters, loss, distances, train, *others, numbers, **options):
-        end = train_network(parameters, loss, distances, train, *others, numbers=numbers, **options)
+    def watched(parameters, loss, distances, train, *others, hyperparameters, **options):
+        end = train_network(parameters, loss, distances, train, *others, hyperparameters=hyperparameters, **options)
         batch = LabelledBatch(train.images, train.texts, None, jax.random.key(0), 0.0)
         compiled = jax.jit(loss)
-        losses.extend(compiled(of, batch, numbers).item() for of in (parameters, end))
+        losses.extend(compiled(of, batch, hyperparameters).item() for of in (parameters, end))
         return end
 
     train, further = splits()
@@ -44,9 +48,10 @@ def training_of(module, fit, **settings):
     return recall(distances(further.images, further.texts)), *losses
 
 
-def untrained(module, fit, **settings):
-    """`Distances` of first parameters, and what a module's `fit` gives `train_network`."""
+def untrained(fit, module=network_method, **settings):
+    """`Distances` of first parameters, and what a `fit` gives `train_network`."""
     train, further = splits()
-    with mock.patch.object(module, "train_network", side_effect=lambda parameters, *_, **__: parameters) as training:
+    first = mock.patch.object(module, "train_network", side_effect=lambda parameters, *_, **__: parameters)
+    with first as training:
         distances = fit(train, further, recall, seed=0, **settings)
     return distances, training.call_args.args

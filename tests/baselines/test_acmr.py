@@ -9,7 +9,7 @@ from gpldan_jax import retrieval
 from gpldan_jax.baselines import acmr, ucal
 from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.data.synthetic import synthetic_splits
+from gpldan_jax.data.splits import synthetic_splits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms
@@ -104,8 +104,8 @@ def test_equal_codes_and_a_single_class_have_finite_gradients():
 
 def test_training_without_labels_is_refused():
     train, validation, _ = splits()
-    with pytest.raises(ValueError, match=r"^ACMR needs the labels of the training pairs$"):
-        acmr.fit_acmr(PairedSplit(train.images, train.texts), validation, lambda _: 0.0, seed=0)
+    with pytest.raises(ValueError, match=r"^the method needs the labels of the training pairs$"):
+        acmr.ACMR.fit(PairedSplit(train.images, train.texts), validation, lambda _: 0.0, seed=0)
 
 
 def test_a_few_steps_lower_what_the_codes_minimise():
@@ -113,7 +113,7 @@ def test_a_few_steps_lower_what_the_codes_minimise():
     inputs = LabelledBatch(train.images, train.texts, train.labels, jax.random.key(0), jnp.float32(0))
     losses = []
     for epochs in (0, 1):  # of equal scores the first is kept
-        fitted = acmr.fit_acmr(train, validation, lambda _: 0.0, seed=0, epochs=epochs, learning_rate=1e-3)
+        fitted = acmr.ACMR.fit(train, validation, lambda _: 0.0, seed=0, epochs=epochs, learning_rate=1e-3)
         of = fitted.args[0]
         image, text = ucal.encode(of["image"], inputs.images), ucal.encode(of["text"], inputs.texts)
         triplets = acmr.triplet_loss(image, text, inputs.labels, margin=4.0, negative=1.0)
@@ -128,6 +128,6 @@ def test_it_beats_chance():
         return retrieval.evaluate(distances, validation.labels)["map@50"]["average"]
 
     unlabelled = PairedSplit(validation.images, validation.texts)
-    fitted = acmr.fit_acmr(train, unlabelled, score, seed=0, epochs=20, learning_rate=1e-3)
+    fitted = acmr.ACMR.fit(train, unlabelled, score, seed=0, epochs=20, learning_rate=1e-3)
     reached = retrieval.evaluate(fitted(test.images, test.texts), test.labels)["map@50"]["average"]
     assert reached > 2 * retrieval.chance(len(test), test.labels)["map@50"]

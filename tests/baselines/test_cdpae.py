@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax.baselines import cdpae
-from gpldan_jax.baselines.network_method import LabelledBatch, initial_parameters
+from gpldan_jax.baselines.network_method import LabelledBatch
+from gpldan_jax.baselines.networks import initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -79,11 +80,11 @@ def test_a_perfect_reconstruction_and_equal_pairs_have_a_finite_gradient():
 
 def test_training_lowers_the_loss_and_finds_partners():
     settings = {"width": 64, "learning_rate": 1e-2, "epochs": 20}
-    found, before, after = shared_latent.training_of(cdpae, cdpae.fit_cdpae, **settings)
+    found, before, after = shared_latent.training_of(cdpae.CDPAE.fit, **settings)
     assert after < 0.8 * before
     assert found > 3 * shared_latent.CHANCE
 
 
 def test_fit_trains_with_or_without_denoising():
-    losses = [shared_latent.untrained(cdpae, cdpae.fit_cdpae, width=4, denoising=of)[1][1] for of in (True, False)]
+    losses = [shared_latent.untrained(cdpae.CDPAE.fit, width=4, denoising=of)[1][1] for of in (True, False)]
     assert losses == [cdpae.cdpae_loss, cdpae.cdpae_loss_without_denoising]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from gpldan_jax.baselines import corr_ae
-from gpldan_jax.baselines.corr_ae import METHODS, VARIANTS, correspondence_loss, encode, fit_correspondence
-from gpldan_jax.baselines.network_method import LabelledBatch, initial_parameters
+from gpldan_jax.baselines.corr_ae import CORRESPONDENCE, METHODS, VARIANTS, correspondence_loss, encode
+from gpldan_jax.baselines.network_method import LabelledBatch
+from gpldan_jax.baselines.networks import initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -45,13 +45,13 @@ def test_the_loss_is_that_of_a_loop(variant):
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_training_lowers_the_loss_and_finds_partners(method):
     settings = {"width": 32, "learning_rate": 1e-2, "epochs": 20}
-    found, before, after = shared_latent.training_of(corr_ae, method.fit, **settings)
+    found, before, after = shared_latent.training_of(method.fit, **settings)
     assert after < 0.8 * before
     assert found > 3 * shared_latent.CHANCE
 
 
 def test_ranking_is_by_the_euclidean_distance_of_codes():
-    distances, (parameters, *_) = shared_latent.untrained(corr_ae, fit_correspondence, width=16)
+    distances, (parameters, *_) = shared_latent.untrained(CORRESPONDENCE.fit, width=16)
     images, texts = np.random.default_rng(0).normal(size=(5, 12)), np.random.default_rng(1).normal(size=(3, 8))
     codes = encode(parameters["image"], images), encode(parameters["text"], texts)
     np.testing.assert_allclose(distances(images, texts), cdist(*codes), atol=1e-6)
@@ -59,4 +59,4 @@ def test_ranking_is_by_the_euclidean_distance_of_codes():
 
 def test_another_variant_is_refused():
     with pytest.raises(ValueError, match="variant must be one of corr, cross, full, got 'half'"):
-        fit_correspondence(*shared_latent.splits(), shared_latent.recall, seed=0, variant="half")
+        CORRESPONDENCE.fit(*shared_latent.splits(), shared_latent.recall, seed=0, variant="half")

@@ -9,7 +9,8 @@ import pytest
 
 from gpldan_jax.baselines import dcca, ridge_cca
 from gpldan_jax.baselines.dcca import dcca_loss, dccae_loss, total_correlation, trace_norm
-from gpldan_jax.baselines.network_method import LabelledBatch, initial_parameters
+from gpldan_jax.baselines.network_method import LabelledBatch
+from gpldan_jax.baselines.networks import initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -115,11 +116,11 @@ def test_the_losses_are_those_of_numpy():
     image, text = network("image", x), network("text", y)
     correlation = total_correlation_of(image, text, 0.01)
     squares = {name: sum((layer["kernel"] ** 2).sum() for layer in exact[name].values()) for name in WIDTHS}
-    numbers = {"ridge": 0.01, "weight_decay": 0.3, "reconstruction": 0.2}
+    hyperparameters = {"ridge": 0.01, "weight_decay": 0.3, "reconstruction": 0.2}
 
     encoders = {name: parameters[name] for name in ("image", "text")}
     expected = -correlation + 0.15 * (squares["image"] + squares["text"])
-    assert jax.jit(dcca_loss)(encoders, batch, numbers) == pytest.approx(expected, abs=1e-4)
+    assert jax.jit(dcca_loss)(encoders, batch, hyperparameters) == pytest.approx(expected, abs=1e-4)
 
     errors = sum(
         ((x[i] - network("image_decoder", image[i])) ** 2).sum()
@@ -127,20 +128,20 @@ def test_the_losses_are_those_of_numpy():
         for i in range(len(x))
     )
     expected = -correlation + 0.15 * sum(squares.values()) + 0.2 * errors / len(x)
-    assert jax.jit(dccae_loss)(parameters, batch, numbers) == pytest.approx(expected, rel=1e-5)
+    assert jax.jit(dccae_loss)(parameters, batch, hyperparameters) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", dcca.METHODS, ids=lambda method: method.name)
 def test_training_lowers_the_loss_and_finds_partners(method):
     settings = {"hidden": (32,), "width": 3, "learning_rate": 1e-2, "epochs": 10}
-    found, before, after = shared_latent.training_of(dcca, method.fit, **settings)
+    found, before, after = shared_latent.training_of(method.fit, dcca, **settings)
     assert after < before - 0.1
     assert found > 4 * shared_latent.CHANCE
 
 
 def test_inputs_are_standardised_and_outputs_fewer_than_the_pairs_of_a_batch():
     settings = {"hidden": (8,), "batch_size": 100, "width": 1000}
-    distances, (parameters, _, inside, train, *_) = shared_latent.untrained(dcca, dcca.fit_dcca, **settings)
+    distances, (parameters, _, inside, train, *_) = shared_latent.untrained(dcca.fit_dcca, dcca, **settings)
     assert parameters["image"]["layer_1"]["kernel"].shape == (8, 50)
     for inputs in (train.images, train.texts):
         np.testing.assert_allclose([inputs.mean(axis=0), inputs.std(axis=0) - 1], 0, atol=1e-5)

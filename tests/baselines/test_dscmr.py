@@ -9,7 +9,7 @@ from gpldan_jax import retrieval
 from gpldan_jax.baselines import dscmr
 from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.data.synthetic import synthetic_splits
+from gpldan_jax.data.splits import synthetic_splits
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few hundred terms
@@ -83,8 +83,8 @@ def test_distances_are_those_of_cosines():
 
 def test_training_without_labels_is_refused():
     train, validation, _ = splits()
-    with pytest.raises(ValueError, match=r"^DSCMR needs the labels of the training pairs$"):
-        dscmr.fit_dscmr(PairedSplit(train.images, train.texts), validation, lambda _: 0.0, seed=0)
+    with pytest.raises(ValueError, match=r"^the method needs the labels of the training pairs$"):
+        dscmr.DSCMR.fit(PairedSplit(train.images, train.texts), validation, lambda _: 0.0, seed=0)
 
 
 def test_a_few_steps_lower_the_loss():
@@ -93,7 +93,7 @@ def test_a_few_steps_lower_the_loss():
     before, after = (
         LOSS(fitted.args[0], inputs, {"alpha": 1e-3, "beta": 0.1})
         for fitted in (
-            dscmr.fit_dscmr(train, validation, lambda _: 0.0, seed=0, epochs=epochs, **SMALL)
+            dscmr.DSCMR.fit(train, validation, lambda _: 0.0, seed=0, epochs=epochs, **SMALL)
             for epochs in (0, 1)  # of equal scores the first is kept
         )
     )
@@ -107,6 +107,6 @@ def test_it_beats_chance():
         return retrieval.evaluate(distances, validation.labels)["map@50"]["average"]
 
     unlabelled = PairedSplit(validation.images, validation.texts)
-    fitted = dscmr.fit_dscmr(train, unlabelled, score, seed=0, epochs=20, **SMALL)
+    fitted = dscmr.DSCMR.fit(train, unlabelled, score, seed=0, epochs=20, **SMALL)
     reached = retrieval.evaluate(fitted(test.images, test.texts), test.labels)["map@50"]["average"]
     assert reached > 2 * retrieval.chance(len(test), test.labels)["map@50"]

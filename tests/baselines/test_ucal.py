@@ -9,7 +9,7 @@ from gpldan_jax import retrieval
 from gpldan_jax.baselines import ucal
 from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.data.synthetic import synthetic_splits
+from gpldan_jax.data.splits import synthetic_splits
 from gpldan_jax.losses import modality_classifier_loss
 from gpldan_jax.models import ModalityClassifier
 
@@ -103,7 +103,7 @@ def test_distances_are_euclidean():
 def test_partners_come_closer():
     train, validation, _ = splits()
     before, after = (
-        ucal.fit_ucal(train, validation, lambda _: 0.0, seed=0, epochs=epochs, learning_rate=1e-3)
+        ucal.UCAL.fit(train, validation, lambda _: 0.0, seed=0, epochs=epochs, learning_rate=1e-3)
         for epochs in (0, 1)  # of equal scores the first is kept
     )
     distance = [np.diagonal(fitted(train.images, train.texts)).mean() for fitted in (before, after)]
@@ -117,6 +117,6 @@ def test_it_beats_chance():
     def score(distances):
         return retrieval.evaluate(distances, validation.labels)["map@50"]["average"]
 
-    fitted = ucal.fit_ucal(*unlabelled, score, seed=0, epochs=20, learning_rate=1e-3)
+    fitted = ucal.UCAL.fit(*unlabelled, score, seed=0, epochs=20, learning_rate=1e-3)
     reached = retrieval.evaluate(fitted(test.images, test.texts), test.labels)["map@50"]["average"]
     assert reached > 1.5 * retrieval.chance(len(test), test.labels)["map@50"]

@@ -16,19 +16,19 @@ def split(n=20, labels=None):
     return PairedSplit(rng.normal(size=(n, 3)), rng.normal(size=(n, 2)), labels)
 
 
-def squared(parameters, batch, numbers):
+def squared(parameters, batch, hyperparameters):
     """Has its minimum where `offset` is 1, whatever the batch."""
-    return jnp.sum((parameters["offset"] - numbers["target"]) ** 2) + 0 * batch.images.sum()
+    return jnp.sum((parameters["offset"] - hyperparameters["target"]) ** 2) + 0 * batch.images.sum()
 
 
-def counting(parameters, batch, numbers):
+def counting(parameters, batch, hyperparameters):
     """Pulls each training row's own parameter, and draws and progress into two more."""
     rows = batch.images[:, 0].astype(jnp.int32)
     seen = jnp.sum(parameters["seen"][rows]) + jnp.sum(parameters["labels"][rows] * batch.labels)
     return -seen - parameters["draw"] * jax.random.uniform(batch.key) - parameters["progress"] * batch.progress
 
 
-def broken(parameters, batch, numbers):
+def broken(parameters, batch, hyperparameters):
     return parameters["offset"].sum() * jnp.where(batch.progress > 0.4, jnp.nan, 1.0)
 
 
@@ -37,7 +37,12 @@ def offset_distances(parameters, images, texts):
 
 
 def fit(loss=squared, parameters=None, score=lambda distances: float(distances[0, 0]), train=None, **options):
-    options = {"seed": 0, "epochs": 5, "batch_size": 8, "numbers": {"learning_rate": 0.1, "target": 1.0}} | options
+    options = {
+        "seed": 0,
+        "epochs": 5,
+        "batch_size": 8,
+        "hyperparameters": {"learning_rate": 0.1, "target": 1.0},
+    } | options
     parameters = {"offset": jnp.zeros(1)} if parameters is None else parameters
     return train_network(parameters, loss, offset_distances, train or split(), split(4), score, **options)
 
@@ -55,12 +60,12 @@ def test_the_epoch_with_the_best_score_is_given_back():
 
 
 def test_a_seed_gives_the_same_bits_and_settings_do_not_compile_again():
-    first = fit(numbers={"learning_rate": 0.1, "target": 1.0})
+    first = fit(hyperparameters={"learning_rate": 0.1, "target": 1.0})
     from gpldan_jax.baselines import network_method as training
 
     compiled = training._epoch._cache_size()
-    assert fit(numbers={"learning_rate": 0.1, "target": 1.0})["offset"] == first["offset"]
-    assert fit(numbers={"learning_rate": 0.2, "target": 2.0}, seed=1)["offset"] != first["offset"]
+    assert fit(hyperparameters={"learning_rate": 0.1, "target": 1.0})["offset"] == first["offset"]
+    assert fit(hyperparameters={"learning_rate": 0.2, "target": 2.0}, seed=1)["offset"] != first["offset"]
     assert training._epoch._cache_size() == compiled
 
 
@@ -69,8 +74,8 @@ def test_every_epoch_sees_pairs_once_but_for_the_short_last_batch():
     train = PairedSplit(np.arange(n)[:, None] + np.zeros((n, 3)), np.zeros((n, 2)), np.arange(n) % 2)
     parameters = {"seen": jnp.zeros(n), "labels": jnp.zeros(n), "draw": jnp.zeros(()), "progress": jnp.zeros(())}
     parameters["offset"] = jnp.zeros(1)
-    numbers = {"learning_rate": 1.0, "b1": 0.0}
-    found = fit(counting, parameters, lambda _: 1.0, train, epochs=1, numbers=numbers)
+    hyperparameters = {"learning_rate": 1.0, "b1": 0.0}
+    found = fit(counting, parameters, lambda _: 1.0, train, epochs=1, hyperparameters=hyperparameters)
     # Adam without momentum moves a parameter the moment it has a gradient: 16 pairs in two batches of 8, the rest not.
     assert int((found["seen"] > 0).sum()) == 16
     assert set(np.flatnonzero(found["labels"] > 0)) == set(np.flatnonzero(found["seen"] > 0)) & set(range(1, n, 2))

@@ -12,7 +12,7 @@ from gpldan_jax.baselines import contrastive_methods as contrastive
 from gpldan_jax.baselines import dscmr
 from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.data.synthetic import synthetic_splits
+from gpldan_jax.data.splits import synthetic_splits
 from gpldan_jax.training.batches import zero_columns
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -1,0 +1,278 @@
+"""One run: its epochs, from the latest checkpoint or from the start, to the selected model."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpldan_jax.data import DataError, PairedDataset, PairedSplit
+from gpldan_jax.models import Projector
+from gpldan_jax.retrieval import evaluate, retrieval_distances
+from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
+from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
+from gpldan_jax.training.epochs import (
+    Interrupted,
+    Member,
+    NotFinite,
+    Selection,
+    check_fits,
+    criterion_value,
+    describe_not_finite,
+    train_epochs,
+)
+from gpldan_jax.training.mesh import device_memory, from_first_process, on_one_device, replicated, shares
+from gpldan_jax.training.state import TrainState
+from gpldan_jax.training.step import train_epoch, train_step
+
+_RESIDENT_SHARE = 0.8  # of a device's memory; the rest is for parameters, optimisers and mini-batches
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: finished epochs.
+        window: the metrics of the steps taken in the epoch under way, oldest first; empty at the end of an epoch.
+        selection: the best epoch so far.
+    """
+
+    epoch: int = 0
+    window: tuple[Mapping[str, float], ...] = ()
+    selection: Selection = dataclasses.field(default_factory=Selection)
+
+
+def train(
+    state: TrainState,
+    dataset: PairedDataset,
+    checkpoints: Checkpoints | CheckpointsInMemory,
+    *,
+    epochs: int,
+    batch_size: int,
+    remainder: str = "drop",
+    resident: bool = True,
+    criterion: str = "map",
+    evaluate_every: int = 1,
+    patience: int = 0,
+    report: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_step: Callable[[int], None] = lambda step: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[TrainState, Progress]:
+    """Trains from the latest checkpoint, or from `state` where there is none, and returns the selected model.
+
+    Metrics stay on the device until their epoch ends. A run that is killed continues from its last whole epoch, a run
+    that is asked to stop from the step it had reached; both end with the same bits as a run left alone.
+
+    Args:
+        state: the state before the first step; it is donated.
+        dataset: scaled features; its test split is not looked at.
+        checkpoints: where the run saves, after every epoch.
+        epochs: epochs to train.
+        batch_size: pairs of a mini-batch.
+        remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
+        resident: whether the training pairs stay on the device and an epoch is one program, which is faster; otherwise
+            mini-batches are sent one by one, for pairs that do not fit there. Both give the same bits on a CPU.
+        criterion: `"map"`, `"recall"` or `"last"`, see `criterion_value`.
+        evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
+        patience: evaluations without a better one after which training ends; 0 for never.
+        report: takes the record of each epoch, plain numbers that fit a JSON line.
+        on_step: takes the number of steps done so far.
+        should_stop: asked after every epoch; where `resident` is False and there is one process, after every step.
+
+    Returns:
+        The state of the selected epoch, and the progress at the end.
+
+    Raises:
+        Interrupted: `should_stop` said so; everything up to the last step is saved.
+        NotFinite: a loss is NaN or infinite; the last checkpoint is the one before that epoch.
+        DataError: as `check_fits`.
+
+    Example:
+        >>> from gpldan_jax import config, data, training
+        >>> rng = np.random.default_rng(0)
+        >>> split = data.PairedSplit(rng.normal(size=(20, 6)), rng.normal(size=(20, 5)))
+        >>> dataset = data.PairedDataset("mine", split, split, split)
+        >>> small = {"model.hidden": 8, "model.width": 8, "model.parts": 2}
+        >>> state = training.state_from_config(config.with_values(config.default_config(), small), 6, 5)
+        >>> memory = training.CheckpointsInMemory()
+        >>> state, progress = train(state, dataset, memory, epochs=2, batch_size=10, criterion="recall")
+        >>> progress.epoch
+        2
+    """
+    check_fits(dataset, batch_size=batch_size, criterion=criterion)
+    steps = steps_per_epoch(len(dataset.train), batch_size, remainder)
+    template, progress = jax.eval_shape(lambda: state), Progress()
+    if (latest := checkpoints.latest()) is not None:
+        state, record = checkpoints.restore(template, latest, replicated(template.mesh))
+        progress = Progress(record["epoch"], tuple(record["window"]), Selection(**record["selection"]))
+
+    def save(state, progress, step):
+        checkpoints.save(step, state, dataclasses.asdict(progress), keep={progress.selection.epoch * steps})
+
+    run = _Run(
+        state=state,
+        dataset=dataset,
+        batches={"batch_size": batch_size, "remainder": remainder},
+        resident=resident,
+        steps=steps,
+        progress=progress,
+        has_epochs=progress.epoch < epochs,
+        on_step=on_step,
+        should_stop=should_stop,
+        save=save,
+    )
+
+    def evaluate_epoch(member, epoch):
+        figures = evaluate_split(run.state, dataset.validation) if len(dataset.validation) else {}
+        return criterion_value(criterion, figures, epoch), figures
+
+    for result in train_epochs(
+        run.train_epoch,
+        evaluate_epoch,
+        epochs=epochs,
+        first_epoch=progress.epoch,
+        members=(Member(progress.selection),),
+        evaluate_every=evaluate_every,
+        patience=patience,
+    ):
+        (member,), (figures,) = result.members, result.figures
+        if member.failed:
+            raise NotFinite(member.failed)
+        record = {"epoch": result.epoch, "step": result.epoch * steps}
+        record |= {name: float(values.astype(np.float64).mean()) for name, values in result.metrics.items()}
+        record["seconds"] = result.seconds
+        if figures is not None:
+            record |= {"validation": figures, "selected": member.selection.epoch == result.epoch}
+        run.progress = progress = Progress(result.epoch, (), member.selection)
+        # In this order a crash between the two repeats the epoch and its record; in the other the record would be lost.
+        report(record)
+        save(run.state, progress, result.epoch * steps)
+        if should_stop():
+            raise Interrupted
+
+    selected, _ = checkpoints.restore(template, progress.selection.epoch * steps, replicated(template.mesh))
+    return selected, progress
+
+
+@dataclasses.dataclass
+class _Run:
+    """What changes from epoch to epoch, and how an epoch is trained."""
+
+    state: TrainState
+    dataset: PairedDataset
+    batches: Mapping[str, Any]
+    resident: bool
+    steps: int
+    progress: Progress
+    has_epochs: bool
+    on_step: Callable[[int], None]
+    should_stop: Callable[[], bool]
+    save: Callable[[TrainState, Progress, int], None]
+
+    def __post_init__(self):
+        split, neighbours = self.dataset.train, self.state.neighbours
+        self.pairs = self.neighbourhoods = None
+        if self.resident and self.has_epochs:
+            self.pairs = resident_pairs(split, self.state.mesh, neighbours=neighbours)
+        if self.progress.window or not self.resident:
+            self.neighbourhoods = split_neighbourhoods(split, neighbours)
+
+    def train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
+        """Trains an epoch, or the rest of one that was interrupted; returns `[1, steps]` by name."""
+        if self.resident and not self.progress.window:
+            self.state, metrics = train_epoch(self.state, self.pairs, **self.batches)
+            metrics = jax.device_get(metrics)
+            self.on_step((epoch + 1) * self.steps)
+            return {name: values[None] for name, values in metrics.items()}
+        window = _as_floats(self._train_steps(epoch))
+        return {name: np.array([[metrics[name] for metrics in window]]) for name in window[0]}
+
+    def _train_steps(self, epoch):
+        window, done = list(self.progress.window), epoch * self.steps
+        batches = epoch_batches(
+            self.dataset.train,
+            self.state.key,
+            epoch,
+            **self.batches,
+            first_step=len(window),
+            neighbourhoods=self.neighbourhoods,
+            mesh=self.state.mesh,
+        )
+        for batch in batches:
+            self.state, metrics = train_step(self.state, batch)
+            window.append(metrics)
+            self.on_step(done + len(window))
+            # Several processes would have to wait for each other in every step to agree.
+            if jax.process_count() == 1 and self.should_stop() and len(window) < self.steps:
+                window = _as_floats(window)
+                if failed := describe_not_finite({name: [of[name] for of in window] for name in window[0]}, done):
+                    raise NotFinite(failed)
+                self.save(self.state, Progress(epoch, window, self.progress.selection), done + len(window))
+                raise Interrupted
+        return window
+
+
+def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the keyword arguments of `train` and `train_grid` that a config sets.
+
+    Args:
+        config: as `gpldan_jax.config.default_config` returns it.
+
+    Returns:
+        `epochs`, `batch_size`, `remainder`, `evaluate_every`, `patience` and `criterion`.
+    """
+    names = ("epochs", "batch_size", "remainder", "evaluate_every", "patience")
+    return {name: config["train"][name] for name in names} | {"criterion": config["train"]["selection"]}
+
+
+def check_resident(dataset: PairedDataset, mesh: jax.sharding.Mesh | None) -> None:
+    """Checks that the training pairs leave their devices memory to train in.
+
+    Args:
+        dataset: any dataset.
+        mesh: the devices that share the pairs; `None` for one.
+
+    Raises:
+        DataError: they take too much of a device's memory.
+    """
+    needed = (dataset.train.images.nbytes + dataset.train.texts.nbytes) // shares(mesh)
+    limit = device_memory(jax.local_devices()[0])
+    if limit and needed > _RESIDENT_SHARE * limit:
+        raise DataError(
+            f"the training pairs of {dataset.title} take {needed / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB; "
+            "the setting mesh.resident=False sends them batch by batch"
+        )
+
+
+def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str, float]]:
+    """Returns all metrics of a split under the projector of a state, the same in every process.
+
+    Args:
+        state: of a run.
+        split: scaled features.
+
+    Returns:
+        As `gpldan_jax.retrieval.evaluate`.
+    """
+    figures = evaluate_parameters(state.projector, on_one_device(state.projector_parameters), split)
+    return from_first_process(figures)
+
+
+def evaluate_parameters(projector: Projector, parameters: dict, split: PairedSplit) -> dict[str, dict[str, float]]:
+    """Returns all metrics of a split under a projector.
+
+    Args:
+        projector: the network.
+        parameters: its parameters, on one device.
+        split: scaled features.
+
+    Returns:
+        As `gpldan_jax.retrieval.evaluate`.
+    """
+    return evaluate(retrieval_distances(projector, parameters, split.images, split.texts), split.labels)
+
+
+def _as_floats(window) -> tuple[dict[str, float], ...]:
+    return tuple({name: float(value) for name, value in metrics.items()} for metrics in jax.device_get(window))
