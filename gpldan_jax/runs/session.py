@@ -1,0 +1,288 @@
+"""One training run in a folder, from a config to results; and the parts that other commands share with it."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import rich.console
+import rich.progress
+import rich.table
+
+from gpldan_jax import _files, data, models, retrieval, training
+from gpldan_jax.runs import processes
+from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.runs.provenance import versions
+
+Config = Mapping[str, Mapping[str, Any]]
+
+
+def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
+    """Trains, evaluates and writes the results; or continues or shows what the folder holds.
+
+    Of several processes all call it; the first one prints and writes.
+
+    Args:
+        config: a valid config, see `gpldan_jax.config`.
+        directory: the workdir.
+        fresh: whether to delete the run found there first.
+
+    Returns:
+        The exit status: 0, 1 where a loss was not finite, or 128 plus the signal that stopped it.
+
+    Raises:
+        ValueError: bad input; nothing was written.
+    """
+    first = processes.is_first()
+    console = make_console(quiet=not first)
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            mesh = training.data_mesh(config["mesh"]["data"])
+            dataset, standardization = load(config["dataset"])
+            training.check_fits(
+                dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"]
+            )
+            if config["mesh"]["resident"]:
+                training.check_resident(dataset, mesh)
+            if first:  # the folder is the same for all
+                stack.enter_context(workdirs.opened(directory, describe(config, dataset), fresh=fresh))
+        results = workdirs.read_results(directory)
+        interrupted = stack.enter_context(processes.interruption())
+        if training.from_first_process(float(bool(results))):
+            console.print(f"{directory} is finished; use fresh to start over")
+            show(results, console)
+            return 0
+        try:
+            state, progress = _train(config, dataset, directory, console, interrupted, mesh)
+        except training.Interrupted:
+            console.print(f"stopped and saved; the same command continues {directory}")
+            return 128 + interrupted.signal_number
+        except training.NotFinite as error:
+            print(f"error: {error}; {directory}/checkpoints keeps the epoch before", file=sys.stderr)
+            return 1
+        results = _results(config, dataset, state, progress)
+        if first:
+            model = trained_model(
+                config, dataset, standardization, state.projector_parameters, progress.selection.epoch
+            )
+            models.save_model(directory / workdirs.MODEL, model)
+            _files.write_json(directory / workdirs.RESULTS, results)
+            show(results, console)
+    return 0
+
+
+def describe(config: Config, dataset: data.PairedDataset) -> dict[str, Any]:
+    """Returns the content of `config.json`: the config, a fingerprint of the data, the dataset and the versions."""
+    return {"config": config, "data": dataset.fingerprint(), "dataset": dataset.title, "versions": versions()}
+
+
+def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardization]:
+    """Loads the dataset that a config names, scaled as the config says.
+
+    Args:
+        config: the group `dataset` of a config.
+
+    Returns:
+        The dataset and how it was scaled.
+
+    Raises:
+        DataError: as `gpldan_jax.data.load_dataset`.
+    """
+    return data.standardize(
+        load_unscaled(config),
+        image=config["image_scaling"] == "standardize",
+        text=config["text_scaling"] == "standardize",
+    )
+
+
+def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
+    """Loads the dataset that a config names, without scaling it.
+
+    Args:
+        config: the group `dataset` of a config.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DataError: as `gpldan_jax.data.load_dataset`.
+    """
+    return data.load_dataset(
+        config["name"],
+        variant=config["variant"] or None,
+        path=config["path"] or None,
+        synthetic=config["synthetic"],
+    )
+
+
+def initial_state(
+    config: Config, dataset: data.PairedDataset, mesh: jax.sharding.Mesh | None = None
+) -> training.TrainState:
+    """Returns the state before the first step of a run on a dataset, see `gpldan_jax.training.state_from_config`."""
+    return training.state_from_config(config, dataset.image_dim, dataset.text_dim, mesh)
+
+
+def trained_model(
+    config: Config, dataset: data.PairedDataset, standardization: data.Standardization, parameters: dict, epoch: int
+) -> models.TrainedModel:
+    """Returns what a run saves of its selected epoch.
+
+    Args:
+        config: of the run.
+        dataset: what it was trained on.
+        standardization: how the inputs were scaled.
+        parameters: of the projector.
+        epoch: the selected one.
+
+    Returns:
+        The model; its metadata name the dataset, the epoch, the config, the version and what made the features.
+    """
+    features = {"features": dataset.features} if dataset.features and not dataset.synthetic else {}
+    return models.TrainedModel(
+        projector=training.projector_from_config(config),
+        parameters=jax.device_get(parameters),
+        standardization=standardization,
+        metadata={
+            "dataset": dataset.title,
+            "epoch": epoch,
+            "config": config,
+            "version": importlib.metadata.version("gpldan_jax"),
+            **features,
+        },
+    )
+
+
+def make_console(*, quiet: bool = False) -> rich.console.Console:
+    """Returns the console that all commands print to: plain text, no wrapping."""
+    return rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
+
+
+def show(results: dict, console: rich.console.Console) -> None:
+    """Prints the figures of a run as a table: test, validation and chance side by side."""
+    selection = results["selection"]
+    chosen = f"epoch {selection['epoch']}"
+    if selection["criterion"] != "last":
+        chosen += f", chosen by {selection['criterion']} on validation ({selection['value']:.3f})"
+    table = rich.table.Table(title=f"{results['dataset']}: {chosen}")
+    table.add_column("metric")
+    for heading in ("image to text", "text to image", "average", "chance", "validation"):
+        table.add_column(heading, justify="right")
+    test, validation, chance = results["test"] or {}, results["validation"] or {}, results["chance"] or {}
+    for metric in test or validation:
+        found, beside = test.get(metric, {}), validation.get(metric, {})
+        cells = [found.get("image_to_text"), found.get("text_to_image"), found.get("average"), chance.get(metric)]
+        cells.append(beside.get("average"))
+        table.add_row(metric, *("-" if cell is None else f"{cell:.3f}" for cell in cells))
+    console.print(table)
+
+
+def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Progress:
+    """Returns a progress bar, which shows on a terminal only."""
+    return rich.progress.Progress(
+        rich.progress.TextColumn(title),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _results(config, dataset, state, progress):
+    found: dict[str, Any] = {
+        "dataset": dataset.title,
+        "synthetic": dataset.synthetic,
+        "seed": config["train"]["seed"],
+        "selection": {"criterion": config["train"]["selection"], **dataclasses.asdict(progress.selection)},
+    }
+    for name in ("validation", "test"):
+        split = getattr(dataset, name)
+        found[name] = training.evaluate_split(state, split) if len(split) else None
+    return found | {"chance": retrieval.chance(len(dataset.test), dataset.test.labels) if len(dataset.test) else None}
+
+
+def _train(config, dataset, directory, console, interrupted, mesh):
+    options = training.train_options(config)
+    steps = training.steps_per_epoch(len(dataset.train), options["batch_size"], options["remainder"])
+    total = steps * options["epochs"]
+
+    def should_stop():
+        # Processes are signalled apart and must stop in the same epoch.
+        interrupted.signal_number = int(processes.gathered(interrupted.signal_number or 0).max()) or None
+        return bool(interrupted)
+
+    with contextlib.closing(training.Checkpoints(directory / workdirs.CHECKPOINTS)) as checkpoints:
+        resumed_step = checkpoints.latest() or 0
+        if processes.is_first():
+            workdirs.keep_records(directory / workdirs.METRICS, resumed_step // steps)
+        if resumed_step:
+            console.print(f"continuing {directory} after step {resumed_step} of {total}")
+        if mesh:
+            whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+            console.print(f"{mesh.size} devices{whole} share each mini-batch")
+        bar = progress_bar(console, dataset.title)
+        task = bar.add_task("train", total=total, completed=resumed_step)
+        with _reporting(directory, dataset, console, options["epochs"], resumed_step) as report, bar:
+            return training.train(
+                initial_state(config, dataset, mesh),
+                dataset,
+                checkpoints,
+                **options,
+                resident=config["mesh"]["resident"],
+                report=report,
+                on_step=lambda step: bar.update(task, completed=step),
+                should_stop=should_stop,
+            )
+
+
+@contextlib.contextmanager
+def _reporting(directory, dataset, console, epochs, resumed_step) -> Iterator[Any]:
+    """Yields the function that writes and prints the record of each epoch."""
+    first = processes.is_first()
+    writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step) if first else None
+
+    def report(record):
+        if dataset.synthetic:
+            record = record | {"synthetic": True}
+        if first:
+            workdirs.append_record(directory / workdirs.METRICS, record)
+        console.print(_line(record, epochs, dataset))
+        for name, value in _scalars(record) if writer else ():
+            writer.add_scalar(f"synthetic/{name}" if dataset.synthetic else name, value, record["step"])
+
+    try:
+        yield report
+    finally:
+        if writer:
+            writer.close()
+
+
+def _line(record, epochs, dataset):
+    line = f"{dataset.title}  epoch {record['epoch']}/{epochs}  loss {record['loss']:.4f}"
+    figures = record.get("validation") or {}
+    for metric in ("map@50", "recall@10"):
+        if metric in figures:
+            line += f"  validation {metric} {figures[metric]['average']:.3f}"
+            break
+    return line + f"  {record['seconds']:.1f} s" + ("  *" if record.get("selected") else "")
+
+
+def _scalars(record):
+    for name, value in record.items():
+        if name == "validation":
+            yield from ((f"validation/{metric}", directions["average"]) for metric, directions in value.items())
+        elif name not in ("epoch", "step", "selected", "synthetic"):
+            yield f"train/{name}", value
+
+
+def _tensorboard(directory, step):
+    try:
+        import tensorboardX
+    except ImportError:
+        return None
+    return tensorboardX.SummaryWriter(str(directory), purge_step=step or None)

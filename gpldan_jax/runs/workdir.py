@@ -1,0 +1,158 @@
+"""The folder of a run: who works in it, with which config, and what it holds.
+
+config.json        the config, a fingerprint of the data, versions
+metrics.jsonl      a line for each epoch
+checkpoints/       Orbax
+results.json       the figures of the selected model; its presence says that the run is finished
+model.safetensors  the selected model
+tensorboard/       scalars, where tensorboardX is installed
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpldan_jax import _files
+from gpldan_jax.config import COMPUTING_GROUP, flat
+
+CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+RUN = (CHECKPOINTS, TENSORBOARD, METRICS, RESULTS, MODEL)
+_PLACE = f"{COMPUTING_GROUP}."  # where a run is computed does not make it another run
+_ABSENT = object()
+
+
+class WorkdirError(ValueError):
+    """The folder cannot be used for this run; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def opened(
+    directory: str | os.PathLike,
+    description: Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    holds: Iterable[str] = RUN,
+    name: str = "workdir",
+) -> Iterator[Path]:
+    """Makes or reopens the folder of a run, and keeps every other process out of it until the block ends.
+
+    Args:
+        directory: the folder; it is made where it does not exist.
+        description: the content of `config.json`. `config` (except its group `mesh`) and `data` must be those of the
+            run in the folder; the rest is for information.
+        fresh: whether to delete the run in the folder first.
+        holds: the names of the files and folders of a run, which `fresh` deletes.
+        name: the argument that chooses the folder, for messages.
+
+    Yields:
+        The folder.
+
+    Raises:
+        WorkdirError: the folder cannot be written to, is used by another process, or holds something that is not this
+            run.
+    """
+    directory = Path(directory)
+    with contextlib.ExitStack() as stack:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_files.locked(directory))
+        except _files.LockedError as error:
+            raise WorkdirError(f"{error}; wait for it, or choose another {name}") from error
+        except OSError as error:
+            raise WorkdirError(f"cannot write to the workdir {directory}: {error.strerror or error}") from error
+        if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
+            _delete(directory, holds)
+            _files.write_json(directory / CONFIG, description)
+        check_same_run(directory, description, name)
+        if not (directory / CONFIG).exists():
+            _files.write_json(directory / CONFIG, description)
+        yield directory
+
+
+def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any], name: str = "workdir") -> None:
+    """Checks that a folder is new, empty, or holds this run.
+
+    Args:
+        directory: the folder.
+        description: as in `open_workdir`.
+        name: as in `open_workdir`.
+
+    Raises:
+        WorkdirError: the folder holds a run with another config or other data, or something that is not a run.
+    """
+    directory = Path(directory)
+    if not (directory / CONFIG).exists():
+        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+        if others := sorted(name for name in names if not _is_ours(name)):
+            raise WorkdirError(
+                f"{directory} is not empty and holds no {CONFIG} ({others[0]}, ...); choose another {name}"
+            )
+        return
+    known = read_json(directory / CONFIG)
+    old, new = flat(known.get("config", {})), flat(description["config"])
+    changes = [
+        f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if not key.startswith(_PLACE) and old.get(key, _ABSENT) != new.get(key, _ABSENT)
+    ]
+    if not changes and known.get("data") != description["data"]:
+        changes = ["the data are not those it was started with"]
+    if changes:
+        raise WorkdirError(
+            f"{directory} holds a run with another config ({'; '.join(changes)}); choose another {name}, "
+            "or use fresh to start over"
+        )
+
+
+def read_results(directory: str | os.PathLike) -> dict[str, Any] | None:
+    """Returns the results of a finished run; `None` where there are none."""
+    path = Path(directory) / RESULTS
+    return read_json(path) if path.exists() else None
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Adds a line to a JSON-lines file."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def keep_records(path: Path, epoch: int) -> None:
+    """Deletes the records after an epoch, and a half-written one, from a JSON-lines file: those epochs come again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if record["epoch"] > epoch:
+            break
+        kept.append(line + "\n")
+    _files.write_text(path, "".join(kept))
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; raises `WorkdirError` where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"{path} cannot be read ({error}); use fresh to start over") from error
+
+
+def _is_ours(name):
+    """Whether a run that was killed in its first moment leaves such a file."""
+    return name in (_files.LOCK, _files.HOLDER, f"{CONFIG}.tmp") or name.startswith(_files.TEMPORARY)
+
+
+def _delete(directory, names):
+    for path in (directory / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
