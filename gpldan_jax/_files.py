@@ -102,27 +102,23 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file, in hex."""
+    """Returns the SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's message, at most 200 characters.
+    """Returns the first line of an error's message, at most 200 characters.
 
     Example:
-        >>> one_line(ValueError("first\\nsecond")), one_line(MemoryError())
-        ('first', 'MemoryError')
+        >>> one_line(MemoryError())
+        'MemoryError'
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def check_writable(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Checks before long work that a result can be written to `path`.
-
-    Raises:
-        ValueError: another suffix, a folder, or no permission.
-    """
+    """Checks before long work that a result can be written to `path`."""
     if path.suffix not in suffixes:
         raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
     folder = next(parent for parent in path.absolute().parents if parent.exists())

@@ -14,7 +14,7 @@ import numpy as np
 from gpldan_jax import config as settings
 from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.config import default
-from gpldan_jax.data.paired import as_features
+from gpldan_jax.data.paired import as_features, dataset_from_checked
 from gpldan_jax.retrieval import metrics
 
 try:
@@ -327,34 +327,31 @@ class GPLDAN(BaseEstimator):
             raise ValueError("selection='map' needs labels; 'auto', 'recall' and 'last' do not")
         n, rows, held_out = len(images), slice(None), slice(0)
         if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-                raise ValueError("validation must be (images, texts) or (images, texts, labels)")
-            validation = _pairs(*validation, prefix="validation ")
-            if (labels is None) != (validation[2] is None):
-                raise ValueError("labels must be given for the training and the validation pairs, or for neither")
-            if not len(validation[0]):
-                raise ValueError("validation must have pairs, got 0")
+            validation = _validation_pairs(validation, labels)
         elif self.selection != "last":
-            sizes = data.apportion(n, (1 - self.validation_fraction, self.validation_fraction))
-            if not sizes[1]:
-                raise ValueError(
-                    f"validation_fraction={self.validation_fraction} of {n} pairs is none to choose an epoch by; "
-                    "give more, validation=(images, texts), or selection='last'"
-                )
-            rows, held_out = data.stratified_split(labels, sizes, seed=seed)
+            rows, held_out = self._hold_out(labels, n, seed)
 
         def taken(rows):
             return images[rows], texts[rows], None if labels is None else labels[rows]
 
-        dataset = data.paired_dataset(
-            "GPLDAN.fit", train=taken(rows), validation=validation or taken(held_out), test=taken(slice(0))
-        )
+        splits = (taken(rows), validation or taken(held_out), taken(slice(0)))
+        dataset = dataset_from_checked("GPLDAN.fit", splits)
         if self.batch_size > len(dataset.train):
             held = f" ({len(dataset.validation)} of {n} are held out)" if len(dataset.train) < n else ""
             raise ValueError(
                 f"batch_size must not exceed the {len(dataset.train)} training pairs{held}, got {self.batch_size}"
             )
         return dataset
+
+    def _hold_out(self, labels, n, seed):
+        """The rows to train on and the rows to choose the epoch by."""
+        sizes = data.apportion(n, (1 - self.validation_fraction, self.validation_fraction))
+        if not sizes[1]:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {n} pairs is none to choose an epoch by; "
+                "give more, validation=(images, texts), or selection='last'"
+            )
+        return data.stratified_split(labels, sizes, seed=seed)
 
     def _config(self, seed):
         """The config of the run that `fit` makes."""
@@ -369,6 +366,15 @@ class GPLDAN(BaseEstimator):
         if not isinstance(values["random_state"], (int, type(None))):
             values["random_state"] = seed
         return values
+
+
+def _validation_pairs(validation, labels):
+    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+        raise ValueError("validation must be (images, texts) or (images, texts, labels)")
+    pairs = _pairs(*validation, prefix="validation ")
+    if (labels is None) != (pairs[2] is None):
+        raise ValueError("labels must be given for the training and the validation pairs, or for neither")
+    return pairs
 
 
 def _plain(value):

@@ -25,9 +25,6 @@ def propagate(inputs: np.ndarray, values: np.ndarray, *, neighbours: int, alpha:
     Returns:
         The last a rows of F, `[a, c]` float64.
 
-    Raises:
-        ValueError: alpha outside [0, 1), or what `neighbour_graph` refuses.
-
     Example:
         >>> import numpy as np
         >>> value = propagate(np.array([[1.0], [2.0]]), np.array([[1.0]]), neighbours=1, alpha=0.5)
@@ -91,9 +88,6 @@ def propagated_correlations(
     Returns:
         `[a, b]` float64, larger for items that belong together.
 
-    Raises:
-        ValueError: what `propagate` refuses.
-
     References:
         Zhai, Peng and Xiao, Cross-modality correlation propagation for cross-media retrieval, ICASSP 2012.
     """
@@ -115,9 +109,6 @@ def fit(
     """Returns `propagated_correlations` times -1 as distances; its graphs hold the training items and the given items.
 
     There is nothing to train and nothing random.
-
-    Raises:
-        ValueError: a training split without labels.
     """
     if train.labels is None:
         raise ValueError("CMCP needs the labels of the training pairs")

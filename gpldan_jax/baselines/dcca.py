@@ -34,9 +34,6 @@ def total_correlation(x: jax.Array, y: jax.Array, ridge: float | jax.Array) -> j
         y: `[n, h']`.
         ridge: at least 0; relative to the mean variance of each view. In float32, 1e-4 is safe.
 
-    Returns:
-        A scalar from 0 to the smaller width.
-
     Example:
         >>> import jax.numpy as jnp
         >>> x = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])

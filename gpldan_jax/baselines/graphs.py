@@ -50,9 +50,6 @@ def neighbour_graph(inputs: np.ndarray, neighbours: int) -> np.ndarray:
     Returns:
         `[n, n]` float64, symmetric, in [0, 1], zero on the diagonal.
 
-    Raises:
-        ValueError: fewer than two items, or `neighbours` below 1.
-
     Example:
         >>> import numpy as np
         >>> print(neighbour_graph(np.array([[1.0, 0.0], [3.0, 4.0], [0.0, 1.0]]), 1))  # 0 -> 1, 1 -> 2, 2 -> 1

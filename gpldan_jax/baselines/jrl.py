@@ -68,9 +68,6 @@ def joint_projections(
         iterations: at most this many, at least 0.
         tolerance: no further iteration once the objective falls by less than this share of it.
 
-    Raises:
-        ValueError: a sparsity that is not above 0, or what `neighbour_graph` refuses.
-
     Example:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
@@ -137,9 +134,6 @@ def fit(
 
     The settings are those of `joint_projections`. All computation happens when distances are asked for, and nothing is
     random. The projections have no constant: z-normalised training inputs have none to explain.
-
-    Raises:
-        ValueError: a training split without labels.
     """
     if train.labels is None:
         raise ValueError("JRL needs the labels of the training pairs")
@@ -169,7 +163,7 @@ def fit(
 
 
 def _reweighted_solve(system, wanted, sparsity, norms):
-    """Returns `(g D + A)^-1 B`, `D_ii = 1 / (2 norms_i)`, as `R (g I + R A R)^-1 R B`, `R^2 = D^-1`; 0 for norms of 0."""
+    """Returns `(g D + A)^-1 B`, `D_ii = 1 / (2 norms_i)`, as `R (g I + R A R)^-1 R B`, `R^2 = D^-1`; norms may be 0."""
     root = np.sqrt(2 * np.broadcast_to(norms, len(system)))
     balanced = root[:, None] * system * root
     balanced[np.diag_indices(len(system))] += sparsity

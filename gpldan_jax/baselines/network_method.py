@@ -81,16 +81,6 @@ class NetworkMethod:
     ) -> Distances:
         """Trains the networks and returns the distances of the best epoch.
 
-        Args:
-            train: the training pairs; their labels reach the loss.
-            validation: the validation pairs.
-            score: of validation distances.
-            seed: of the parameters, the mini-batches and what the loss draws.
-            **settings: those that differ from the defaults.
-
-        Returns:
-            The distances to rank by.
-
         Raises:
             ValueError: an unknown setting, or no labels where they are needed.
             FloatingPointError: the loss became NaN or infinite.
@@ -126,9 +116,6 @@ class NetworkMethod:
             source: as in `Method`.
             choices: the settings among which validation chooses.
             **defaults: settings of this variant of the method.
-
-        Returns:
-            The method.
         """
         method = dataclasses.replace(self, settings={**self.settings, **defaults})
         return Method(name, title, supervision, source, method.fit, choices, epochs=method.settings["epochs"])
@@ -162,12 +149,6 @@ def train_network(
         epochs: to train.
         batch_size: at most the training pairs; more is cut to them.
         hyperparameters: `learning_rate` among them and, where it is not 0.9, Adam's `b1`.
-
-    Returns:
-        The parameters.
-
-    Raises:
-        FloatingPointError: the loss became NaN or infinite; says in which epoch.
     """
     batch_size = min(batch_size, len(train))
     hyperparameters = {name: np.float32(value) for name, value in {"b1": 0.9, **hyperparameters}.items()}

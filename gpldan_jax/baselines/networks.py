@@ -123,13 +123,6 @@ def euclidean_distances_between(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def reverse_gradient(x: jax.Array, weight: float | jax.Array) -> jax.Array:
     """Returns `x`, through which the gradient goes back times `-weight`.
 
-    Args:
-        x: any array.
-        weight: 0 or more.
-
-    Returns:
-        `x`.
-
     Example:
         >>> jax.grad(lambda x: reverse_gradient(x, 0.5) ** 2)(3.0).item()
         -3.0

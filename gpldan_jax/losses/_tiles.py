@@ -258,9 +258,6 @@ def tile_gradients(
         weights: of the unpaired and the mutual term, and, for a block with itself, of the pairwise term: `[t]`.
         own: the rows are the columns. The tile then holds each pair twice, and by symmetry both sides have the same
             gradient; so the columns' gradient of the whole tile is the full gradient of half its sums.
-
-    Returns:
-        The sums, and as `Instances` the gradients of the rows (`None` for `own`) and of the columns.
     """
     s = len(columns.lifted)
     t = s // 2

@@ -62,9 +62,6 @@ def join(coordinator: str | None = None, count: int | None = None, index: int | 
             Open MPI or Kubernetes says everything.
         count: how many processes there are.
         index: which of them this is, from 0.
-
-    Raises:
-        ValueError: jax cannot find the other processes; the message is jax's own.
     """
     try:
         jax.distributed.initialize(coordinator, count, index)

@@ -14,9 +14,6 @@ _PACKAGES = ("gpldan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that compute, and the kind of device.
 
-    Returns:
-        Package -> version; also `python` and `device`.
-
     Example:
         >>> {"jax", "python", "device"} <= versions().keys()
         True
@@ -27,15 +24,6 @@ def versions() -> dict[str, str]:
 def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """Returns the versions of some installed packages and of Python.
 
-    Args:
-        packages: their names.
-
-    Returns:
-        Package -> version, `python` last.
-
-    Raises:
-        importlib.metadata.PackageNotFoundError: one is not installed.
-
     Example:
         >>> list(package_versions(["jax"]))
         ['jax', 'python']
@@ -45,11 +33,7 @@ def package_versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Returns the git commit of this checkout.
-
-    Returns:
-        The commit, with `-dirty` where files differ from it; `None` outside of a checkout.
-    """
+    """Returns the git commit of this checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

@@ -30,12 +30,6 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         config: a valid config, see `gpldan_jax.config`.
         directory: the workdir.
         fresh: whether to delete the run found there first.
-
-    Returns:
-        The exit status: 0, 1 where a loss was not finite, or 128 plus the signal that stopped it.
-
-    Raises:
-        ValueError: bad input; nothing was written.
     """
     first = processes.is_first()
     console = make_console(quiet=not first)
@@ -85,12 +79,6 @@ def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardiz
 
     Args:
         config: the group `dataset` of a config.
-
-    Returns:
-        The dataset and how it was scaled.
-
-    Raises:
-        DataError: as `gpldan_jax.data.load_dataset`.
     """
     return data.standardize(
         load_unscaled(config),
@@ -104,12 +92,6 @@ def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
 
     Args:
         config: the group `dataset` of a config.
-
-    Returns:
-        The dataset.
-
-    Raises:
-        DataError: as `gpldan_jax.data.load_dataset`.
     """
     return data.load_dataset(
         config["name"],
@@ -129,18 +111,7 @@ def initial_state(
 def trained_model(
     config: Config, dataset: data.PairedDataset, standardization: data.Standardization, parameters: dict, epoch: int
 ) -> models.TrainedModel:
-    """Returns what a run saves of its selected epoch.
-
-    Args:
-        config: of the run.
-        dataset: what it was trained on.
-        standardization: how the inputs were scaled.
-        parameters: of the projector.
-        epoch: the selected one.
-
-    Returns:
-        The model; its metadata name the dataset, the epoch, the config, the version and what made the features.
-    """
+    """Returns what a run saves of its selected epoch."""
     features = {"features": dataset.features} if dataset.features and not dataset.synthetic else {}
     return models.TrainedModel(
         projector=training.projector_from_config(config),

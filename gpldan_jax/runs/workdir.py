@@ -81,9 +81,6 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any],
         directory: the folder.
         description: as in `open_workdir`.
         name: as in `open_workdir`.
-
-    Raises:
-        WorkdirError: the folder holds a run with another config or other data, or something that is not a run.
     """
     directory = Path(directory)
     if not (directory / CONFIG).exists():

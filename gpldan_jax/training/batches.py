@@ -181,9 +181,6 @@ def epoch_rows(
         remainder: as in `steps_per_epoch`.
         multiple: every mini-batch is padded to a multiple of this.
 
-    Returns:
-        The rows `[steps, b]` int32; and `[steps, b]` bool, False for padding, or `None` where nothing is padding.
-
     Example:
         >>> rows, where = epoch_rows(jax.random.key(0), 0, 5, batch_size=3, remainder="mask")
         >>> rows.shape, sorted(rows[where].tolist())

@@ -161,9 +161,6 @@ def describe_not_finite(metrics: Mapping[str, np.ndarray], first_step: int) -> s
     Args:
         metrics: of each step, `[steps]` by name.
         first_step: steps before the first of these.
-
-    Returns:
-        The sentence; empty where all losses were finite.
     """
     names = (*(name for name in TERMS if name in metrics), "loss")
     losses = np.stack([metrics[name] for name in names], axis=1)

@@ -68,9 +68,6 @@ def available_memory(device: jax.Device | None = None) -> int:
 
     Args:
         device: where it runs; `None` for the CPU.
-
-    Returns:
-        An accelerator's limit; for the CPU nine tenths of the free memory, or of a container's limit.
     """
     if device is not None and (statistics := device.memory_stats()):
         return statistics["bytes_limit"]

@@ -13,7 +13,7 @@ from tests.training import tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-# As in test_epoch.py.
+# As in test_step_epochs.py.
 DEVICES_TOLERANCE = 1e-4
 OPTIONS = {"epochs": 4, "batch_size": 8, "criterion": "map"}
 
@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 def test_the_selected_epoch_is_given_back_and_its_checkpoint_kept(tmp_path, monkeypatch):
     values = iter([0.1, 0.5, 0.3, 0.5])
-    monkeypatch.setattr("gpldan_jax.training.epochs.criterion_value", lambda *_: next(values))
+    monkeypatch.setattr("gpldan_jax.training.loop.criterion_value", lambda *_: next(values))
     state, progress, records = train(tmp_path)
     assert progress.selection == training.Selection(epoch=2, value=0.5, stale=2)
     assert int(state.step) == 2 * 5
@@ -132,7 +132,7 @@ def test_the_selected_epoch_is_given_back_and_its_checkpoint_kept(tmp_path, monk
 
 def test_patience_ends_training(tmp_path, monkeypatch):
     values = iter([0.4, 0.5, 0.3, 0.2, 0.9])
-    monkeypatch.setattr("gpldan_jax.training.epochs.criterion_value", lambda *_: next(values))
+    monkeypatch.setattr("gpldan_jax.training.loop.criterion_value", lambda *_: next(values))
     _, progress, records = train(tmp_path, epochs=9, patience=2)
     assert progress.epoch == 4 and progress.selection.epoch == 2
     assert len(records) == 4
@@ -157,8 +157,8 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_checkp
 @pytest.mark.parametrize(
     "dataset, options, message",
     [
-        (tiny.dataset(), {"batch_size": 41}, "train.batch_size must not exceed the training pairs of tiny, 40, got 41"),
-        (tiny.dataset(labels=False), {}, "train.selection=map needs labels, tiny has none; use 'recall' or 'last'"),
+        (tiny.dataset(), {"batch_size": 41}, "batch_size must not exceed the training pairs of tiny, 40, got 41"),
+        (tiny.dataset(labels=False), {}, "selection by map needs labels, tiny has none; use 'recall' or 'last'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, dataset, options, message):
@@ -169,11 +169,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, datas
 
 def test_data_that_leave_a_device_no_memory_are_refused_naming_the_way_out(monkeypatch):
     dataset = tiny.dataset()  # 40 pairs of 10 and 6 float32
-    monkeypatch.setattr("gpldan_jax.training.epochs.memory_limit", lambda device: 3199)
-    with pytest.raises(DataError, match=r"0.0 GB.*--config.mesh.resident=False sends them batch by batch"):
+    monkeypatch.setattr("gpldan_jax.training.loop.device_memory", lambda device: 3199)
+    with pytest.raises(DataError, match=r"0.0 GB.*mesh.resident=False sends them batch by batch"):
         training.check_resident(dataset, None)
     training.check_resident(dataset, training.data_mesh(2))  # each holds half of them
-    monkeypatch.setattr("gpldan_jax.training.epochs.memory_limit", lambda device: 3200)
+    monkeypatch.setattr("gpldan_jax.training.loop.device_memory", lambda device: 3200)
     training.check_resident(dataset, None)
 
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_state_is_refused_naming_it(tmp_path):
     checkpoints = training.Checkpoints(tmp_path)
     checkpoints.save(7, {"weights": np.ones(3)}, {"epoch": 1})
     checkpoints.close()
-    with pytest.raises(ValueError, match=r"/7 holds no checkpoint that fits this run.*; --fresh starts over$"):
+    with pytest.raises(ValueError, match=r"/7 holds no checkpoint that fits this run.*; use fresh to start over$"):
         train(tmp_path)
 
 
@@ -189,22 +189,3 @@ def test_training_without_labels(tmp_path):
     state, _, records = train(tmp_path, dataset=tiny.dataset(labels=False), criterion="recall")
     assert set(records[-1]["validation"]) == {"recall@1", "recall@5", "recall@10"}
     assert int(state.step) > 0
-
-
-def test_batches_are_a_shuffle_of_all_pairs_that_depends_on_the_epoch():
-    split = tiny.dataset(n=45).train
-    split.images[:, 0] = np.arange(45)
-    key = jax.random.key(0)
-
-    def order(epoch, remainder):
-        rows = []
-        for batch in training.epoch_batches(split, key, epoch, batch_size=8, remainder=remainder):
-            where = np.ones(8, bool) if batch.where is None else batch.where
-            assert batch.images.shape == (8, 10)
-            rows.extend(np.asarray(batch.images)[where, 0].astype(int).tolist())
-        return rows
-
-    assert sorted(order(0, "mask")) == list(range(45))
-    assert len(set(order(0, "drop"))) == 40
-    assert order(0, "mask") == order(0, "mask") != order(1, "mask")
-    assert order(0, "mask") != list(range(45))

@@ -1,11 +1,13 @@
-"""Denoising: an exact number of whole columns, drawn evenly."""
+"""Mini-batches: a shuffle of all pairs; and denoising: an exact number of whole columns, drawn evenly."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpldan_jax import training
 from gpldan_jax.training.batches import zero_columns
+from tests.training import tiny
 
 N, D = 5, 100
 KEY = jax.random.key(0)
@@ -60,3 +62,22 @@ def test_the_dtype_stays(dtype):
 def test_what_is_zeroed_may_be_anything():
     outputs = zero_columns(np.full((1, D), np.nan, np.float32), KEY, 1.0)
     assert not np.asarray(outputs).any()
+
+
+def test_batches_are_a_shuffle_of_all_pairs_that_depends_on_the_epoch():
+    split = tiny.dataset(n=45).train
+    split.images[:, 0] = np.arange(45)
+    key = jax.random.key(0)
+
+    def order(epoch, remainder):
+        rows = []
+        for batch in training.epoch_batches(split, key, epoch, batch_size=8, remainder=remainder):
+            where = np.ones(8, bool) if batch.where is None else batch.where
+            assert batch.images.shape == (8, 10)
+            rows.extend(np.asarray(batch.images)[where, 0].astype(int).tolist())
+        return rows
+
+    assert sorted(order(0, "mask")) == list(range(45))
+    assert len(set(order(0, "drop"))) == 40
+    assert order(0, "mask") == order(0, "mask") != order(1, "mask")
+    assert order(0, "mask") != list(range(45))
