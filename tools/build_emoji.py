@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from gpldan_jax.data.emoji import SHEET_COLUMNS, SHEET_ROWS, TILE, load_emoji_pictures
-from gpldan_jax.features import BagOfWords
-from gpldan_jax.features import image_encoders as hog_hsv
+from gpldan_jax.features import BagOfWords, hog_hsv
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 EMOJI_TEST = Path("/usr/share/unicode/emoji/emoji-test.txt")

@@ -1,33 +1,32 @@
-"""Class labels: from the forms they are stored in to 0..C-1.
+"""Class labels: from the forms in which files store them to 0..C-1.
 
-Shapes: `n` items, `c` classes.
+Letters: `n` items; `C` classes.
 """
 
-from __future__ import annotations
-
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gpldan_jax.data.files.checks import DataError, bad_rows
+from gpldan_jax.data.files.checks import DataError, name_rows
 
 # Whole numbers beyond this are not exact in float64, so a class could silently become another.
 _LARGEST_EXACT = 2.0**53
 
 
-def normalize_labels(raw, count: int, *, where: str) -> np.ndarray:
-    """Brings class labels of any usual form to one original class value per item.
+def normalize_labels(raw: ArrayLike, count: int, *, where: str) -> np.ndarray:
+    """Converts class labels of any usual form to one class value per item.
 
     Args:
-        raw: array_like; whole numbers, bools or strings of shape [n], [n, 1] or [1, n], or one-hot
-            rows [n, c] or columns [c, n] of 0 and 1. A square one-hot array has its items in rows.
-        count: the number of items `n` that the labels belong to.
+        raw: array_like; whole numbers, bools or strings of shape `[n]`, `[n, 1]` or `[1, n]`, or one-hot rows `[n, C]`
+            or columns `[C, n]` of 0 and 1. A square one-hot array has its items in rows.
+        count: n, the number of items that the labels belong to.
         where: the file and key, for messages.
 
     Returns:
-        [n], int64 or str. One-hot input gives the position of the 1, counted from 0.
+        `[n]`, int64 or str: the values as they are stored. One-hot input gives the position of the 1, counted from 0.
 
     Raises:
-        DataError: another shape or count, values that are not whole, NaN, rows with several classes
-            or none, complex numbers or objects.
+        DataError: another shape or count, values that are not whole, NaN, rows with several classes or none, complex
+            numbers or objects.
 
     Example:
         >>> normalize_labels([[3.0], [1.0]], 2, where="a.mat[Y]")
@@ -57,10 +56,10 @@ def encode_labels(*parts: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[str
     """Maps class values to 0..C-1, jointly over all `parts` and in sorted order.
 
     Args:
-        parts: arrays [n_p] as `normalize_labels` returns them.
+        *parts: arrays `[n]` as `normalize_labels` returns them; n may differ.
 
     Returns:
-        The parts as int32 in 0..C-1, and the C class names (`str` of the original values).
+        The parts as int32 in 0..C-1, and the C class names (`str` of the stored values).
 
     Raises:
         DataError: numbers in one part and strings in another.
@@ -83,11 +82,11 @@ def _whole(values: np.ndarray, where: str) -> np.ndarray:
     if values.dtype.kind == "f":
         lost = ~np.isfinite(values)
         if lost.any():
-            raise DataError(f"{where}: {bad_rows(lost)} have NaN or Inf as label")
+            raise DataError(f"{where}: {name_rows(lost)} have NaN or Inf as label")
         partial = (values != np.floor(values)) | (np.abs(values) > _LARGEST_EXACT)
         if partial.any():
             first = values[np.argmax(partial)]
-            raise DataError(f"{where}: expected whole numbers as labels, found {first} in {bad_rows(partial)}")
+            raise DataError(f"{where}: expected whole numbers as labels, found {first} in {name_rows(partial)}")
     if values.dtype.kind == "u" and values.size and values.max() > np.iinfo(np.int64).max:
         raise DataError(f"{where}: label {values.max()} is past the range of int64")
     return values.astype(np.int64)
@@ -107,5 +106,5 @@ def _one_hot(values: np.ndarray, count: int, where: str) -> np.ndarray:
     wrong = marks != 1
     raise DataError(
         f"{where}: expected one class per item, found {marks[np.argmax(wrong)]} in "
-        f"{bad_rows(wrong)}; multi-label data are not supported"
+        f"{name_rows(wrong)}; multi-label data are not supported"
     )

@@ -1,28 +1,26 @@
-"""What the catalogue says of a dataset: sizes, forms on disk, and where files come from.
+"""The forms on disk in which datasets circulate, and how each is read and checked.
 
-The forms in which the datasets lie on disk, and how to read each of them.
-
-Shapes: `n` pairs of the whole dataset, `d_i` and `d_t` image and text features.
+Letters: `n` pairs of the whole dataset; `d_i`, `d_t` widths of the image and the text features; `C` classes.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpldan_jax.data.files.checks import DataError, bad_rows
+from gpldan_jax.data.files.checks import DataError, name_rows
 from gpldan_jax.data.files.reading import read_arrays, read_list
 from gpldan_jax.data.labels import normalize_labels
-from gpldan_jax.data.paired import as_features
+from gpldan_jax.data.paired import Pairs, as_features
 from gpldan_jax.data.splits import apportion, stratified_split
 
-# Images, texts, and labels or None.
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+SPLIT_SEED = 0
+"""Seed of the splits that this package draws: not the training seed, or seeds would be compared on other test pairs."""
+OWN_SHARES = (0.8, 0.1, 0.1)
+"""Train, validation and test of features that come without a split."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,13 @@ class Shape:
 
     Attributes:
         splits: pairs in train, validation, test.
-        image, text: feature dimensions d_i, d_t.
-        classes: number of classes.
+        image: `d_i`.
+        text: `d_t`.
+        classes: C.
+
+    Example:
+        >>> Shape((80, 10, 20), image=5, text=3, classes=2).held_out
+        30
     """
 
     splits: tuple[int, int, int]
@@ -42,13 +45,25 @@ class Shape:
 
     @property
     def pairs(self) -> int:
-        """All pairs."""
+        """The number of all pairs, n."""
         return sum(self.splits)
 
     @property
     def held_out(self) -> int:
         """The pairs of validation and test, which circulate together as one test part."""
         return self.splits[1] + self.splits[2]
+
+
+class FileContents(NamedTuple):
+    """What the files of a layout hold.
+
+    Attributes:
+        splits: the checked pairs of train, validation and test.
+        features: how the features were computed, as `PairedDataset.features`, or `None`.
+    """
+
+    splits: tuple[Pairs, ...]
+    features: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +73,17 @@ class Layout:
     Attributes:
         files: file names, all of which are needed.
         holds: what the files must hold; `{shape.image}` and the like stand for the sizes.
-        read: takes the paths of `files` and the shape (None: any), returns the pairs of train,
-            validation and test.
+        read: takes the paths of `files` and the shape (`None`: any) and returns the contents; `DataError` where the
+            files do not hold them.
+
+    Example:
+        >>> CUB.files
+        ('cub_googlenet_doc2vec_c10.mat',)
     """
 
     files: tuple[str, ...]
     holds: str
-    read: Callable[[Sequence[Path], Shape | None], tuple[Pairs, ...]]
+    read: Callable[[Sequence[Path], Any], FileContents]
 
 
 @dataclass(frozen=True)
@@ -72,11 +91,16 @@ class Variant:
     """One dataset with one kind of features.
 
     Attributes:
-        name, variant: what `load_dataset` takes.
-        shape: the sizes; None where the arrays themselves say them.
+        name: of the dataset, as `load_dataset` takes it.
+        variant: of the features, as `load_dataset` takes it.
+        shape: the sizes; `None` where the arrays themselves decide them.
         layouts: the forms on disk, in the order they are tried.
         circulates: where such files are found, in words.
         nonnegative_images: whether the image features are ReLU outputs or counts.
+
+    Example:
+        >>> Variant("mine", "own", None, own_layouts("mine"), "my own files").layouts[0].files
+        ('mine.npz',)
     """
 
     name: str
@@ -87,196 +111,72 @@ class Variant:
     nonnegative_images: bool = False
 
 
-# A draw of our own must not move with the training seed, or seeds would be compared on other tests.
-SPLIT_SEED = 0
-# Train, validation, test of features that come without a split.
-OWN_SHARES = (0.8, 0.1, 0.1)
+class _Stored(NamedTuple):
+    """An array as a file stores it; `where` is the file and the key, for messages."""
+
+    key: str
+    where: str
+    values: np.ndarray
 
 
-def read_generic(paths: Sequence[Path], shape: Shape | None) -> tuple[Pairs, ...]:
-    """One file with `image` [n, d_i], `text` [n, d_t], `label` and, if any, `split` [n] of 0, 1, 2.
-
-    With a shape, `label` is needed, sizes must agree, and without `split` the rows are train,
-    validation and test in this order. Without one, missing splits are drawn, 80/10/10.
-    """
-    path = paths[0]
-    needed, optional = ["image", "text"], ["label", "split"]
-    if shape is not None:
-        needed, optional = [*needed, "label"], ["split"]
-    arrays = read_arrays(path, needed, optional=optional)
-    images = _features(path, arrays, "image", shape and shape.image)
-    texts = _features(path, arrays, "text", shape and shape.text)
-    labels = None
-    _same_count(path, "image", images, "text", texts)
-    if "label" in arrays:
-        labels = normalize_labels(arrays["label"], len(images), where=f"{path}[label]")
-    if "split" in arrays:
-        rows = _stored_split(path, arrays["split"], len(images))
-        found = tuple(map(len, rows))
-        if shape is not None and found != shape.splits:
-            raise DataError(f"{path}[split]: expected {shape.splits} rows, found {found}")
-    elif shape is not None:
-        _count(f"{path}[image]", images, shape.pairs)
-        rows = _consecutive(shape.splits)
-    else:
-        sizes = apportion(len(images), OWN_SHARES)
-        rows = stratified_split(labels, sizes, seed=SPLIT_SEED)
-    return _cut(images, texts, labels, rows)
+def _read(path: Path, keys: Iterable[str], optional: Iterable[str] = ()) -> dict[str, _Stored]:
+    arrays = read_arrays(path, keys, optional=optional)
+    return {key: _Stored(key, f"{path}[{key}]", values) for key, values in arrays.items()}
 
 
-def read_extractors(path: Path) -> dict[str, Any] | None:
-    """What made the features of a file of `experiments/extract.py`, as `PairedDataset.features` has it, or None.
-
-    It is under `image` and `text` of the JSON that the array `manifest` holds. A `manifest` of another kind is none.
-    """
-    text = read_arrays(path, [], optional=["manifest"]).get("manifest")
-    try:
-        manifest = json.loads(str(text))
-        made = {modality: dict(manifest[modality]) for modality in ("image", "text")}
-    except (KeyError, TypeError, ValueError):
-        return None
-    return made if all("extractor" in described for described in made.values()) else None
-
-
-def read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> tuple[Pairs, ...]:
-    """`data.X1` [d_i, n], `data.X2` [d_t, n], one-hot `data.Y` [classes, n]: samples are columns.
-
-    Its own `split` is not the official one; the columns are in the order of the official lists.
-    """
-    path = paths[0]
-    arrays = read_arrays(path, ["data.X1", "data.X2", "data.Y"])
-    images = _features(path, arrays, "data.X1", shape.image, columns=True)
-    texts = _features(path, arrays, "data.X2", shape.text, columns=True)
-    _same_count(path, "data.X1", images, "data.X2", texts)
-    _count(f"{path}[data.X1]", images, shape.pairs)
-    labels = normalize_labels(arrays["data.Y"], shape.pairs, where=f"{path}[data.Y]")
-    return _cut(images, texts, labels, _consecutive(shape.splits))
+def _pairs(
+    image: _Stored, text: _Stored, shape: Shape | None, count: int | None = None, *, columns: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The checked images and texts of `count` pairs (`None`: any number), stored as rows or as columns."""
+    image_width, text_width = (shape.image, shape.text) if shape else (None, None)
+    images = _features(image, image_width, columns)
+    if count is not None:
+        _check_count(image, images, count)
+    texts = _features(text, text_width, columns)
+    if len(images) != len(texts):
+        raise DataError(f"{text.where}: expected as many rows as {image.key} has, {len(images)}, found {len(texts)}")
+    return images, texts
 
 
-def read_wikipedia_raw(paths: Sequence[Path], shape: Shape) -> tuple[Pairs, ...]:
-    """`I_tr`, `I_te`, `T_tr`, `T_te` in a file, and the classes in the train and the test list."""
-    path, train_list, test_list = paths
-    labels = []
-    for list_path, size in ((train_list, shape.splits[0]), (test_list, shape.held_out)):
-        rows = read_list(list_path)
-        if len(rows) != size:
-            raise DataError(f"{list_path}: expected {size} lines, found {len(rows)}")
-        labels.append(np.array([row[2] for row in rows], np.int64))
-    arrays = read_arrays(path, ["I_tr", "I_te", "T_tr", "T_te"])
-    train = _part(path, arrays, ("I_tr", "T_tr"), shape, shape.splits[0])
-    held_out = _part(path, arrays, ("I_te", "T_te"), shape, shape.held_out)
-    return _train_and_held_out(shape, train, held_out, labels)
-
-
-def read_xmedia(paths: Sequence[Path], shape: Shape) -> tuple[Pairs, ...]:
-    """The PKU release: image, text and a class of each, for train and test.
-
-    The official test part has 1000 pairs. The paper says 300 for validation and 700 for test, not
-    which: the first 300 are our reading, as for Wikipedia.
-    """
-    path = paths[0]
-    keys = {"tr": ("I_tr_CNN", "T_tr_BOW"), "te": ("I_te_CNN", "T_te_BOW")}
-    counts = {"tr": shape.splits[0], "te": shape.held_out}
-    classes = {part: (f"{part}ImgCat", f"{part}TxtCat") for part in keys}
-    arrays = read_arrays(path, [*sum(keys.values(), ()), *sum(classes.values(), ())])
-    parts, labels = [], []
-    for part, pair in keys.items():
-        images, texts = _part(path, arrays, pair, shape, counts[part])
-        of_image, of_text = (
-            normalize_labels(arrays[key], len(images), where=f"{path}[{key}]") for key in classes[part]
-        )
-        if (of_image != of_text).any():
-            image_key, text_key = classes[part]
-            raise DataError(
-                f"{path}[{image_key}]: expected the class of {text_key} for every pair, found "
-                f"another in {bad_rows(of_image != of_text)}"
-            )
-        parts.append((images, texts))
-        labels.append(of_image)
-    return _train_and_held_out(shape, *parts, labels)
-
-
-def read_six_files(paths: Sequence[Path], shape: Shape) -> tuple[Pairs, ...]:
-    """Six `.mat` files of one variable each, called as the file; the form of the DSCMR code.
-
-    Validation and test are the first and the last rows of its test part.
-    """
-    arrays = {path.stem: read_arrays(path, [path.stem])[path.stem] for path in paths}
-    by_name = {path.stem: path for path in paths}
-    parts, labels = [], []
-    for part, count in (("train", shape.splits[0]), ("test", shape.held_out)):
-        image_key, text_key, label_key = (f"{part}_{kind}" for kind in ("img", "txt", "img_lab"))
-        images = _features(by_name[image_key], arrays, image_key, shape.image)
-        texts = _features(by_name[text_key], arrays, text_key, shape.text)
-        _count(f"{by_name[image_key]}[{image_key}]", images, count)
-        _same_count(by_name[text_key], image_key, images, text_key, texts)
-        where = f"{by_name[label_key]}[{label_key}]"
-        parts.append((images, texts))
-        labels.append(normalize_labels(arrays[label_key], len(images), where=where))
-    return _train_and_held_out(shape, *parts, labels)
-
-
-def read_cub(paths: Sequence[Path], shape: Shape) -> tuple[Pairs, ...]:
-    """`X{1}` [n, d_i], `X{2}` [n, d_t] and `Y`; no split exists, so one is drawn, with seed 0."""
-    path = paths[0]
-    arrays = read_arrays(path, ["X{1}", "X{2}", "Y"])
-    images, texts = _part(path, arrays, ("X{1}", "X{2}"), shape, shape.pairs)
-    labels = normalize_labels(arrays["Y"], shape.pairs, where=f"{path}[Y]")
-    return _cut(images, texts, labels, stratified_split(labels, shape.splits, seed=SPLIT_SEED))
-
-
-def _features(
-    path: Path,
-    arrays: dict[str, np.ndarray],
-    key: str,
-    width: int | None,
-    *,
-    columns: bool = False,
-) -> np.ndarray:
-    """The features under `key` as [rows, width] float32; with `columns` stored transposed."""
-    where = f"{path}[{key}]"
-    features = as_features(arrays[key].T if columns else arrays[key], where=where)
+def _features(stored: _Stored, width: int | None, columns: bool) -> np.ndarray:
+    features = as_features(stored.values.T if columns else stored.values, where=stored.where)
     if width is not None and features.shape[1] != width:
         hint = " (transposed?)" if len(features) == width else ""
         raise DataError(
-            f"{where}: expected {width} features, found {features.shape[1]} in shape {list(arrays[key].shape)}{hint}"
+            f"{stored.where}: expected {width} features, found {features.shape[1]} in shape "
+            f"{list(stored.values.shape)}{hint}"
         )
     return features
 
 
-def _part(
-    path: Path, arrays: dict[str, np.ndarray], keys: tuple[str, str], shape: Shape, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images and texts of `count` pairs under the two `keys`."""
-    images = _features(path, arrays, keys[0], shape.image)
-    _count(f"{path}[{keys[0]}]", images, count)
-    texts = _features(path, arrays, keys[1], shape.text)
-    _same_count(path, keys[0], images, keys[1], texts)
-    return images, texts
+def _labels(stored: _Stored, count: int) -> np.ndarray:
+    return normalize_labels(stored.values, count, where=stored.where)
 
 
-def _same_count(path: Path, image_key: str, images: np.ndarray, text_key: str, texts: np.ndarray) -> None:
-    if len(images) != len(texts):
-        raise DataError(
-            f"{path}[{text_key}]: expected as many rows as {image_key} has, {len(images)}, found {len(texts)}"
-        )
-
-
-def _count(where: str, features: np.ndarray, expected: int) -> None:
+def _check_count(stored: _Stored, features: np.ndarray, expected: int) -> None:
     if len(features) != expected:
-        raise DataError(f"{where}: expected {expected} pairs, found {len(features)}")
+        raise DataError(f"{stored.where}: expected {expected} pairs, found {len(features)}")
 
 
-def _stored_split(path: Path, raw: np.ndarray, count: int) -> list[np.ndarray]:
-    values = normalize_labels(raw, count, where=f"{path}[split]")
-    numeric = values.dtype.kind == "i"
-    wrong = ~np.isin(values, (0, 1, 2)) if numeric else np.ones(count, bool)
+def _stored_split(stored: _Stored, count: int) -> list[np.ndarray]:
+    values = _labels(stored, count)
+    wrong = ~np.isin(values, (0, 1, 2)) if values.dtype.kind == "i" else np.ones(count, bool)
     if wrong.any():
         raise DataError(
-            f"{path}[split]: expected 0 (train), 1 (validation) or 2 (test), found "
-            f"{values[np.argmax(wrong)]} in {bad_rows(wrong)}"
+            f"{stored.where}: expected 0 (train), 1 (validation) or 2 (test), found "
+            f"{values[np.argmax(wrong)]} in {name_rows(wrong)}"
         )
     return [np.flatnonzero(values == part) for part in range(3)]
+
+
+def _read_manifest(arrays: dict[str, _Stored]) -> dict[str, Any] | None:
+    """What the JSON of `manifest` says under `image` and `text`; `None` for a manifest of another kind."""
+    try:
+        manifest = json.loads(str(arrays["manifest"].values))
+        features = {modality: dict(manifest[modality]) for modality in ("image", "text")}
+    except (KeyError, TypeError, ValueError):
+        return None
+    return features if all("extractor" in described for described in features.values()) else None
 
 
 def _consecutive(sizes: Sequence[int]) -> list[slice]:
@@ -284,10 +184,148 @@ def _consecutive(sizes: Sequence[int]) -> list[slice]:
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def _cut(images, texts, labels, rows) -> tuple[Pairs, ...]:
+def _cut(
+    images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None, rows: Iterable[np.ndarray | slice]
+) -> tuple[Pairs, ...]:
     return tuple((images[part], texts[part], None if labels is None else labels[part]) for part in rows)
 
 
-def _train_and_held_out(shape: Shape, train, held_out, labels) -> tuple[Pairs, ...]:
+def _train_and_held_out(shape: Shape, train: Pairs, held_out: Pairs) -> FileContents:
     """Train as it is; the official test part is validation first, then test."""
-    return (*train, labels[0]), *_cut(*held_out, labels[1], _consecutive(shape.splits[1:]))
+    return FileContents((train, *_cut(*held_out, _consecutive(shape.splits[1:]))))
+
+
+def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
+    """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
+    required, optional = ["image", "text"], ["split", "manifest"]
+    (optional if shape is None else required).append("label")
+    arrays = _read(paths[0], required, optional)
+    images, texts = _pairs(arrays["image"], arrays["text"], shape)
+    labels = _labels(arrays["label"], len(images)) if "label" in arrays else None
+    rows: Sequence[np.ndarray | slice]
+    if "split" in arrays:
+        rows = _stored_split(arrays["split"], len(images))
+        found = tuple(map(len, rows))
+        if shape is not None and found != shape.splits:
+            raise DataError(f"{arrays['split'].where}: expected {shape.splits} rows, found {found}")
+    elif shape is not None:
+        _check_count(arrays["image"], images, shape.pairs)
+        rows = _consecutive(shape.splits)
+    else:
+        rows = stratified_split(labels, apportion(len(images), OWN_SHARES), seed=SPLIT_SEED)
+    return FileContents(_cut(images, texts, labels, rows), _read_manifest(arrays))
+
+
+def _read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> FileContents:
+    # The file also has a `split`, which is not the official one.
+    arrays = _read(paths[0], ["data.X1", "data.X2", "data.Y"])
+    images, texts = _pairs(arrays["data.X1"], arrays["data.X2"], shape, columns=True)
+    _check_count(arrays["data.X1"], images, shape.pairs)
+    labels = _labels(arrays["data.Y"], shape.pairs)
+    return FileContents(_cut(images, texts, labels, _consecutive(shape.splits)))
+
+
+def _read_wikipedia_raw(paths: Sequence[Path], shape: Shape) -> FileContents:
+    path, train_list, test_list = paths
+    arrays = _read(path, ["I_tr", "T_tr", "I_te", "T_te"])
+    parts = []
+    for part, list_path, count in (("tr", train_list, shape.splits[0]), ("te", test_list, shape.held_out)):
+        rows = read_list(list_path)
+        if len(rows) != count:
+            raise DataError(f"{list_path}: expected {count} lines, found {len(rows)}")
+        images, texts = _pairs(arrays[f"I_{part}"], arrays[f"T_{part}"], shape, count)
+        parts.append((images, texts, np.array([row[2] for row in rows], np.int64)))
+    return _train_and_held_out(shape, *parts)
+
+
+def _read_xmedia(paths: Sequence[Path], shape: Shape) -> FileContents:
+    counts = {"tr": shape.splits[0], "te": shape.held_out}
+    kinds = ("I_{}_CNN", "T_{}_BOW", "{}ImgCat", "{}TxtCat")
+    arrays = _read(paths[0], [kind.format(part) for part in counts for kind in kinds])
+    parts = []
+    for part, count in counts.items():
+        image, text, image_class, text_class = (arrays[kind.format(part)] for kind in kinds)
+        images, texts = _pairs(image, text, shape, count)
+        labels = _labels(image_class, count)
+        differ = labels != _labels(text_class, count)
+        if differ.any():
+            raise DataError(
+                f"{image_class.where}: expected the class of {text_class.key} for every pair, found another in "
+                f"{name_rows(differ)}"
+            )
+        parts.append((images, texts, labels))
+    return _train_and_held_out(shape, *parts)
+
+
+def _read_six_files(paths: Sequence[Path], shape: Shape) -> FileContents:
+    arrays: dict[str, _Stored] = {}
+    for path in paths:
+        arrays |= _read(path, [path.stem])
+    parts = []
+    for part, count in (("train", shape.splits[0]), ("test", shape.held_out)):
+        images, texts = _pairs(arrays[f"{part}_img"], arrays[f"{part}_txt"], shape, count)
+        parts.append((images, texts, _labels(arrays[f"{part}_img_lab"], count)))
+    return _train_and_held_out(shape, *parts)
+
+
+def _read_cub(paths: Sequence[Path], shape: Shape) -> FileContents:
+    # There is no official split.
+    arrays = _read(paths[0], ["X{1}", "X{2}", "Y"])
+    images, texts = _pairs(arrays["X{1}"], arrays["X{2}"], shape, shape.pairs)
+    labels = _labels(arrays["Y"], shape.pairs)
+    return FileContents(_cut(images, texts, labels, stratified_split(labels, shape.splits, seed=SPLIT_SEED)))
+
+
+_GENERIC = (
+    "image [{shape.pairs}, {shape.image}], text [{shape.pairs}, {shape.text}], label [{shape.pairs}], and optionally "
+    "split [{shape.pairs}] of 0, 1, 2; without split the rows are {shape.splits[0]} train, {shape.splits[1]} "
+    "validation, {shape.splits[2]} test"
+)
+
+
+def own_layouts(stem: str) -> tuple[Layout, ...]:
+    """Returns the forms of a dataset in one file of this package's own keys."""
+    return tuple(Layout((stem + suffix,), _GENERIC, _read_generic) for suffix in (".npz", ".h5", ".mat"))
+
+
+OWN_FEATURES = Layout(
+    ("FILE.npz",),
+    "image [rows, features], text [rows, features], and optionally label [rows] and split [rows] of 0, 1, 2; .h5 and "
+    ".mat will do as well",
+    _read_generic,
+)
+"""Features of any sizes."""
+WIKIPEDIA_CNN = Layout(
+    ("wiki_cnn128_text100.mat",),
+    "data.X1 [{shape.image}, {shape.pairs}], data.X2 [{shape.text}, {shape.pairs}], data.Y one-hot [{shape.classes}, "
+    "{shape.pairs}], in the order of the official train and test lists",
+    _read_wikipedia_cnn,
+)
+"""One file whose columns are the pairs."""
+WIKIPEDIA_RAW = Layout(
+    ("raw_features.mat", "trainset_txt_img_cat.list", "testset_txt_img_cat.list"),
+    "I_tr [{shape.splits[0]}, {shape.image}], T_tr [.., {shape.text}], I_te [{shape.held_out}, {shape.image}], T_te "
+    "[.., {shape.text}]; the class is the third column of the lists",
+    _read_wikipedia_raw,
+)
+"""The original release."""
+XMEDIA = Layout(
+    ("XMediaFeatures.mat",),
+    "I_tr_CNN [{shape.splits[0]}, {shape.image}], T_tr_BOW [.., {shape.text}], I_te_CNN [{shape.held_out}, "
+    "{shape.image}], T_te_BOW [.., {shape.text}], and the classes trImgCat, trTxtCat, teImgCat, teTxtCat",
+    _read_xmedia,
+)
+"""The PKU release. The paper takes 300 pairs of its test part for validation; here, the first, as for Wikipedia."""
+SIX_FILES = Layout(
+    tuple(f"{part}_{kind}.mat" for part in ("train", "test") for kind in ("img", "txt", "img_lab")),
+    "one variable each, called as the file: images [{shape.splits[0]} and {shape.held_out}, {shape.image}], texts [.., "
+    "{shape.text}], labels",
+    _read_six_files,
+)
+"""The form of the DSCMR code; validation and test are the first and the last rows of the test part."""
+CUB = Layout(
+    ("cub_googlenet_doc2vec_c10.mat",),
+    "X{{1}} [{shape.pairs}, {shape.image}], X{{2}} [{shape.pairs}, {shape.text}], Y [{shape.pairs}]",
+    _read_cub,
+)
+"""One file of two cells, without a split."""

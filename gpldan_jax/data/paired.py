@@ -1,43 +1,44 @@
-"""Image-text pairs in three splits, checked once for every way they come in.
+"""Image-text pairs in three splits: what they must be, how raw arrays become them, and how they are scaled.
 
-Shapes: `n` pairs of a split, `d_i` and `d_t` image and text features, `C` classes.
+Letters: `n` pairs of a split; `d_i`, `d_t` widths of the image and the text features; `C` classes.
 
-Zero mean and unit variance per feature, measured on the training split.
-
-Shapes: `n` items, `d_i` and `d_t` image and text features.
+An array is checked once, when it comes in: by the constructor of `PairedSplit`, by `paired_dataset`, or by a reader of
+`gpldan_jax.data.layouts`. `split_from_checked` and `dataset_from_checked` take arrays that were checked there.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gpldan_jax.data.files.checks import DataError, bad_rows, shown
+from gpldan_jax.data.files.checks import DataError, first_few, name_rows
 from gpldan_jax.data.labels import encode_labels, normalize_labels
 from gpldan_jax.models.trained import Standardization
 
 SPLITS = ("train", "validation", "test")
 
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Checked arrays of `n` pairs: `as_features` of images and of texts, and `normalize_labels` of labels or `None`."""
 
-def as_features(array, *, where: str) -> np.ndarray:
-    """Checks a feature matrix and brings it to float32.
+
+def as_features(array: ArrayLike, *, where: str) -> np.ndarray:
+    """Checks a feature matrix and converts it to float32.
 
     Args:
-        array: [n, d] array_like of real numbers or bools, d at least 1.
+        array: `[n, d]` array_like of real numbers or bools, d at least 1.
         where: the file and key, for messages.
 
     Returns:
-        [n, d] float32, C-contiguous, finite. An array that is already so is returned as it is.
+        `[n, d]` float32, C-contiguous, finite. An array that is already so is returned as it is.
 
     Raises:
-        DataError: objects, strings or complex numbers, another number of axes, NaN, Inf or values
-            past the float32 range (the first rows are named).
+        DataError: objects, strings or complex numbers, another number of axes, NaN, Inf or values outside the float32
+            range; the message names the first rows.
 
     Example:
         >>> as_features([[1, 2], [3, 4]], where="a.npz[image]").dtype
@@ -52,7 +53,7 @@ def as_features(array, *, where: str) -> np.ndarray:
         values = np.ascontiguousarray(values, dtype=np.float32)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
-        raise DataError(f"{where}: expected finite float32 values, found NaN, Inf or overflow in {bad_rows(~finite)}")
+        raise DataError(f"{where}: expected finite float32 values, found NaN, Inf or overflow in {name_rows(~finite)}")
     return values
 
 
@@ -61,12 +62,12 @@ class PairedSplit:
     """The pairs of one split; row i of each array is pair i.
 
     Attributes:
-        images: [n, d_i] float32.
-        texts: [n, d_t] float32.
-        labels: [n] int32 class indices, or None.
+        images: `[n, d_i]` float32.
+        texts: `[n, d_t]` float32.
+        labels: `[n]` int32 class indices, or `None`.
 
     Raises:
-        DataError: what `as_features` refuses, or unequal counts.
+        DataError: what `as_features` refuses, unequal counts, or labels that are no whole numbers.
 
     Example:
         >>> len(PairedSplit(np.ones((3, 5)), np.ones((3, 2)), None))
@@ -90,28 +91,47 @@ class PairedSplit:
             if len(labels) != len(images):
                 raise DataError(f"labels: expected one per pair, found {len(labels)} for {len(images)} pairs")
             labels = np.ascontiguousarray(labels, dtype=np.int32)
-        for name, value in (("images", images), ("texts", texts), ("labels", labels)):
-            object.__setattr__(self, name, value)
+        _set_arrays(self, images, texts, labels)
 
     def __len__(self) -> int:
         return len(self.images)
 
 
+def split_from_checked(images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None = None) -> PairedSplit:
+    """Makes a split of arrays that were checked before, without looking at their values again.
+
+    Args:
+        images: `[n, d_i]`, from `as_features`, or rows of such an array.
+        texts: `[n, d_t]`, from `as_features`, or rows of such an array.
+        labels: `[n]` int32 class indices, or `None`.
+    """
+    split = object.__new__(PairedSplit)
+    _set_arrays(split, images, texts, labels)
+    return split
+
+
 @dataclass(frozen=True, eq=False)
 class PairedDataset:
-    """Three splits of image-text pairs with common feature dimensions and classes.
+    """Three splits of image-text pairs with common feature widths and classes.
 
     Attributes:
         name: what the dataset is called in reports.
-        train, validation, test: the splits; only `train` must have pairs.
-        class_names: the C class names, or None.
+        train: the training split, the only one that must have pairs.
+        validation: the validation split.
+        test: the test split.
+        class_names: the C class names, or `None`.
         synthetic: whether the features were generated instead of read.
-        features: what made them, for `gpldan_jax.features.extractor`, JSON values: `{"image": {"extractor": name, ...},
-            "text": ...}`; None where that is not known. It is not part of the fingerprint.
+        features: how the features were computed, for `gpldan_jax.features.extractor`, JSON values: `{"image":
+            {"extractor": name, ...}, "text": ...}`; `None` where that is not known. Not part of the fingerprint.
 
     Raises:
-        DataError: an empty training split, dimensions that differ between splits, labels in some
-            splits only, or labels outside 0..C-1.
+        DataError: an empty training split, widths that differ between splits, labels in some splits only, or labels
+            outside 0..C-1.
+
+    Example:
+        >>> split = PairedSplit(np.ones((3, 5)), np.ones((3, 2)))
+        >>> PairedDataset("mine", split, split, split).image_dim
+        5
     """
 
     name: str
@@ -125,7 +145,7 @@ class PairedDataset:
     def __post_init__(self):
         if not len(self.train):
             raise DataError(f"{self.name}: expected training pairs, found 0")
-        for name in SPLITS[1:]:
+        for name in SPLITS:
             split = getattr(self, name)
             found = (split.images.shape[1], split.texts.shape[1])
             if found != (self.image_dim, self.text_dim):
@@ -133,10 +153,9 @@ class PairedDataset:
                     f"{self.name} {name}: expected {self.image_dim} image and {self.text_dim} text "
                     f"features as in train, found {found[0]} and {found[1]}"
                 )
-            if (split.labels is None) != (self.train.labels is None):
+            labels = split.labels
+            if (labels is None) != (self.train.labels is None):
                 raise DataError(f"{self.name}: expected labels in all splits or in none")
-        for name in SPLITS:
-            labels = getattr(self, name).labels
             if labels is None or self.class_names is None or not len(labels):
                 continue
             if labels.min() < 0 or labels.max() >= len(self.class_names):
@@ -147,12 +166,12 @@ class PairedDataset:
 
     @property
     def image_dim(self) -> int:
-        """The number of image features, d_i."""
+        """The number of image features, `d_i`."""
         return self.train.images.shape[1]
 
     @property
     def text_dim(self) -> int:
-        """The number of text features, d_t."""
+        """The number of text features, `d_t`."""
         return self.train.texts.shape[1]
 
     @property
@@ -161,7 +180,7 @@ class PairedDataset:
         return f"{self.name} (synthetic)" if self.synthetic else self.name
 
     def fingerprint(self) -> str:
-        """The sha256 (hex) of all arrays: types, shapes and bytes, not the names."""
+        """Returns the SHA-256 (hex) of all arrays: types, shapes and bytes, not the names."""
         digest = hashlib.sha256()
         for split in (getattr(self, name) for name in SPLITS):
             for array in (split.images, split.texts, split.labels):
@@ -175,26 +194,33 @@ class PairedDataset:
 
 
 def paired_dataset(
-    name: str, *, train, validation, test, synthetic: bool = False, features: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    train: tuple[ArrayLike, ArrayLike, ArrayLike | None],
+    validation: tuple[ArrayLike, ArrayLike, ArrayLike | None],
+    test: tuple[ArrayLike, ArrayLike, ArrayLike | None],
+    synthetic: bool = False,
+    features: Mapping[str, Any] | None = None,
 ) -> PairedDataset:
     """Checks raw arrays of three splits and makes a dataset of them.
 
+    Class values are mapped jointly to 0..C-1. A class of validation or test that train lacks gives a `UserWarning`.
+
     Args:
         name: what the dataset is called in reports and messages.
-        train, validation, test: triples (images [n, d_i], texts [n, d_t], labels or None); labels
-            in any form that `normalize_labels` takes.
+        train: the images `[n, d_i]`, the texts `[n, d_t]`, and the labels in any form that `normalize_labels` takes,
+            or `None`.
+        validation: the same for the validation split.
+        test: the same for the test split.
         synthetic: whether the features are generated.
-        features: what made them, as `PairedDataset.features`.
+        features: how the features were computed, see `PairedDataset`.
 
     Returns:
-        The dataset; class values are mapped jointly to 0..C-1.
+        The dataset.
 
     Raises:
-        DataError: unequal counts, inconsistent dimensions, non-finite values, labels in some splits
-            only, an empty training split.
-
-    Warns:
-        UserWarning: validation or test has a class that train lacks.
+        DataError: unequal counts, inconsistent widths, non-finite values, labels in some splits only, an empty
+            training split.
 
     Example:
         >>> images, texts = np.eye(4), np.ones((4, 2))
@@ -207,53 +233,85 @@ def paired_dataset(
         >>> data.class_names, data.test.labels
         (('cat', 'dog'), array([0, 1], dtype=int32))
     """
-    raw = dict(zip(SPLITS, (train, validation, test), strict=True))
-    arrays, values = {}, {}
-    for split, (images, texts, labels) in raw.items():
-        images = as_features(images, where=f"{name} {split} images")
-        texts = as_features(texts, where=f"{name} {split} texts")
+    checked: list[Pairs] = []
+    for split, (raw_images, raw_texts, raw_labels) in zip(SPLITS, (train, validation, test), strict=True):
+        where = f"{name} {split}"
+        images = as_features(raw_images, where=f"{where} images")
+        texts = as_features(raw_texts, where=f"{where} texts")
         if len(images) != len(texts):
-            raise DataError(f"{name} {split}: expected as many texts as images, found {_counts(images, texts)}")
-        arrays[split] = (images, texts)
-        if labels is not None:
-            values[split] = normalize_labels(labels, len(images), where=f"{name} {split} labels")
-    if values and len(values) < len(SPLITS):
-        raise DataError(
-            f"{name}: expected labels in all splits or in none, found them only in {shown(values, limit=3)}"
-        )
-    encoded, class_names = (None,) * len(SPLITS), None
-    if values:
-        encoded, class_names = encode_labels(*(values[split] for split in SPLITS))
-    splits = {split: PairedSplit(*arrays[split], labels) for split, labels in zip(SPLITS, encoded, strict=True)}
-    dataset = PairedDataset(name, **splits, class_names=class_names, synthetic=synthetic, features=features)
-    for split in SPLITS[1:] if values else ():
-        unseen = np.setdiff1d(splits[split].labels, dataset.train.labels)
-        if len(unseen):
-            classes = shown((class_names[index] for index in unseen), limit=10)
-            warnings.warn(f"{name} {split}: train has no pair of class {classes}", stacklevel=2)
+            raise DataError(f"{where}: expected as many texts as images, found {_counts(images, texts)}")
+        labels = None if raw_labels is None else normalize_labels(raw_labels, len(images), where=f"{where} labels")
+        checked.append((images, texts, labels))
+    return dataset_from_checked(name, checked, synthetic=synthetic, features=features)
+
+
+def dataset_from_checked(
+    name: str, splits: Sequence[Pairs], *, synthetic: bool = False, features: Mapping[str, Any] | None = None
+) -> PairedDataset:
+    """Makes a dataset of arrays that were checked before, without looking at their features again.
+
+    Args:
+        name: what the dataset is called in reports and messages.
+        splits: the pairs of train, validation and test, see `Pairs`.
+        synthetic: whether the features are generated.
+        features: how the features were computed, see `PairedDataset`.
+    """
+    labelled = {split: pairs[2] for split, pairs in zip(SPLITS, splits, strict=True) if pairs[2] is not None}
+    if labelled and len(labelled) < len(SPLITS):
+        found = first_few(labelled, limit=3)
+        raise DataError(f"{name}: expected labels in all splits or in none, found them only in {found}")
+    encoded: tuple[Any, ...] = (None,) * len(SPLITS)
+    class_names = None
+    if labelled:
+        encoded, class_names = encode_labels(*labelled.values())
+    train, validation, test = (
+        split_from_checked(images, texts, labels) for (images, texts, _), labels in zip(splits, encoded, strict=True)
+    )
+    dataset = PairedDataset(name, train, validation, test, class_names, synthetic, features)
+    if class_names:
+        for split, labels in zip(SPLITS[1:], encoded[1:], strict=True):
+            unseen = [class_names[index] for index in np.setdiff1d(labels, encoded[0])]
+            if unseen:
+                classes = first_few(unseen, limit=10)
+                warnings.warn(f"{name} {split}: train has no pair of class {classes}", stacklevel=3)
     return dataset
 
 
-def _counts(images: np.ndarray, texts: np.ndarray) -> str:
-    return f"{len(images)} images and {len(texts)} texts"
-
-
-def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[PairedDataset, Standardization]:
-    """Standardises the features of all splits by the statistics of the training split.
-
-    The statistics are taken in float64 and stored in float32; a column that is constant in the
-    training split gets the standard deviation 1.
+def class_titles(dataset: PairedDataset) -> tuple[str, ...]:
+    """Returns what pages call the classes: their names, and "class 3" where the name is a bare number.
 
     Args:
         dataset: any dataset.
-        image: whether to standardise the images.
-        text: whether to standardise the texts.
 
     Returns:
-        The standardised dataset and the statistics.
+        C titles, none where the dataset has no class names.
 
     Example:
-        >>> from gpldan_jax.data.paired import paired_dataset
+        >>> split = PairedSplit(np.ones((2, 5)), np.ones((2, 2)), np.array([0, 1]))
+        >>> class_titles(PairedDataset("mine", split, split, split, class_names=("3", "cat")))
+        ('class 3', 'cat')
+    """
+    return tuple(f"class {name}" if name.lstrip("-").isdecimal() else name for name in dataset.class_names or ())
+
+
+def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[PairedDataset, Standardization]:
+    """Scales the features of all splits to zero mean and unit variance on the training split.
+
+    The statistics are taken in float64 and stored in float32; a column that is constant in the training split gets the
+    standard deviation 1.
+
+    Args:
+        dataset: any dataset.
+        image: whether to scale the images.
+        text: whether to scale the texts.
+
+    Returns:
+        The scaled dataset and the statistics. Arrays that are not scaled are those of `dataset`, not copies.
+
+    Raises:
+        DataError: a scaled value is outside the float32 range; the message names the first rows.
+
+    Example:
         >>> rows = (np.array([[1.0, 5.0], [3.0, 5.0]]), np.ones((2, 1)), None)
         >>> raw = paired_dataset("mine", train=rows, validation=rows, test=rows)
         >>> data, stats = standardize(raw, image=True, text=False)
@@ -264,15 +322,23 @@ def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[Pai
         array([1., 1.], dtype=float32)
     """
     statistics = Standardization(*_mean_and_std(dataset.train.images, image), *_mean_and_std(dataset.train.texts, text))
-    splits = {}
+    splits: dict[str, Any] = {}
     for name in SPLITS:
-        split = getattr(dataset, name)
-        splits[name] = dataclasses.replace(
-            split,
-            images=statistics.images(split.images) if image else split.images,
-            texts=statistics.texts(split.texts) if text else split.texts,
-        )
+        split, where = getattr(dataset, name), f"{dataset.name} {name}"
+        images = _scale(statistics.images, split.images, f"{where} images") if image else split.images
+        texts = _scale(statistics.texts, split.texts, f"{where} texts") if text else split.texts
+        splits[name] = split_from_checked(images, texts, split.labels)
     return dataclasses.replace(dataset, **splits), statistics
+
+
+def _scale(scale: Callable[[np.ndarray], np.ndarray], features: np.ndarray, where: str) -> np.ndarray:
+    # Finite features become infinite only by an overflow. The processor reports it, so nobody has to search for it.
+    try:
+        with np.errstate(over="raise"):
+            return scale(features)
+    except FloatingPointError:
+        with np.errstate(over="ignore"):
+            return as_features(scale(features), where=f"{where}, standardized")
 
 
 def _mean_and_std(features: np.ndarray, apply: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -281,8 +347,17 @@ def _mean_and_std(features: np.ndarray, apply: bool) -> tuple[np.ndarray, np.nda
         return np.zeros(width, np.float32), np.ones(width, np.float32)
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     std = features.std(axis=0, dtype=np.float64).astype(np.float32)
-    # Rounding gives constant columns a tiny std, so they are recognised by their range; a std
-    # below the smallest normal float32 would overflow the quotient.
+    # Rounding gives constant columns a tiny std, so they are recognised by their range. A std below the smallest normal
+    # float32 would make the quotient overflow.
     constant = (features.max(axis=0) == features.min(axis=0)) | (std < np.finfo(np.float32).tiny)
     mean = np.where(constant, features[0], mean)
     return mean, np.where(constant, np.float32(1), std)
+
+
+def _set_arrays(split: PairedSplit, images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None) -> None:
+    for name, value in (("images", images), ("texts", texts), ("labels", labels)):
+        object.__setattr__(split, name, value)  # the dataclass is frozen
+
+
+def _counts(images: np.ndarray, texts: np.ndarray) -> str:
+    return f"{len(images)} images and {len(texts)} texts"

@@ -1,24 +1,28 @@
-"""Seeded stratified splits with exact sizes.
+"""Seeded draws of splits: of given pairs, stratified by class and of exact sizes, and of generated pairs.
 
-Shapes: `n` items, `c` classes, `p` parts.
+Letters: `n` pairs; `p` parts; `d_i`, `d_t` widths of the image and the text features; `C` classes.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
 
+# Of generated pairs: the latent factors, and the spread of a pair around its class and of each feature around the pair,
+# in units of the distance between classes. Classes overlap, and no modality determines the other.
+_FACTORS = 32
+_PAIR_SPREAD = 0.7
+_NOISE = 0.5
 
-def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
+
+def apportion(total: int, shares: Sequence[float] | np.ndarray) -> tuple[int, ...]:
     """Divides `total` items in proportion to `shares` by the largest remainder.
 
     Args:
         total: number of items, at least 0.
-        shares: [p] non-negative weights, not all 0; they need not sum to 1.
+        shares: `[p]` non-negative weights, not all 0; they need not sum to 1.
 
     Returns:
-        [p] counts that sum to `total` exactly. Ties go to the earlier part.
+        p counts that sum to `total` exactly. Ties go to the earlier part.
 
     Raises:
         ValueError: a negative total, or shares that are negative or all 0.
@@ -31,7 +35,7 @@ def apportion(total: int, shares: Sequence[float]) -> tuple[int, ...]:
     if total < 0 or not weights.size or (weights < 0).any() or not 0 < weights.sum() < np.inf:
         raise ValueError(f"cannot divide {total} items by the shares {tuple(shares)}")
     quotas = total * weights / weights.sum()
-    # 0.1 + 0.2 style noise must not turn a whole quota into a floor one below it.
+    # Rounding errors as in 0.1 + 0.2 must not turn a whole quota into a floor one below it.
     counts = np.floor(quotas + 1e-9).astype(np.int64)
     order = np.argsort(counts - quotas, kind="stable")
     counts[order[: total - int(counts.sum())]] += 1
@@ -42,8 +46,8 @@ def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: i
     """Draws disjoint parts of exact sizes, each class in proportion where labels are given.
 
     Args:
-        labels: [n] class values, or None for a split that ignores classes.
-        sizes: [p] part sizes; with labels they must sum to `n`, without they define `n`.
+        labels: `[n]` class values, or `None` for a split that ignores classes.
+        sizes: p part sizes; with labels they must sum to n, without they define n.
         seed: seed of the draw; the same seed gives the same split in every NumPy release.
 
     Returns:
@@ -71,9 +75,59 @@ def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: i
     parts = []
     for size in sizes:
         left = np.array([len(pool) for pool in pools], np.int64) - taken
-        # The quota of a class never exceeds what is left of it, because size <= left.sum().
+        # The quota of a class never exceeds the rows that are left in the class, because size <= left.sum().
         counts = np.array(apportion(size, left) if size else np.zeros_like(left), np.int64)
         rows = [pool[a : a + k] for pool, a, k in zip(pools, taken, counts, strict=True)]
         parts.append(np.sort(np.concatenate(rows)) if rows else np.empty(0, np.int64))
         taken += counts
     return tuple(part.astype(np.int64) for part in parts)
+
+
+def synthetic_splits(
+    sizes: Sequence[int],
+    *,
+    image_dim: int,
+    text_dim: int,
+    classes: int,
+    nonnegative_images: bool = False,
+    seed: int = 0,
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]:
+    """Generates pairs whose two modalities are noisy linear views of the same latent factors.
+
+    Each class is a Gaussian in a latent space of 32 factors, each modality a random linear map of the factors plus
+    noise. Classes are as even as the sizes allow, in random order.
+
+    Args:
+        sizes: number of pairs of each split.
+        image_dim: `d_i`.
+        text_dim: `d_t`.
+        classes: C, at least 1.
+        nonnegative_images: whether negative image features become 0, as after a ReLU.
+        seed: seed of the draw.
+
+    Returns:
+        One triple per split: images `[n, d_i]` float32, texts `[n, d_t]` float32, labels `[n]` int64 in 0..C-1.
+
+    Example:
+        >>> (images, texts, labels), _ = synthetic_splits((6, 4), image_dim=5, text_dim=3, classes=2)
+        >>> images.shape, texts.shape, sorted(labels.tolist())
+        ((6, 5), (6, 3), [0, 0, 0, 1, 1, 1])
+    """
+    random = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> np.ndarray:
+        return random.standard_normal(shape, dtype=np.float32)
+
+    centres = normal(classes, _FACTORS)
+    image_map = normal(_FACTORS, image_dim) / np.float32(np.sqrt(_FACTORS))
+    text_map = normal(_FACTORS, text_dim) / np.float32(np.sqrt(_FACTORS))
+    splits = []
+    for size in sizes:
+        labels = random.permutation(np.arange(size) % classes)
+        factors = centres[labels] + _PAIR_SPREAD * normal(size, _FACTORS)
+        images = factors @ image_map + _NOISE * normal(size, image_dim)
+        texts = factors @ text_map + _NOISE * normal(size, text_dim)
+        if nonnegative_images:
+            np.maximum(images, 0, out=images)
+        splits.append((images, texts, labels))
+    return tuple(splits)

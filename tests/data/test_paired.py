@@ -1,13 +1,15 @@
-"""Paired datasets: what they check, and what they make of it."""
+"""Paired datasets: what they check, what raw arrays become, and how they are scaled."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from gpldan_jax.data import DataError, PairedDataset, PairedSplit, paired_dataset, standardize
+from gpldan_jax.data import DataError, PairedDataset, PairedSplit, class_titles, paired_dataset, standardize
 
 LABELS = np.array([0, 1, 0, 1])
+# Means and variances of a few hundred float32 values.
+FLOAT32_TOLERANCE = 1e-5
 
 
 def triple(count=4, image_dim=3, text_dim=2, labels=True):
@@ -112,3 +114,69 @@ def test_what_made_the_features_is_kept_beside_them():
     assert data.features is None and described.fingerprint() == data.fingerprint()
     scaled, _ = standardize(described, image=True, text=True)
     assert scaled.features == {"image": {"extractor": "mine"}}
+
+
+def unscaled(seed=0):
+    random = np.random.default_rng(seed)
+
+    def rows(count):
+        return 5 + 3 * random.standard_normal((count, 4)), random.standard_normal((count, 2)), None
+
+    return paired_dataset("mine", train=rows(300), validation=rows(20), test=rows(30))
+
+
+def test_train_gets_zero_mean_and_unit_variance():
+    raw = unscaled()
+    data, statistics = standardize(raw, image=True, text=True)
+    for features in (data.train.images, data.train.texts):
+        np.testing.assert_allclose(features.mean(axis=0), 0, atol=FLOAT32_TOLERANCE)
+        np.testing.assert_allclose(features.std(axis=0), 1, atol=FLOAT32_TOLERANCE)
+    expected = (raw.test.images - raw.train.images.mean(axis=0)) / raw.train.images.std(axis=0)
+    np.testing.assert_allclose(data.test.images, expected, atol=FLOAT32_TOLERANCE)
+    np.testing.assert_array_equal(statistics.texts(raw.test.texts), data.test.texts)
+    assert {value.dtype for value in vars(statistics).values()} == {np.dtype(np.float32)}
+
+
+def test_what_is_not_asked_for_stays():
+    raw = unscaled()
+    data, statistics = standardize(raw, image=False, text=True)
+    assert data.train.images is raw.train.images
+    assert not statistics.image_mean.any() and (statistics.image_std == 1).all()
+    unchanged, _ = standardize(raw, image=False, text=False)
+    assert unchanged.fingerprint() == raw.fingerprint()
+
+
+def test_constant_columns_become_zero():
+    raw = unscaled()
+    images = raw.train.images.copy()
+    # 0.1 has no exact binary form, so its computed standard deviation is not exactly 0.
+    images[:, 0], images[:, 1] = 0.1, np.float32(1e-40) * np.arange(len(images))
+    raw = dataclasses.replace(raw, train=dataclasses.replace(raw.train, images=images))
+    data, statistics = standardize(raw, image=True, text=False)
+    assert (statistics.image_std[:2] == 1).all()
+    assert not data.train.images[:, 0].any()
+    assert np.isfinite(data.test.images).all()
+
+
+def test_one_training_pair():
+    rows = (np.ones((1, 2)), np.ones((1, 3)), None)
+    data, _ = standardize(paired_dataset("mine", train=rows, validation=rows, test=rows), image=True, text=True)
+    assert not data.train.images.any()
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [([-3e38, 3e38, -3e38], 3e38), ([0, 1e-30, 2e-30], 3e38)],  # the difference overflows; the quotient does
+)
+def test_scaled_values_outside_the_float32_range_are_refused(train, test):
+    parts = {"train": train, "validation": train[:2], "test": [train[0], test]}
+    raw = paired_dataset("mine", **{name: (np.c_[rows], np.ones((len(rows), 1)), None) for name, rows in parts.items()})
+    with pytest.raises(DataError, match=r"mine \w+ images, standardized: expected finite .* in row"):
+        standardize(raw, image=True, text=True)
+    assert standardize(raw, image=False, text=True)[0].test.images is raw.test.images
+
+
+def test_classes_that_are_numbers_get_a_title():
+    assert class_titles(build()) == ("class 1", "class 2")
+    rows = triple(labels=False)
+    assert class_titles(build(rows, rows, rows)) == ()

@@ -1,11 +1,11 @@
-"""Splits: exact totals, every row once, classes in proportion."""
+"""Splits: exact totals, every row once, classes in proportion; and generated ones."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpldan_jax.data import apportion, stratified_split
+from gpldan_jax.data import apportion, load_dataset, stratified_split
 
 
 @given(st.integers(0, 10**6), st.lists(st.floats(0, 1e3), min_size=1, max_size=6))
@@ -59,3 +59,19 @@ def test_sizes_that_do_not_fit():
         stratified_split(np.zeros(2), (2, 1), seed=0)
     with pytest.raises(ValueError, match="at least 0"):
         stratified_split(None, (2, -1), seed=0)
+
+
+def test_synthetic_data_follow_the_seed_and_have_classes():
+    def load(seed):
+        return load_dataset("cub", synthetic=True, seed=seed)
+
+    data = load(0)
+    assert data.fingerprint() == load(0).fingerprint() != load(1).fingerprint()
+    assert (data.train.images >= 0).all() and (data.train.texts < 0).any()
+    for train, test in (
+        (data.train.images, data.test.images),
+        (data.train.texts, data.test.texts),
+    ):
+        centres = np.stack([train[data.train.labels == c].mean(axis=0) for c in range(10)])
+        nearest = ((test[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
+        assert (nearest == data.test.labels).mean() > 0.5

@@ -1,4 +1,7 @@
-"""The embedded dataset: 1,870 emoji as picture features, words, nine classes and a split; and their pictures."""
+"""The embedded dataset: 1,870 emoji as image features, words, nine classes and a split, and their pictures.
+
+Letters: `w` words.
+"""
 
 import json
 import os
@@ -8,23 +11,26 @@ from pathlib import Path
 
 import numpy as np
 
+from gpldan_jax._extras import needed_for
+
 TILE = 64
 SHEET_COLUMNS, SHEET_ROWS = 55, 34  # 55 x 34 is 1,870: the sheet has no empty tile
 
 
 @dataclass(frozen=True)
 class EmojiArrays:
-    """The embedded dataset, one row per emoji in the order of Unicode's emoji-test.txt; `w` is the number of words.
+    """The embedded dataset, one row for each emoji, in the order of Unicode's emoji-test.txt.
 
-    image: float32 `[1870, 1952]`, in [0, 1]: HOG (1,568 columns), then a 4 x 4 grid of HSV histograms (384 columns).
-    text: float32 `[1870, w]`, 0 or 1: which words are in the short name and the keywords. A row may be all zeros: 87
-        emoji share no word with another.
-    label: int32 `[1870]`, 0 to 8: position in `groups`.
-    split: int32 `[1870]`: 0 train (1,400), 1 validation (100), 2 test (370).
-    vocabulary: the `w` words, sorted; `vocabulary[j]` is column `j` of `text`.
-    names: 1,870 short names, as "woman farmer".
-    emoji: 1,870 emoji.
-    groups: the nine class names.
+    Attributes:
+        image: `[1870, 1952]` float32 in [0, 1]: HOG (1,568 columns), then a 4 x 4 grid of HSV histograms (384 columns).
+        text: `[1870, w]` float32, 0 or 1: which words are in the short name and the keywords. A row may be all zeros:
+            87 emoji share no word with another.
+        label: `[1870]` int32, 0 to 8: position in `groups`.
+        split: `[1870]` int32: 0 train (1,400), 1 validation (100), 2 test (370).
+        vocabulary: the `w` words, sorted; `vocabulary[j]` is column `j` of `text`.
+        names: 1,870 short names, such as "woman farmer".
+        emoji: 1,870 emoji.
+        groups: the nine class names.
     """
 
     image: np.ndarray
@@ -38,14 +44,10 @@ class EmojiArrays:
 
 
 def load_emoji_arrays() -> EmojiArrays:
-    """Read the embedded dataset from the package.
+    """Reads the embedded dataset from the package.
 
     The pictures are Google's Noto Color Emoji, the words Unicode's CLDR; `README.md` and the two `LICENSE-` files
     beside this module say which versions and on which terms. `tools/build_emoji.py` makes the files.
-
-    Returns fresh arrays at each call; `EmojiArrays` says their shapes, dtypes and ranges.
-
-    Raises ValueError when the two files that hold the dataset do not have the same number of emoji.
 
     Example:
         >>> emoji = load_emoji_arrays()
@@ -76,10 +78,7 @@ def load_emoji_arrays() -> EmojiArrays:
 
 
 def load_emoji_documents() -> tuple[str, ...]:
-    """Read the texts from which the text features were computed, in the order of `load_emoji_arrays`.
-
-    Returns:
-        1,870 strings: the short name and the keywords with blanks between them.
+    """Returns the texts from which the text features were computed, in the order of `load_emoji_arrays`.
 
     Example:
         >>> load_emoji_documents()[0]
@@ -90,13 +89,10 @@ def load_emoji_documents() -> tuple[str, ...]:
 
 
 def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
-    """Read the pictures from which the picture features were computed, in the order of `load_emoji_arrays`.
-
-    Args:
-        sheet: the path of a sprite sheet, 34 rows of 55 tiles; None is the one in the package.
+    """Reads the pictures from which the image features were computed, in the order of `load_emoji_arrays`.
 
     Returns:
-        uint8 `[1870, 64, 64, 3]` in RGB, on white.
+        `[1870, 64, 64, 3]` uint8 in RGB, on white.
 
     Raises:
         ImportError: Pillow is missing.
@@ -106,11 +102,8 @@ def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
         >>> load_emoji_pictures().shape
         (1870, 64, 64, 3)
     """
-    try:
+    with needed_for("the pictures of the emoji"):
         from PIL import Image
-    except ImportError:
-        raise ImportError("the emoji's pictures need Pillow: pip install 'gpldan_jax[features]'", name="PIL") from None
-
     path = files(__name__).joinpath("sprites.webp") if sheet is None else Path(sheet)
     with path.open("rb") as file, Image.open(file) as image:
         pixels = np.asarray(image.convert("RGB"))

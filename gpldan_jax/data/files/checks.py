@@ -1,11 +1,4 @@
-"""The one error of this folder, and how its messages name rows and sizes.
-
-Key syntax and the size budget, shared by the readers of the file formats.
-
-The dense form of MATLAB's sparse matrices.
-"""
-
-from __future__ import annotations
+"""What all readers share: errors and their words, the syntax of keys, the size budget, and sparse matrices."""
 
 import difflib
 import re
@@ -13,20 +6,31 @@ from collections.abc import Iterable
 
 import numpy as np
 
+_STEP = re.compile(r"\.([^.{}]+)|\{([0-9]{1,9})\}")
+_HEAD = re.compile(r"[^.{}]+")
+
 
 class DataError(ValueError):
     """A file or an array is not what a dataset needs.
 
-    The message names the file and the key where there are any, what was expected and what was
-    found. It is meant to be printed as it is, without a traceback.
+    The message names the file and the key where there are any, what was expected and what was found. It is meant to be
+    printed as it is, without a traceback.
     """
 
 
-def shown(items, *, limit: int) -> str:
-    """The first `limit` of `items`, comma-separated, and how many more there are.
+class MissingFilesError(DataError):
+    """The files of a dataset are not there; the message says which files, what they must hold and where to put them."""
+
+
+def first_few(items: Iterable, *, limit: int) -> str:
+    """Lists the first `limit` of some items, and says how many more there are.
+
+    Args:
+        items: anything that `str` takes.
+        limit: how many to list.
 
     Example:
-        >>> shown([3, 5, 8, 9], limit=3)
+        >>> first_few([3, 5, 8, 9], limit=3)
         '3, 5, 8 and 1 more'
     """
     items = [str(item) for item in items]
@@ -34,26 +38,36 @@ def shown(items, *, limit: int) -> str:
     return head if len(items) <= limit else f"{head} and {len(items) - limit} more"
 
 
-def bad_rows(mask: np.ndarray) -> str:
-    """Names the rows where the bool array `mask` [n] holds, counted from 0.
+def name_rows(mask: np.ndarray) -> str:
+    """Names the rows where a mask is True, counted from 0.
+
+    Args:
+        mask: `[n]` bool.
 
     Example:
-        >>> bad_rows(np.array([False, True, True]))
+        >>> name_rows(np.array([False, True, True]))
         'rows 1, 2 (counted from 0)'
     """
     rows = np.flatnonzero(mask)
-    return f"row{'s' if len(rows) > 1 else ''} {shown(rows, limit=3)} (counted from 0)"
+    return f"row{'s' if len(rows) > 1 else ''} {first_few(rows, limit=3)} (counted from 0)"
 
 
-_STEP = re.compile(r"\.([^.{}]+)|\{([0-9]{1,9})\}")
-_HEAD = re.compile(r"[^.{}]+")
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns words for the known name that is nearest to an unknown one, or "" where none is near.
+
+    Example:
+        >>> did_you_mean("imge", ["image", "text"])
+        " (did you mean 'image'?)"
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def parse_key(key: str) -> tuple[str | int, ...]:
-    """Splits a key into the variable name, struct fields (str) and cell numbers (int, from 1).
+    """Splits a key into the variable name, struct fields and cell numbers.
 
-    Raises:
-        DataError: not a name followed by `.field` and `{number}` steps.
+    Args:
+        key: a name followed by `.field` and `{number}` steps.
 
     Example:
         >>> parse_key("data.X{2}")
@@ -73,58 +87,58 @@ def parse_key(key: str) -> tuple[str | int, ...]:
     return tuple(steps)
 
 
-def missing_key(where: str, key: str, present: Iterable[str]) -> DataError:
-    """The error for a key that a file lacks, with its keys and the nearest one."""
+def missing_key_error(where: str, key: str, present: Iterable[str]) -> DataError:
+    """Makes the error for a key that a file lacks."""
     present = list(present)
-    near = difflib.get_close_matches(key, present, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return DataError(f"{where}: no key {key!r}{hint}; the file has {shown(present, limit=20) or 'no keys'}")
+    listed = first_few(present, limit=20) or "no keys"
+    return DataError(f"{where}: no key {key!r}{did_you_mean(key, present)}; the file has {listed}")
 
 
 class Budget:
-    """Counts the bytes that reading expands to, and refuses what passes the limit."""
+    """Counts the bytes that reading expands to, and refuses what passes the limit.
+
+    Args:
+        max_bytes: the limit.
+    """
 
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
         self.left = max_bytes
 
     def charge(self, size: int, where: str) -> None:
-        """Takes `size` bytes before they are allocated; DataError when they are not left."""
+        """Takes bytes from the budget before they are allocated.
+
+        Args:
+            size: how many bytes.
+            where: the file and key, for the message.
+        """
         if size > self.left:
             raise DataError(
-                f"{where}: expands to {size} bytes, more than is left of the limit of "
-                f"{self.max_bytes} bytes (max_bytes)"
+                f"{where}: expands to {size} bytes, more than is left of the limit of {self.max_bytes} bytes "
+                "(max_bytes)"
             )
         self.left -= size
 
 
 def dense_from_columns(
-    data: np.ndarray,
-    ir: np.ndarray,
-    jc: np.ndarray,
-    *,
-    rows: int,
-    budget: Budget,
-    where: str,
+    data: np.ndarray, ir: np.ndarray, jc: np.ndarray, *, rows: int, budget: Budget, where: str
 ) -> np.ndarray:
-    """The dense form of a compressed-sparse-column matrix, as MATLAB stores it.
+    """Returns the dense form of a compressed-sparse-column matrix, as MATLAB stores it.
 
     Args:
-        data, ir: [entries or more] the values and their rows.
-        jc: [columns + 1] where each column starts.
+        data: `[entries or more]` the values, any real dtype.
+        ir: `[entries or more]` the rows of the values, counted from 0.
+        jc: `[columns + 1]` where each column starts.
         rows: the number of rows.
+        budget: charged with the size of the dense form.
+        where: the file and key, for messages.
 
     Returns:
-        [rows, columns] of the type of `data`.
-
-    Raises:
-        DataError: starts or rows out of range, or a dense form past the budget.
+        `[rows, columns]` of the dtype of `data`.
 
     Example:
-        >>> dense_from_columns(
-        ...     np.array([5.0, 7.0]), np.array([1, 0]), np.array([0, 1, 2]),
-        ...     rows=2, budget=Budget(100), where="a.mat[S]",
-        ... )
+        >>> entries = np.array([5.0, 7.0]), np.array([1, 0]), np.array([0, 1, 2])
+        >>> dense_from_columns(*entries, rows=2, budget=Budget(100), where="a.mat[S]")
         array([[0., 7.],
                [5., 0.]])
     """

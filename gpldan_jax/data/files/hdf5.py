@@ -1,44 +1,49 @@
 """Arrays in HDF5 files: plain `.h5` and MATLAB 7.3 `.mat`.
 
-MATLAB writes its column-major arrays as they lie in memory, so they come transposed; structs are
-groups, cells are datasets of references, strings are UTF-16 codes, and a sparse matrix is a group.
-Links are not followed: an external one would open another file.
+MATLAB writes its column-major arrays in the order of memory, so they come transposed. Structs are groups, cells are
+datasets of references, strings are UTF-16 codes, and a sparse matrix is a group. Links are not followed, since an
+external link would open another file.
 """
-
-from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key, parse_key
+from gpldan_jax._extras import needed_for
+from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key_error, parse_key
 
 _STRINGS_AT_ONCE = 256
 _CELLS_LISTED = 20
 
 
 class Hdf5File:
-    """An open file; `keys` lists its arrays, `read` returns one."""
+    """An open file.
 
-    def __init__(self, path: Path):
-        try:
+    Args:
+        path: of the file; HDF5 opens it by itself.
+        stream: the open file, whose first bytes say whether MATLAB wrote it.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO):
+        with needed_for("HDF5 and MATLAB 7.3 files", "hdf5"):
             import h5py
-        except ImportError:
-            raise DataError(f"{path}: HDF5 and MATLAB 7.3 files need h5py: pip install 'gpldan_jax[hdf5]'") from None
         self.path = path
         self._h5py = h5py
-        with path.open("rb") as stream:
-            self._matlab = stream.read(10) == b"MATLAB 7.3"
+        self._matlab = stream.read(10) == b"MATLAB 7.3"
         self._file = h5py.File(path, "r", locking=False)
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
     def keys(self) -> list[str]:
+        """Returns the keys of the arrays, fields and cells included."""
         return list(self._leaves(self._file, "", set()))
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
+        """Reads one array."""
         node = self._find(key)
         where = f"{self.path}[{key}]"
         if "MATLAB_sparse" in node.attrs:
@@ -53,7 +58,7 @@ class Hdf5File:
         return values
 
     def _child(self, node, name: str):
-        """The member `name` of a group, or None; links to elsewhere count as damaged files do."""
+        """The member `name` of a group, or None; `DataError` for a link."""
         link = node.get(name, getlink=True) if isinstance(node, self._h5py.Group) else None
         if link is None:
             return None
@@ -75,7 +80,7 @@ class Hdf5File:
             else:
                 node = self._child(node, step)
             if node is None:
-                raise missing_key(str(self.path), key, self.keys())
+                raise missing_key_error(str(self.path), key, self.keys())
         return node
 
     def _is_cell(self, node) -> bool:
@@ -100,12 +105,12 @@ class Hdf5File:
 
     def _values(self, node, budget: Budget, where: str) -> np.ndarray:
         if node.external or node.is_virtual:
-            raise DataError(f"{where}: the values lie in another file, which is not opened")
+            raise DataError(f"{where}: the values are in another file, which is not opened")
         if node.dtype.kind == "O" and self._h5py.check_string_dtype(node.dtype):
             return self._strings(node, budget, where)
         if node.dtype.kind not in "biufSU" or node.shape is None:
             raise DataError(f"{where}: expected real numbers or strings, found {node.dtype}")
-        # A chunk is expanded as a whole, however little of it the array covers.
+        # A chunk is expanded as a whole, even where the array is smaller than a chunk.
         size = max(math.prod(node.shape), math.prod(node.chunks or (0,)))
         budget.charge(size * node.dtype.itemsize, where)
         matlab = self._matlab or "MATLAB_class" in node.attrs
@@ -164,7 +169,7 @@ def _item(node, number: int):
 
 
 def _char_rows(codes: np.ndarray) -> np.ndarray:
-    """[rows, width] UTF-16 codes to [rows] strings without the padding at their ends."""
+    """UTF-16 codes `[rows, width]` as strings `[rows]`, without the padding at their ends."""
     if codes.ndim != 2 or codes.dtype.kind not in "iu" or not codes.size:
         return np.zeros(0, dtype=str)
     rows = np.ascontiguousarray(codes, dtype="<u2")

@@ -1,16 +1,12 @@
-"""The matrix elements within one variable of a MATLAB 5 file.
+"""Variables of MATLAB 5 files: what MATLAB's `-v6` and `-v7` and `scipy.io.savemat` write.
 
-An element is a tag (type and length) and its bytes. A matrix is an element of elements: flags,
-shape, name, then values, or further matrices for structs and cells.
+A variable is a matrix element: a tag (type and length) and its bytes, which are elements in turn: flags, shape, name,
+then values, or further matrices for structs and cells.
 
-Variables of MATLAB 5 files (what MATLAB's `-v6` and `-v7` and `scipy.io.savemat` write).
-
-`scipy.io.loadmat` ends the process on a file with damaged bytes and trusts the sizes that a file
-declares. This reader knows only what features come in (numbers, strings, sparse matrices, and
-structs and cells of them), and checks every size against the bytes that are there.
+`scipy.io.loadmat` ends the process on a file with damaged bytes and trusts the sizes that a file declares. This reader
+knows only the types that features have (numbers, strings, sparse matrices, and structs and cells of them), and checks
+every size against the bytes that are there.
 """
-
-from __future__ import annotations
 
 import functools
 import math
@@ -18,27 +14,33 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 
-from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key, parse_key
+from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key_error, parse_key
 
+_HEADER_BYTES = 128
+_PIECE = 1 << 16
+# Flags, up to 32 dimensions and a name of 63 letters are within the first bytes of a variable.
+_START_BYTES = 512
+# A larger struct is listed by its own name, without its fields.
+_LISTING_BYTES = 1 << 28
 _DEEPEST = 8
-MATRIX, COMPRESSED = 14, 15
-CELL, STRUCT, _CHAR, _SPARSE = 1, 2, 4, 5
+_MATRIX, _COMPRESSED = 14, 15
+_CELL, _STRUCT, _CHAR, _SPARSE = 1, 2, 4, 5
 _NUMERIC = range(6, 16)
 _COMPLEX_FLAG, _LOGICAL_FLAG = 0x08, 0x02
-_STORAGE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
-_STORAGE |= {12: "i8", 13: "u8"}
+_STORAGE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXT = {1: "latin-1", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 
 
-class Damaged(ValueError):
+class _DamagedError(ValueError):
     """The bytes contradict the format."""
 
 
 @dataclass(frozen=True)
-class Matrix:
+class _Matrix:
     """A matrix element: what its header says, and the bytes [start, end) that follow."""
 
     kind: int
@@ -53,96 +55,96 @@ class Matrix:
         return math.prod(self.shape)
 
 
-class MatrixBytes:
+class _MatrixBytes:
     """The bytes of one variable, and the elements in them."""
 
-    def __init__(self, data: bytes | bytearray, order: str):
+    def __init__(self, data: bytes | bytearray, order: Literal["<", ">"]):
         self._data = memoryview(data)
         self._order = order
 
     def _element(self, start: int, end: int) -> tuple[int, int, int, int]:
         """The element at `start`: its type, first byte, number of bytes, and what follows."""
         if start + 8 > end:
-            raise Damaged(f"an element is cut off at byte {start}")
+            raise _DamagedError(f"an element is cut off at byte {start}")
         word, length = np.frombuffer(self._data[start : start + 8], f"{self._order}u4").tolist()
         if word >> 16:
             kind, length, first, following = word & 0xFFFF, word >> 16, start + 4, start + 8
             if length > 4:
-                raise Damaged(f"a small element of {length} bytes at byte {start}")
+                raise _DamagedError(f"a small element of {length} bytes at byte {start}")
         else:
             kind, first = word, start + 8
             following = first + length + (-length % 8)
         # The padding of the last element may be missing.
         if first + length > end:
-            raise Damaged(f"an element of {length} bytes at byte {start} is cut off")
+            raise _DamagedError(f"an element of {length} bytes at byte {start} is cut off")
         return kind, first, length, min(following, end)
 
     def _numbers(self, start: int, end: int, stored: str = "") -> tuple[np.ndarray, int]:
-        """The numbers of the element at `start`, of the type `stored` whatever its tag says."""
+        """The numbers of the element at `start`, and what follows; `stored` overrides the type of its tag."""
         kind, first, length, following = self._element(start, end)
         if kind not in _STORAGE:
-            raise Damaged(f"expected numbers at byte {start}, found type {kind}")
+            raise _DamagedError(f"expected numbers at byte {start}, found type {kind}")
         dtype = np.dtype(stored or _STORAGE[kind]).newbyteorder(self._order)
         if length % dtype.itemsize:
-            raise Damaged(f"{length} bytes at byte {start} are no whole {dtype} values")
+            raise _DamagedError(f"{length} bytes at byte {start} are no whole {dtype} values")
         values = np.frombuffer(self._data[first : first + length], dtype)
         return values.astype(dtype.newbyteorder("="), copy=False), following
 
-    def matrix(self, start: int, end: int | None = None, *, partial: bool = False) -> Matrix:
-        """The matrix element at `start`; with `partial` its end may lie past the bytes."""
+    def matrix(self, start: int, end: int | None = None, *, partial: bool = False) -> _Matrix:
+        """The matrix element at `start`; with `partial` its end may be past the bytes."""
         end = len(self._data) if end is None else end
         if start + 8 > end:
-            raise Damaged(f"a matrix is cut off at byte {start}")
+            raise _DamagedError(f"a matrix is cut off at byte {start}")
         kind, length = np.frombuffer(self._data[start : start + 8], f"{self._order}u4").tolist()
-        if kind != MATRIX or (not partial and length > end - start - 8):
-            raise Damaged(f"expected a whole matrix at byte {start}")
+        if kind != _MATRIX or (not partial and length > end - start - 8):
+            raise _DamagedError(f"expected a whole matrix at byte {start}")
         if not length:
-            return Matrix(_NUMERIC[0], 0, (0, 0), "", start + 8, start + 8)
+            return _Matrix(_NUMERIC[0], 0, (0, 0), "", start + 8, start + 8)
         end = min(start + 8 + length, end)
         flags, position = self._numbers(start + 8, end)
         shape, position = self._numbers(position, end)
         _, first, width, position = self._element(position, end)
         if not flags.size or not 2 <= shape.size <= 32 or shape.min() < 0:
-            raise Damaged(f"a matrix without a valid shape at byte {start}")
+            raise _DamagedError(f"a matrix without a valid shape at byte {start}")
         word = int(flags[0])
         name = bytes(self._data[first : first + width]).decode("latin-1")
         sizes = tuple(int(size) for size in shape)
-        return Matrix(word & 0xFF, word >> 8 & 0xFF, sizes, name, position, end)
+        return _Matrix(word & 0xFF, word >> 8 & 0xFF, sizes, name, position, end)
 
-    def _children(self, parent: Matrix) -> Iterator[tuple[str | int, Matrix]]:
+    def _children(self, parent: _Matrix) -> Iterator[tuple[str | int, _Matrix]]:
         """Fields by name and cells by number from 1; nothing for an array of structs."""
         position, names = parent.start, None
-        if parent.kind == STRUCT:
+        if parent.kind == _STRUCT:
             width, position = self._numbers(position, parent.end)
             _, first, length, position = self._element(position, parent.end)
             if width.size != 1 or width[0] < 1 or length % width[0]:
-                raise Damaged(f"field names of a struct at byte {parent.start}")
+                raise _DamagedError(f"field names of a struct at byte {parent.start}")
             text, step = bytes(self._data[first : first + length]), int(width[0])
             fields = [text[i : i + step] for i in range(0, length, step)]
             names = [field.split(b"\0")[0].decode("latin-1") for field in fields]
             if parent.size != 1:
                 return
-        elif parent.kind != CELL:
+        elif parent.kind != _CELL:
             return
         for index in range(parent.size if names is None else len(names)):
             child = self.matrix(position, parent.end)
             position = child.end
             yield (index + 1 if names is None else names[index]), child
 
-    def member(self, parent: Matrix, step: str | int) -> Matrix | None:
+    def member(self, parent: _Matrix, step: str | int) -> _Matrix | None:
         """The field or cell `step` of `parent`, or None."""
         return next((child for name, child in self._children(parent) if name == step), None)
 
-    def leaves(self, matrix: Matrix, key: str, depth: int = 0) -> Iterator[str]:
-        """The keys below `matrix`; a plain array is its own."""
-        if matrix.kind not in (STRUCT, CELL) or depth == _DEEPEST:
+    def leaves(self, matrix: _Matrix, key: str, depth: int = 0) -> Iterator[str]:
+        """The keys of the arrays in `matrix`, which is called `key`."""
+        if matrix.kind not in (_STRUCT, _CELL) or depth == _DEEPEST:
             yield key
             return
         for name, child in self._children(matrix):
             suffix = f".{name}" if isinstance(name, str) else f"{{{name}}}"
             yield from self.leaves(child, key + suffix, depth + 1)
 
-    def values(self, matrix: Matrix, budget: Budget, where: str) -> np.ndarray:
+    def values(self, matrix: _Matrix, budget: Budget, where: str) -> np.ndarray:
         """The array of a matrix; strings for text and for cells of text."""
         if matrix.flags & _COMPLEX_FLAG:
             raise DataError(f"{where}: expected real numbers, found complex ones")
@@ -151,62 +153,54 @@ class MatrixBytes:
                 return np.zeros(matrix.shape)
             values, _ = self._numbers(matrix.start, matrix.end)
             if values.size != matrix.size:
-                raise Damaged(f"expected {matrix.size} values, found {values.size}")
+                raise _DamagedError(f"expected {matrix.size} values, found {values.size}")
             values = values.reshape(matrix.shape, order="F")
             return values.astype(bool) if matrix.flags & _LOGICAL_FLAG else values
         if matrix.kind == _CHAR:
             return self._text(matrix)
         if matrix.kind == _SPARSE:
             return self._sparse(matrix, budget, where)
-        if matrix.kind == CELL:
+        if matrix.kind == _CELL:
             cells = [child for _, child in self._children(matrix)]
             if cells and all(cell.kind == _CHAR and cell.shape[0] <= 1 for cell in cells):
                 items = ["".join(self._text(cell)) for cell in cells]
                 budget.charge(4 * len(items) * max(map(len, items)), where)
                 return np.array(items, dtype=str)
             raise DataError(f"{where}: a cell array of {len(cells)}; name one cell, as in X{{1}}")
-        kind = "a struct; name one field, as in data.X1" if matrix.kind == STRUCT else "an object"
+        kind = "a struct; name one field, as in data.X1" if matrix.kind == _STRUCT else "an object"
         raise DataError(f"{where}: expected an array, found {kind}")
 
-    def _sparse(self, matrix: Matrix, budget: Budget, where: str) -> np.ndarray:
+    def _sparse(self, matrix: _Matrix, budget: Budget, where: str) -> np.ndarray:
         ir, position = self._numbers(matrix.start, matrix.end)
         jc, position = self._numbers(position, matrix.end)
         if len(matrix.shape) != 2 or len(jc) != matrix.shape[1] + 1:
-            raise Damaged(f"a sparse matrix of shape {matrix.shape} with {len(jc)} column starts")
+            raise _DamagedError(f"a sparse matrix of shape {matrix.shape} with {len(jc)} column starts")
         # MATLAB tags the entries of a logical matrix as float64 and writes one byte for each.
         _, _, length, _ = self._element(position, matrix.end)
         bytewise = bool(matrix.flags & _LOGICAL_FLAG) and length < 8 * len(ir)
         data, _ = self._numbers(position, matrix.end, "u1" if bytewise else "")
         return dense_from_columns(data, ir, jc, rows=matrix.shape[0], budget=budget, where=where)
 
-    def _text(self, matrix: Matrix) -> np.ndarray:
+    def _text(self, matrix: _Matrix) -> np.ndarray:
         if not matrix.size:
             return np.zeros(0, dtype=str)
         kind, first, length, _ = self._element(matrix.start, matrix.end)
         coding = _TEXT.get(kind)
         if coding is None:
-            raise Damaged(f"expected text, found type {kind}")
+            raise _DamagedError(f"expected text, found type {kind}")
         if coding in ("utf-16", "utf-32"):
             coding += "-le" if self._order == "<" else "-be"
         text = bytes(self._data[first : first + length]).decode(coding, "replace")
         rows = matrix.shape[0]
         # One row may differ: MATLAB counts UTF-16 units.
         if rows > 1 and len(text) != matrix.size:
-            raise Damaged(f"expected {matrix.size} letters, found {len(text)}")
+            raise _DamagedError(f"expected {matrix.size} letters, found {len(text)}")
         return np.array([text[row::rows].rstrip(" \0") for row in range(rows)])
-
-
-_HEADER_BYTES = 128
-_PIECE = 1 << 16
-# Flags, up to 32 dimensions and a 63-letter name of a variable lie within its first bytes.
-_START_BYTES = 512
-# A struct past this size is listed by its own name, without its fields.
-_LISTING_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
 class _Variable:
-    """Where a variable lies in the file, and how."""
+    """Where a variable is in the file, and whether it is compressed."""
 
     offset: int
     length: int
@@ -214,29 +208,36 @@ class _Variable:
 
 
 class Mat5File:
-    """An open file; `keys` lists its arrays, `read` returns one."""
+    """An open file.
 
-    def __init__(self, path: Path):
+    Args:
+        path: of the file, for messages.
+        stream: the open file.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO):
         self.path = path
-        self._stream = path.open("rb")
-        header = self._stream.read(_HEADER_BYTES)
-        self._order = "<" if header[126:128] == b"IM" else ">"
-        self._end = self._stream.seek(0, 2)
+        self._stream = stream
+        header = stream.read(_HEADER_BYTES)
+        self._order: Literal["<", ">"] = "<" if header[126:128] == b"IM" else ">"
+        self._end = stream.seek(0, 2)
         # The last variable read, since the fields of one struct are asked for one by one.
-        self._held: tuple[str, MatrixBytes] | None = None
+        self._held: tuple[str, _MatrixBytes] | None = None
 
     @functools.cached_property
     def _variables(self) -> dict[str, _Variable]:
         return dict(self._scan())
 
     def close(self) -> None:
+        """Closes the file."""
         self._stream.close()
 
     def keys(self) -> list[str]:
+        """Returns the keys of the arrays, fields and cells included."""
         keys: list[str] = []
         for name, variable in self._variables.items():
-            start = MatrixBytes(self._start(variable), self._order)
-            if start.matrix(0, partial=True).kind not in (STRUCT, CELL):
+            start = _MatrixBytes(self._start(variable), self._order)
+            if start.matrix(0, partial=True).kind not in (_STRUCT, _CELL):
                 keys.append(name)
                 continue
             try:
@@ -248,19 +249,25 @@ class Mat5File:
         return keys
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
+        """Reads one array.
+
+        Raises:
+            DataError: no such key, a struct or a cell array, complex numbers, objects, or a size past the budget.
+            ValueError: the bytes contradict the format.
+        """
         head, *steps = parse_key(key)
         where = f"{self.path}[{key}]"
         if head not in self._variables:
-            raise missing_key(str(self.path), key, self.keys())
+            raise missing_key_error(str(self.path), key, self.keys())
         if self._held is None or self._held[0] != head:
             self._held = None
             self._held = head, self._load(self._variables[head], budget, where)
         data = self._held[1]
         matrix = data.matrix(0)
         for step in steps:
-            matrix = data.member(matrix, step)
-            if matrix is None:
-                raise missing_key(str(self.path), key, self.keys())
+            if (member := data.member(matrix, step)) is None:
+                raise missing_key_error(str(self.path), key, self.keys())
+            matrix = member
         return data.values(matrix, budget, where)
 
     def _scan(self) -> Iterator[tuple[str, _Variable]]:
@@ -269,15 +276,15 @@ class Mat5File:
             self._stream.seek(offset)
             tag = self._stream.read(8)
             if len(tag) < 8:
-                raise Damaged(f"truncated at byte {offset}")
+                raise _DamagedError(f"truncated at byte {offset}")
             kind, length = np.frombuffer(tag, f"{self._order}u4").tolist()
-            if kind not in (MATRIX, COMPRESSED):
-                raise Damaged(f"expected a variable at byte {offset}, found type {kind}")
-            if length > self._end - offset - 8:
-                raise Damaged(f"truncated; expected {length} bytes at byte {offset}, found {self._end - offset - 8}")
-            variable = _Variable(offset, length, kind == COMPRESSED)
+            if kind not in (_MATRIX, _COMPRESSED):
+                raise _DamagedError(f"expected a variable at byte {offset}, found type {kind}")
+            if length > (left := self._end - offset - 8):
+                raise _DamagedError(f"truncated; expected {length} bytes at byte {offset}, found {left}")
+            variable = _Variable(offset, length, kind == _COMPRESSED)
             offset += 8 + length
-            matrix = MatrixBytes(self._start(variable), self._order).matrix(0, partial=True)
+            matrix = _MatrixBytes(self._start(variable), self._order).matrix(0, partial=True)
             # The nameless variable is MATLAB's own workspace of function handles.
             if matrix.name:
                 yield matrix.name, variable
@@ -291,18 +298,18 @@ class Mat5File:
         stored = self._stream.read(min(_START_BYTES, variable.length))
         return zlib.decompressobj().decompress(stored, _START_BYTES)
 
-    def _load(self, variable: _Variable, budget: Budget, where: str) -> MatrixBytes:
-        """All bytes of a variable; the declared size is charged before the first is expanded."""
+    def _load(self, variable: _Variable, budget: Budget, where: str) -> _MatrixBytes:
+        """All bytes of a variable; the declared size is charged before anything is expanded."""
         declared = 8 + variable.length
         if variable.compressed:
             start = self._start(variable)
             if len(start) < 8:
-                raise Damaged("truncated; a compressed variable without a size")
+                raise _DamagedError("truncated; a compressed variable without a size")
             declared = 8 + int(np.frombuffer(start[4:8], f"{self._order}u4")[0])
         budget.charge(declared, where)
         self._stream.seek(variable.offset + (8 if variable.compressed else 0))
         if not variable.compressed:
-            return MatrixBytes(self._stream.read(declared), self._order)
+            return _MatrixBytes(self._stream.read(declared), self._order)
         left, data, inflate = variable.length, bytearray(), zlib.decompressobj()
         while left and not inflate.eof:
             piece = self._stream.read(min(left, _PIECE))
@@ -314,7 +321,7 @@ class Mat5File:
                 data += inflate.decompress(piece, min(_PIECE, declared + 1 - len(data)))
                 piece = inflate.unconsumed_tail
                 if len(data) > declared:
-                    raise Damaged(f"a variable of {declared} bytes expands past that")
+                    raise _DamagedError(f"a variable of {declared} bytes expands past that")
         if not inflate.eof or len(data) != declared:
-            raise Damaged(f"truncated; expected {declared} bytes of a variable, found {len(data)}")
-        return MatrixBytes(data, self._order)
+            raise _DamagedError(f"truncated; expected {declared} bytes of a variable, found {len(data)}")
+        return _MatrixBytes(data, self._order)

@@ -1,26 +1,30 @@
-"""Arrays in `.npz` archives, read without pickle and without trusting a declared size."""
-
-from __future__ import annotations
+"""Arrays in `.npz` archives, read without pickle and without trusting the sizes that a file declares."""
 
 import math
 import warnings
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from gpldan_jax.data.files.checks import Budget, DataError, missing_key
+from gpldan_jax.data.files.checks import Budget, DataError, missing_key_error
 
 _PIECE = 1 << 20
 _SUFFIX = ".npy"
 
 
 class NpzFile:
-    """An open archive; `keys` lists its arrays, `read` returns one."""
+    """An open archive.
 
-    def __init__(self, path: Path):
+    Args:
+        path: of the file, for messages.
+        stream: the open file.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO):
         self.path = path
-        self._archive = zipfile.ZipFile(path)
+        self._archive = zipfile.ZipFile(stream)
         self._members = {
             info.filename.removesuffix(_SUFFIX): info
             for info in self._archive.infolist()
@@ -28,14 +32,17 @@ class NpzFile:
         }
 
     def close(self) -> None:
+        """Closes the archive."""
         self._archive.close()
 
     def keys(self) -> list[str]:
+        """Returns the names of the arrays."""
         return list(self._members)
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
+        """Reads one array."""
         if key not in self._members:
-            raise missing_key(str(self.path), key, self._members)
+            raise missing_key_error(str(self.path), key, self._members)
         where = f"{self.path}[{key}]"
         info = self._members[key]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -65,13 +72,10 @@ class NpzFile:
 
 def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
         raise ValueError(f"unsupported .npy version {version}")
     with warnings.catch_warnings():
-        # NumPy remarks on headers written by Python 2, which read correctly.
+        # NumPy warns of headers written by Python 2, which read correctly.
         warnings.simplefilter("ignore")
         return read(stream)

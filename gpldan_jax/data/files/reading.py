@@ -1,15 +1,14 @@
-"""Reads named arrays out of `.mat` (5 and 7.3), `.h5` and `.npz` files.
+"""Reads named arrays from `.mat` (5 and 7.3), `.h5` and `.npz` files, and the lists of the Wikipedia release.
 
-The format is told from the content. Every size is checked before it is expanded, nothing in a
-file is executed, and whatever is wrong with a file is one `DataError` of one line.
+The content of a file decides which format it has. Every size is checked before it is expanded, nothing in a file is
+executed, and whatever is wrong with a file is a `DataError` of one line.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,6 +20,11 @@ from gpldan_jax.data.files.npz import NpzFile
 MAX_BYTES = 8 * 2**30
 _MAX_LIST_BYTES = 64 * 2**20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_OTHER_FORMATS = {
+    b"\x93NUMPY": "a single .npy array (np.savez stores several by name)",
+    b"\x80": "what looks like a pickle, which is not read because it can run code",
+}
+_ArrayFile = NpzFile | Hdf5File | Mat5File
 
 
 def read_arrays(
@@ -30,11 +34,11 @@ def read_arrays(
     optional: Iterable[str] = (),
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
-    """Reads the arrays `keys` of one file.
+    """Reads some arrays of one file.
 
-    A key is the name of a variable, followed by struct fields and cells as in MATLAB: `I_tr_CNN`,
-    `data.X1`, `X{1}` (cells count from 1). Arrays have the orientation that MATLAB or NumPy shows;
-    sparse matrices come dense; MATLAB text and cells of text come as strings [rows].
+    A key is the name of a variable, followed by struct fields and cells as in MATLAB: `I_tr_CNN`, `data.X1`, `X{1}`
+    (cells count from 1). Arrays have the orientation that MATLAB or NumPy shows; sparse matrices come dense; MATLAB
+    text and cells of text come as strings `[rows]`.
 
     Args:
         path: a `.mat` (MATLAB 5 or 7.3), HDF5 or `.npz` file; its content decides, not its name.
@@ -43,11 +47,11 @@ def read_arrays(
         max_bytes: the most that the arrays together may expand to, checked before expanding.
 
     Returns:
-        The arrays by key, as stored: any real type, or strings.
+        The arrays by key, as stored: any real dtype, or strings.
 
     Raises:
-        DataError: no such file, a directory, another format, a damaged file, a missing key,
-            objects, sizes past `max_bytes`, or HDF5 without h5py.
+        DataError: no such file, a directory, another format, a damaged file, a missing key, objects, sizes past
+            `max_bytes`, or HDF5 without h5py.
 
     Example:
         >>> import tempfile
@@ -57,14 +61,20 @@ def read_arrays(
         (3, 2)
     """
     budget = Budget(max_bytes)
-    with _opened(path) as file:
+    with _open(path) as file:
         present = set(file.keys()) if optional else set()
         wanted = [*keys, *(key for key in optional if key in present)]
         return {key: file.read(key, budget) for key in wanted}
 
 
 def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
-    """Lists the keys that `read_arrays` takes for a file, fields and cells included.
+    """Returns the keys that `read_arrays` takes for a file, fields and cells included.
+
+    Args:
+        path: as for `read_arrays`.
+
+    Returns:
+        The keys in the order of the file.
 
     Raises:
         DataError: as for `read_arrays`.
@@ -76,15 +86,18 @@ def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
         ...     available_keys(f"{folder}/mine.npz")
         ('image', 'text')
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         return tuple(file.keys())
 
 
 def read_list(path: str | os.PathLike) -> list[tuple[str, str, int]]:
-    """Reads a `.list` file of the Wikipedia release: text name, image name and class per line.
+    r"""Reads a `.list` file of the Wikipedia release: text name, image name and class in each line.
+
+    Args:
+        path: of the file.
 
     Returns:
-        One (text, image, class) per line that is not blank; the class is the number in the file.
+        One (text, image, class) for each line that is not blank; the class is the number in the file.
 
     Raises:
         DataError: no such file, not text, or a line that is not of this form.
@@ -92,7 +105,7 @@ def read_list(path: str | os.PathLike) -> list[tuple[str, str, int]]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = Path(folder, "a.list").write_text("text-1\\timage-1\\t6\\n")
+        ...     _ = Path(folder, "a.list").write_text("text-1\timage-1\t6\n")
         ...     read_list(f"{folder}/a.list")
         [('text-1', 'image-1', 6)]
     """
@@ -130,33 +143,41 @@ def _regular_file(path: str | os.PathLike) -> Path:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[NpzFile | Hdf5File | Mat5File]:
+def _open(path: str | os.PathLike) -> Iterator[_ArrayFile]:
     path = _regular_file(path)
-    with _one_line_errors(path), closing(_format(path)(path)) as file:
+    with (
+        _one_line_errors(path),
+        path.open("rb") as stream,
+        closing(_format(path, stream)(path, stream)) as file,
+    ):
         yield file
 
 
-def _format(path: Path) -> type[NpzFile] | type[Hdf5File] | type[Mat5File]:
-    with path.open("rb") as stream:
-        start = stream.read(128)
-        if start[:4] in (b"PK\3\4", b"PK\5\6"):
-            return NpzFile
-        if start[126:] in (b"IM", b"MI"):
-            version = start[125] if start[126:] == b"IM" else start[124]
-            if version == 1:
-                return Mat5File
-        # HDF5 allows a block of the user's before its signature, of 512 bytes doubled at will.
-        offset = 0
-        while stream.seek(offset) == offset and (found := stream.read(8)):
-            if found == _HDF5_SIGNATURE:
-                return Hdf5File
-            offset = offset * 2 or 512
-    kinds = {
-        b"\x93NUMPY": "a single .npy array (np.savez stores several by name)",
-        b"\x80": "what looks like a pickle, which is not read because it can run code",
-    }
-    found = next((kind for sign, kind in kinds.items() if start.startswith(sign)), "another format")
-    raise DataError(f"{path}: expected a .npz, HDF5 or MATLAB 5 or 7.3 file, found {found}")
+def _format(path: Path, stream: BinaryIO) -> type[_ArrayFile]:
+    """The reader of the format that an open file has; the stream is at its start again."""
+    start = stream.read(128)
+    found = _reader(start, stream)
+    if found is None:
+        other = next((kind for sign, kind in _OTHER_FORMATS.items() if start.startswith(sign)), "another format")
+        raise DataError(f"{path}: expected a .npz, HDF5 or MATLAB 5 or 7.3 file, found {other}")
+    stream.seek(0)
+    return found
+
+
+def _reader(start: bytes, stream: BinaryIO) -> type[_ArrayFile] | None:
+    if start[:4] in (b"PK\3\4", b"PK\5\6"):
+        return NpzFile
+    if start[126:] in (b"IM", b"MI"):
+        version = start[125] if start[126:] == b"IM" else start[124]
+        if version == 1:
+            return Mat5File
+    # HDF5 allows other bytes before its signature: 512, 1024, 2048, and so on.
+    offset = 0
+    while stream.seek(offset) == offset and (found := stream.read(8)):
+        if found == _HDF5_SIGNATURE:
+            return Hdf5File
+        offset = offset * 2 or 512
+    return None
 
 
 @contextmanager
@@ -167,9 +188,11 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         raise
     except PermissionError:
         raise DataError(f"{path}: no permission to read the file") from None
+    except ImportError as error:
+        raise DataError(f"{path}: {error}") from None
     except MemoryError:
         raise DataError(f"{path}: the arrays do not fit into memory") from None
     except Exception as error:
-        # zipfile, zlib, h5py and NumPy report damage with errors of a dozen classes.
+        # zipfile, zlib, h5py and NumPy report damage by errors of a dozen classes.
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: unreadable or damaged file ({reason})") from error

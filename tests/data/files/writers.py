@@ -1,11 +1,21 @@
-"""Writes the file formats under test, by libraries other than the readers."""
+"""Writes the file formats under test, by other libraries than the readers, and by hand."""
 
 import io
 import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
+
+IMAGES = np.arange(12, dtype=np.float64).reshape(4, 3) / 7
+TEXTS = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+def save(folder, name, data):
+    path = folder / name
+    path.write_bytes(data)
+    return path
 
 
 def mat5_bytes(variables, *, compressed=False):
@@ -13,6 +23,28 @@ def mat5_bytes(variables, *, compressed=False):
     stream = io.BytesIO()
     scipy_io.savemat(stream, variables, do_compression=compressed)
     return stream.getvalue()
+
+
+def mat5_compressed(inner):
+    packed = zlib.compress(inner)
+    return b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<2I", 15, len(packed)) + packed
+
+
+def mat5_matrix(declared, body, shape):
+    header = struct.pack("<4I", 6, 8, 6, 0) + struct.pack("<4i", 5, 8, *shape)
+    header += struct.pack("<I4s", 1 << 16 | 1, b"a") + struct.pack("<2I", 9, len(body))
+    return struct.pack("<2I", 14, len(header) + declared) + header + body
+
+
+def cells(*items):
+    array = np.empty((1, len(items)), object)
+    for index, item in enumerate(items):
+        array[0, index] = item
+    return array
+
+
+def sparse(values):
+    return pytest.importorskip("scipy.sparse").csc_array(values)
 
 
 def npz_bytes(*, compressed=False, **arrays):

@@ -1,0 +1,28 @@
+"""What the tests of loading share: the sizes of every dataset, and the message of a refusal."""
+
+import pytest
+
+from gpldan_jax.data import DataError, load_dataset
+
+# Table 1 of the paper, and our own variants.
+SIZES = {
+    ("wikipedia", "cnn128_text100"): (2173, 231, 462, 128, 100, 10),
+    ("wikipedia", "raw"): (2173, 231, 462, 128, 10, 10),
+    ("wikipedia", "vgg19_bert"): (2173, 231, 462, 4096, 1024, 10),
+    ("pascal", "vgg19_bert"): (800, 100, 100, 4096, 1024, 20),
+    ("nuswide", "vgg19_bert"): (8000, 1000, 1000, 4096, 1024, 10),
+    ("xmedia", "alexnet_bow"): (4000, 300, 700, 4096, 3000, 20),
+    ("cub", "googlenet_doc2vec"): (420, 60, 120, 1024, 300, 10),
+    ("npz", "own"): (800, 100, 100, 512, 256, 10),
+}
+
+
+def sizes(data):
+    counts = (len(data.train), len(data.validation), len(data.test))
+    return (*counts, data.image_dim, data.text_dim, len(data.class_names))
+
+
+def refused(*args, **kwargs):
+    with pytest.raises(DataError) as caught:
+        load_dataset(*args, **kwargs)
+    return str(caught.value)
