@@ -1,6 +1,6 @@
-"""Turns images and captions into a feature file. The same as `gpldan extract`.
+r"""Turns images and captions into a feature file. The same as `gpldan extract`.
 
-python experiments/extract.py --images=DIR --texts=FILE.csv --out=features.npz \\
+python experiments/extract.py --images=DIR --texts=FILE.csv --out=features.npz \
         --image_model=hog_hsv --text_model=bag_of_words
 """
 

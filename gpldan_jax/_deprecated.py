@@ -53,8 +53,8 @@ def configs_package() -> Iterator[None]:
         yield
         return
     package, module = types.ModuleType("configs"), types.ModuleType("configs.default")
-    module.get_config = get_config
-    package.default = module
+    vars(module)["get_config"] = get_config
+    vars(package)["default"] = module
     sys.modules |= {"configs": package, "configs.default": module}
     try:
         yield

@@ -1,13 +1,52 @@
-"""What is said where an optional library is missing."""
+"""What is said where another library is missing or fails."""
 
 import contextlib
+import textwrap
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def needed_for(purpose: str, extra: str = "features") -> Iterator[None]:
-    """Makes a failed import inside it an `ImportError` of one line that says what needs it and how to install it."""
+def needed_for(purpose: str, extra: str = "features", *, otherwise: str = "") -> Iterator[None]:
+    """Makes a failed import an `ImportError` of one line that says what needs the library and how to install it.
+
+    Args:
+        purpose: what needs the library.
+        extra: the extra of this package that installs it.
+        otherwise: what else helps, the end of the line.
+
+    Yields:
+        Nothing; the imports are done inside.
+
+    Raises:
+        ImportError: an import inside failed.
+    """
     try:
         yield
     except ImportError as error:
-        raise ImportError(f"{purpose}: {error}: pip install 'gpldan_jax[{extra}]'", name=error.name) from None
+        message = f"{purpose}: {error}: pip install 'gpldan_jax[{extra}]'{otherwise}"
+        raise ImportError(message, name=error.name) from None
+
+
+@contextlib.contextmanager
+def failing_as(message: str) -> Iterator[None]:
+    """Makes any error of a library a `ValueError` of one line.
+
+    Yields:
+        Nothing; the library is called inside.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{message}: {short_reason(error)}") from error
+
+
+def short_reason(error: BaseException) -> str:
+    """Returns the message of an error on one line of at most 200 characters, or its type if it has none.
+
+    Example:
+        >>> short_reason(ValueError("two   words")), short_reason(EOFError())
+        ('two words', 'EOFError')
+    """
+    return textwrap.shorten(str(error), 200, placeholder="...") or type(error).__name__

@@ -62,7 +62,7 @@ def optional(rule: Rule) -> Rule:
     return Rule(f"None or {rule.expected}", lambda value: value is None or rule.is_valid(value))
 
 
-def is_number(value: Any, kind: type = numbers.Real) -> bool:
+def is_number(value: Any, kind: type[Any] = numbers.Real) -> bool:
     """Whether a value is a finite number of a kind; True and False are not.
 
     Example:
@@ -194,12 +194,6 @@ def dataset_config(name: str, variant: str = "", recipe: str = "paper") -> dict[
         variant: which of its forms; empty for the first.
         recipe: one of `RECIPES`.
 
-    Returns:
-        A config.
-
-    Raises:
-        ConfigError: an unknown name, variant or recipe.
-
     Example:
         >>> dataset_config("emoji")["train"]["epochs"], dataset_config("cub", recipe="ours")["loss"]["target"]
         (30, 'neighbours')
@@ -215,13 +209,6 @@ def dataset_config(name: str, variant: str = "", recipe: str = "paper") -> dict[
 
 def with_values(config: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A copy of a config with other values.
-
-    Args:
-        config: a config.
-        values: by key.
-
-    Returns:
-        The copy; groups and names that `config` lacks are added.
 
     Example:
         >>> with_values({"loss": {"alpha": 1.0, "beta": 0.1}}, {"loss.beta": 0.0})
@@ -241,29 +228,21 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         >>> flat({"loss": {"alpha": 1.0}})
         {'loss.alpha': 1.0}
     """
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return values
 
 
 def check(key: str, value: Any) -> None:
-    """Checks one value.
-
-    Raises:
-        ConfigError: the value is not allowed; the message names the key.
-    """
+    """Checks one value."""
     rule = SETTINGS[key].rule
     if not rule.is_valid(value):
         raise ConfigError(f"config.{key} must be {rule.expected}, got {value!r}")
 
 
 def validate(config: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks a whole config.
-
-    Raises:
-        ConfigError: names the first key that is unknown, missing, or has a value that is not allowed.
-    """
+    """Checks a whole config."""
     values = flat(config)
     for key in values:
         if key not in SETTINGS:
@@ -281,5 +260,5 @@ def validate(config: Mapping[str, Mapping[str, Any]]) -> None:
 def _one_known(kind: str, name: str, known: Mapping[str, Any]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ConfigError(f"unknown {kind} {name!r}{hint}; expected one of {', '.join(filter(None, known))}")

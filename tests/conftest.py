@@ -69,17 +69,15 @@ def cache(tmp_path_factory):
 def run(tmp_path, cache, quick_environment):
     """Starts the command in an empty folder; `wait=False` gives the process, else what came of it.
 
-    With `known=False` it compiles for itself what earlier ones have compiled.
+    With `known=False` it compiles for itself what earlier ones have compiled; with `config=None` the flags name the
+    config.
     """
     copies = itertools.count()
 
     def start(*flags, config="npz.py", script="run.py", wait=True, optimized=False, known=True):
-        command = [
-            sys.executable,
-            str(ROOT / "experiments" / script),
-            f"--config={ROOT / 'configs' / config}",
-            *flags,
-        ]
+        command = [sys.executable, str(ROOT / "experiments" / script)]
+        command += [f"--config={ROOT / 'configs' / config}"] if config else []
+        command += flags
         folder = tmp_path / "somewhere"
         folder.mkdir(exist_ok=True)
         environment = os.environ | ({} if optimized else quick_environment)

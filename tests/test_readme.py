@@ -1,5 +1,6 @@
 """The README's code runs as it stands."""
 
+import configparser
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ import pytest
 
 from gpldan_jax import load_model
 from gpldan_jax.cli import extract
+from gpldan_jax.cli.main import COMMANDS
 from gpldan_jax.index import Index
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +55,7 @@ def test_the_section_has_three_ways():
     assert [language for language, _ in WAYS] == ["sh", "python", "python"]
 
 
+@pytest.mark.slow
 def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, quick_environment, quick_compilation):
     monkeypatch.chdir(tmp_path)
     for folder in ("configs", "experiments"):
@@ -81,6 +84,7 @@ def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, qu
     assert found.ids.tolist() == names["ids"].tolist()
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     """The commands as they stand, with encoders that need no weights."""
     Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
@@ -97,7 +101,8 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     models = "--image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased"
     install, _, code = code.partition("\n")
     assert install == "pip install -e '.[bert,features]'" and models in code
-    assert extract._parser().parse_args(shlex.split(f"--images=a --texts=b --out=c {models}")).text_model == "bert"
+    options = extract._parser("gpldan extract").parse_args(shlex.split(f"--images=a --texts=b --out=c {models}"))
+    assert options.text_model == "bert"
     code = code.replace(models, "--image_model=hog_hsv --text_model=bag_of_words")
     code = code.replace("--workdir", "--config.train.epochs=1 --config.train.batch_size=50 --workdir")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -118,8 +123,31 @@ def test_there_is_no_python_that_is_not_run():
     assert [language for language, _ in blocks(README)].count("python") == 3
 
 
-def test_every_path_and_config_it_names_exists():
-    names = set(re.findall(r"(?:configs|experiments|gpldan_jax)/[\w/]*\w+\.py|gpldan_jax/\w+/", README))
-    assert len(names) > 8
-    for name in names:
-        assert (ROOT / name).exists(), name
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/results/README.md", "tools/README.md"])
+def test_every_path_that_a_page_names_exists(page):
+    text = (ROOT / page).read_text()
+    folders = "benchmarks|configs|docs|experiments|gpldan_jax|tests|tools"
+    names = set(re.findall(rf"(?<![\w./-])(?:{folders})/(?:[\w./-]*\w/?)?", text))
+    assert len(names) > 2
+    assert not [name for name in names if not (ROOT / name).exists()]
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert not [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+
+
+def test_every_script_is_a_command():
+    scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")}
+    assert scripts == set(COMMANDS)
+    named = set(re.findall(r"\bexperiments/(\w+)\.py", README)) | set(re.findall(r"\bgpldan ([a-z]\w*)", README))
+    assert named <= scripts and len(named) > 6
+
+
+def test_every_extra_that_is_named_can_be_installed():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = set(setup["options.extras_require"])
+    sources = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "gpldan_jax").rglob("*.py")]
+    named = set()
+    for path in sources:
+        for listed in re.findall(r"(?:gpldan_jax|'\.)\[([a-z,]+)\]", path.read_text()):
+            named |= set(listed.split(","))
+    assert named <= extras and {"ann", "bert", "features", "plots", "report", "serve", "test", "torch"} <= named

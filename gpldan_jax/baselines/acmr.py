@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
-from gpldan_jax.baselines.networks import apply_mlp
+from gpldan_jax.baselines.perceptrons import apply_mlp
 from gpldan_jax.baselines.ucal import (
     IMAGE_LAYERS,
     TEXT_LAYERS,

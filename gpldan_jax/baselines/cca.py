@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import cosine_distances_between
+from gpldan_jax.baselines.perceptrons import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 _RIDGES = (1e-3, 1.0, 10.0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
-from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
+from gpldan_jax.baselines.perceptrons import apply_mlp, cosine_distances_between, initial_parameters
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.training.batches import zero_columns
 

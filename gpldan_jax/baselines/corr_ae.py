@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
-from gpldan_jax.baselines.networks import apply_mlp, euclidean_distances_between, initial_parameters
+from gpldan_jax.baselines.perceptrons import apply_mlp, euclidean_distances_between, initial_parameters
 
 MODALITIES = ("image", "text")
 VARIANTS = {

@@ -14,7 +14,7 @@ import numpy as np
 from gpldan_jax.baselines.cca import ridge_cca
 from gpldan_jax.baselines.method import Distances, Method, Score
 from gpldan_jax.baselines.network_method import LabelledBatch, initial_key, train_network
-from gpldan_jax.baselines.networks import apply_mlp, cosine_distances_between, initial_parameters
+from gpldan_jax.baselines.perceptrons import apply_mlp, cosine_distances_between, initial_parameters
 from gpldan_jax.data import PairedDataset, PairedSplit, standardize
 
 EPOCHS = 60
@@ -189,7 +189,7 @@ def _with_ridge(covariance, ridge):
 
 
 # Both papers tune all of these for each dataset; ten outputs are those of Wang et al. on MNIST.
-_SETTINGS = ({}, {"ridge": 1e-1})
+_SETTINGS: tuple[dict[str, Any], ...] = ({}, {"ridge": 1e-1})
 METHODS = (
     Method(
         name="dcca",

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpldan_jax.baselines.graphs import neighbour_graph, smoothness_matrix, with_training_items
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.networks import cosine_distances_between
+from gpldan_jax.baselines.perceptrons import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 

@@ -41,7 +41,7 @@ class LabelledBatch(flax.struct.PyTreeNode):
 
     images: jax.Array
     texts: jax.Array
-    labels: jax.Array | None
+    labels: Any
     key: jax.Array
     progress: jax.Array
 
@@ -90,9 +90,12 @@ class NetworkMethod:
         if self.needs_labels and train.labels is None:
             raise ValueError("the method needs the labels of the training pairs")
         settings = {**self.settings, **settings}
+        loss = self.choose_loss(settings) if self.choose_loss else self.loss
+        if loss is None:
+            raise ValueError("the method has neither loss nor choose_loss")
         parameters = train_network(
             self.initialize(initial_key(seed), train, settings),
-            self.choose_loss(settings) if self.choose_loss else self.loss,
+            loss,
             self.distances,
             train,
             validation,
@@ -151,15 +154,15 @@ def train_network(
         hyperparameters: `learning_rate` among them and, where it is not 0.9, Adam's `b1`.
     """
     batch_size = min(batch_size, len(train))
-    hyperparameters = {name: np.float32(value) for name, value in {"b1": 0.9, **hyperparameters}.items()}
+    scalars = {name: np.float32(value) for name, value in {"b1": 0.9, **hyperparameters}.items()}
     pairs = jax.device_put((train.images, train.texts, train.labels))
-    state = (parameters, _optimizer(hyperparameters).init(parameters))
+    state = (parameters, _optimizer(scalars).init(parameters))
     key = jax.random.key(np.uint32(seed))  # of an int it would take 31 bits
 
     def train_epoch(epoch):
         nonlocal state
         counts = np.int32(epoch), np.int32(epochs)
-        state, losses = _epoch(state, pairs, key, *counts, hyperparameters, loss, batch_size)
+        state, losses = _epoch(state, pairs, key, *counts, scalars, loss, batch_size)
         return {"loss": np.asarray(losses)[None]}
 
     def evaluate(member, epoch):

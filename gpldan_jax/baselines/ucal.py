@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
-from gpldan_jax.baselines.networks import apply_mlp, euclidean_distances_between, initial_parameters, reverse_gradient
+from gpldan_jax.baselines.perceptrons import apply_mlp, euclidean_distances_between, initial_parameters, reverse_gradient
 from gpldan_jax.losses import modality_classifier_loss
 from gpldan_jax.models import ModalityClassifier
 
@@ -59,8 +59,9 @@ def reversed_modality_loss(parameters: Any, image: jax.Array, text: jax.Array, w
         weight: 0 or more.
     """
     classifier = ModalityClassifier(hidden=parameters["hidden_layer"]["kernel"].shape[1])
-    logits = (classifier.apply({"params": parameters}, reverse_gradient(of, weight)) for of in (image, text))
-    return modality_classifier_loss(*logits)
+    image_logits: Any = classifier.apply({"params": parameters}, reverse_gradient(image, weight))
+    text_logits: Any = classifier.apply({"params": parameters}, reverse_gradient(text, weight))
+    return modality_classifier_loss(image_logits, text_logits)
 
 
 def encode(parameters: Any, inputs: jax.Array) -> jax.Array:

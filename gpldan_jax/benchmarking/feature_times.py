@@ -1,57 +1,61 @@
-"""Measures fc7 of VGG-19 or AlexNet, beside PyTorch with the same weights."""
+"""Times fc7 of VGG-19 or AlexNet with random weights, beside PyTorch with the same weights."""
 
-import argparse
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from gpldan_jax.benchmarking import machine, results, timing
-from gpldan_jax.benchmarking.problem import ENCODERS, runnable
+from gpldan_jax.benchmarking.problem import ENCODERS, choose, library_of
 from gpldan_jax.features.networks import ARCHITECTURES, SIDE, ImageNetwork, import_weights, positions
 
-_AGREEMENT = 1e-4  # of fc7, against its largest
+if TYPE_CHECKING:
+    from torch import nn
+
+_AGREEMENT = 1e-4  # of fc7, relative to its largest value
 
 
-def measure(options: argparse.Namespace) -> dict:
-    """The problem, the ceilings, and a row for each implementation and batch.
+def measure(schedule: timing.Schedule, *, network: str, implementations: Sequence[str] | None = None) -> dict[str, Any]:
+    """Times an image network.
 
     Args:
-        options: the flags of `benchmark.py features`.
+        schedule: pictures of a batch, and how often each is timed.
+        network: `"vgg19"` or `"alexnet"`.
+        implementations: of `problem.ENCODERS`; `None` for all that can run here.
 
     Raises:
-        ValueError: what was asked for cannot run here.
+        ValueError: an implementation cannot run here.
         results.Disagreement: the implementations find different features.
     """
-    problem_of_torch = machine.torch_problem()
-    problems = dict.fromkeys((name for name in ENCODERS if name.startswith("torch")), problem_of_torch)
-    names = runnable(options.implementations, ENCODERS, {name: why for name, why in problems.items() if why})
-    weights = random_weights(options.network)
+    names = choose(implementations, ENCODERS, machine.peer_obstacles(ENCODERS))
+    weights = random_weights(network)
 
     def prepare(n):
         pictures = np.random.default_rng(1).standard_normal((n, SIDE, SIDE, 3), dtype=np.float32)
         prepared, found = [], {}
         for name in names:
-            call = _call(name, options.network, weights, pictures)
+            call = _make_call(name, network, weights, pictures)
             found[name] = call()
-            prepared.append((results.Row(n, name, "features", "highest", name.partition("-")[0]), call))
+            prepared.append((results.Row(n, name, "features", "highest", library_of(name)), call))
         for name, features in found.items():
             most = np.abs(features - found[names[0]]).max() / np.abs(features).max()
             if not most <= _AGREEMENT:
                 raise results.Disagreement(f"{names[0]} and {name} find features that differ by {most:.2g}")
         return prepared
 
-    libraries = dict.fromkeys(name.partition("-")[0] for name in names)
-    rows, ceilings = timing.over_sizes(options, prepare, [(library, "highest") for library in libraries])
-    problem = {"network": options.network, "layer": "fc7", "weights": "random"}
-    return {"benchmark": "features", "problem": problem, "dataset": options.network, "ceilings": ceilings, "rows": rows}
+    libraries = dict.fromkeys(map(library_of, names))
+    rows, ceilings = timing.time_sizes(schedule, prepare, [(library, "highest") for library in libraries])
+    problem = {"network": network, "layer": "fc7", "weights": "random"}
+    return {"benchmark": "features", "problem": problem, "dataset": network, "ceilings": ceilings, "rows": rows}
 
 
 def random_weights(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state dict of a network up to fc7, as torchvision names it, of weights that keep the size of what they get.
+    """Draws the weights of a network up to fc7, at a scale that keeps the size of what passes through.
 
     Args:
-        name: "vgg19" or "alexnet".
+        name: `"vgg19"` or `"alexnet"`.
         seed: of the draw.
     """
     architecture, random, found = ARCHITECTURES[name], np.random.default_rng(seed), {}
@@ -72,23 +76,72 @@ def random_weights(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     return found
 
 
-def _call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
-    if name.startswith("torch"):
-        return _torch_call(name, network, weights, pictures)
+def torch_network(name: str, state_dict: Mapping[str, np.ndarray], *, rectified: bool = True) -> "nn.Module":
+    """Makes a network in PyTorch, layer by layer as torchvision has it: the peer of `features.networks`.
+
+    Args:
+        name: `"vgg19"` or `"alexnet"`.
+        state_dict: arrays by torchvision's names; layers after fc7 are left out.
+        rectified: whether the network ends with the ReLU after fc7.
+
+    Returns:
+        A module in evaluation mode: float32 `[n, 3, 224, 224]` to `[n, 4096]`.
+    """
+    import torch
+    from torch import nn
+
+    layers, side, classifier = {"vgg19": _vgg19, "alexnet": _alexnet}[name](nn)
+    module = nn.Sequential(
+        OrderedDict(
+            features=nn.Sequential(*layers),
+            avgpool=nn.AdaptiveAvgPool2d(side),
+            flatten=nn.Flatten(),
+            classifier=nn.Sequential(*(classifier if rectified else classifier[:-1])),
+        )
+    )
+    module.load_state_dict({name: torch.from_numpy(np.asarray(state_dict[name])) for name in module.state_dict()})
+    return module.eval()
+
+
+def _vgg19(nn):
+    layers, channels = [], 3
+    for width in (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"):
+        if width == "M":
+            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
+        else:
+            layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+            channels = width
+    fc6, fc7 = nn.Linear(512 * 7 * 7, 4096), nn.Linear(4096, 4096)
+    return layers, 7, [fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True)]
+
+
+def _alexnet(nn):
+    layers = [
+        *(nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2)),
+        *(nn.Conv2d(64, 192, kernel_size=5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2)),
+        *(nn.Conv2d(192, 384, kernel_size=3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(384, 256, kernel_size=3, padding=1), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(256, 256, kernel_size=3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2)),
+    ]
+    fc6, fc7 = nn.Linear(256 * 6 * 6, 4096), nn.Linear(4096, 4096)
+    return layers, 6, [nn.Dropout(), fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True)]
+
+
+def _make_call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
+    if library_of(name) == "torch":
+        return _make_torch_call(name, network, weights, pictures)
     architecture = ARCHITECTURES[network]
-    settings = {"jax": {}, "jax-one-by-one": {"group": 1}, "jax-batch": {"grouped": False}}[name]
-    module = ImageNetwork(architecture.convolutions, **settings)
+    settings: dict[str, Any] = {"jax": {}, "jax-one-by-one": {"group": 1}, "jax-batch": {"grouped": False}}
+    module = ImageNetwork(architecture.convolutions, **settings[name])
     parameters = jax.device_put(import_weights(weights, module, architecture.linear))
     apply, pictures = jax.jit(module.apply), jax.device_put(pictures)
     return lambda: np.asarray(apply(parameters, pictures))
 
 
-def _torch_call(name, network, weights, pictures):
+def _make_torch_call(name, network, weights, pictures):
     import torch
 
-    from gpldan_jax.benchmarking import torch_networks
-
-    module = torch_networks.network(network, weights)
+    module = torch_network(network, weights)
     pictures = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
     if name == "torch-channels-last":
         module, pictures = (of.to(memory_format=torch.channels_last) for of in (module, pictures))

@@ -1,19 +1,23 @@
-"""The machine that a benchmark runs on: what it is, the memory it has, and the files written on it."""
+"""The machine that a benchmark runs on: what it is, which peers run there, and the memory that computations take."""
 
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
-import resource
 import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+from gpldan_jax.benchmarking.problem import library_of
 
 _PACKAGES = ("jax", "jaxlib", "torch", "numpy")
 
 
-def description() -> dict:
-    """The device as jax sees it, the processor, and the versions of what computes."""
+def describe() -> dict[str, Any]:
+    """Returns the device as jax sees it, the processor, and the versions of the libraries that compute."""
     import jax
 
     device = jax.devices()[0]
@@ -28,8 +32,11 @@ def description() -> dict:
     }
 
 
-def title(machine: dict) -> str:
-    """What to call it: the accelerator, or the processor and its cores.
+def title(machine: Mapping[str, Any]) -> str:
+    """Returns the name of a machine: its accelerator, or its processor and cores.
+
+    Args:
+        machine: as `describe` returns it.
 
     Example:
         >>> title({"platform": "cpu", "device_kind": "cpu", "cpu": "AMD EPYC", "cores": 2, "devices": 1})
@@ -40,42 +47,74 @@ def title(machine: dict) -> str:
     return machine["device_kind"] + (f" x {machine['devices']}" if machine["devices"] > 1 else "")
 
 
-def torch_problem() -> str | None:
-    """Why the PyTorch peers cannot be run beside jax here; `None` where they can."""
-    if importlib.util.find_spec("torch") is None:
-        return "needs torch: pip install 'gpldan_jax[peers]'"
+def peer_obstacles(names: Iterable[str], other: str | None = None) -> dict[str, str]:
+    """Returns why the PyTorch peers cannot run here."""
     import jax
 
-    if jax.default_backend() != "cpu":
-        return f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
-    return None
+    reason = other
+    if importlib.util.find_spec("torch") is None:
+        reason = "needs torch: pip install 'gpldan_jax[peers]'"
+    elif jax.default_backend() != "cpu":
+        reason = f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
+    return {name: reason for name in names if library_of(name) == "torch"} if reason else {}
 
 
-def commit() -> str | None:
-    """The git commit of this checkout, `-dirty` where files differ from it; `None` outside of one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def own_memory(field: str) -> int:
-    """Bytes of this process: `"VmRSS"` now, `"VmHWM"` at its peak.
+def process_memory(field: str) -> int:
+    """Returns the memory of this process.
 
     Not `ru_maxrss`: on Linux that of a child starts at the peak of the process that started it.
+
+    Args:
+        field: `"VmRSS"` for now, `"VmHWM"` for the peak.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-    except OSError:  # not Linux: all there is, in bytes on macOS
+    except OSError:
+        try:
+            import resource
+        except ImportError:
+            return 0
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def does_not_fit(size: int) -> str:
-    """Why something of this many bytes is not run."""
-    return f"does not fit (predicted {size / 1e9:.1f} GB)"
+def memory_obstacle(size: int, *, on_device: bool = False) -> str | None:
+    """Returns why a computation of a predicted size is not run.
+
+    Args:
+        size: bytes.
+        on_device: whether it takes memory of jax's first device, which may be an accelerator; else of the machine.
+    """
+    import jax
+
+    from gpldan_jax.training import mesh
+
+    available = mesh.available_memory(jax.devices()[0] if on_device else None)
+    return None if size <= available else f"does not fit (predicted {size / 1e9:.1f} GB)"
+
+
+def measure_memory(predicted: int, module: str, *arguments: object) -> tuple[int | None, str | None]:
+    """Measures the memory that a computation takes, in a process of its own.
+
+    In this process, memory that the allocator keeps for later would hide the peak.
+
+    Args:
+        predicted: the bytes that it probably takes; where there are not as many it is not tried.
+        module: `python -m module *arguments` computes and prints the bytes that it took.
+        *arguments: of the module.
+
+    Returns:
+        The bytes, measured, or predicted where there are not as many, and the reason why it cannot run. Where the
+        computation failed the bytes are `None`, where it succeeded the reason is `None`.
+    """
+    if obstacle := memory_obstacle(predicted):
+        return predicted, obstacle
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    if done.returncode:  # killed for its memory after all, or a mistake
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return None, f"a trial ended with exit status {done.returncode}: {reason[:200]}"
+    return int(done.stdout), None
 
 
 def _cpu_model():

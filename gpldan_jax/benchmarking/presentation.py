@@ -1,43 +1,92 @@
-"""A benchmark's results to read: a table for each mode, for the terminal or in Markdown."""
+"""Shows the results of a benchmark: tables for the terminal or in Markdown, the comparison of two runs, and plots."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import rich.box
 import rich.console
 import rich.table
 
-from gpldan_jax.benchmarking.results import MODE_TITLES, Row, title
+from gpldan_jax import _files
+from gpldan_jax._extras import needed_for
+from gpldan_jax.benchmarking import machine, results
+from gpldan_jax.benchmarking.problem import IMPLEMENTATIONS, JAX_TRAINERS, Problem, minimum_flops
+from gpldan_jax.benchmarking.results import MODE_TITLES, Row
 
 _NOISY = 1.5
 _WIDTH, _MARKDOWN_WIDTH = 120, 200
 _WORDS = ("implementation", "precision", "reached")
+_FEW_DECADES = 300  # below, an axis with a tick a decade could be left with one
+_STYLES = {"default": "-.", "bfloat16": ":"}
+# A colour and a marker mean the same in every plot; markers differ because equally fast lines lie on each other.
+_NAMES = (*IMPLEMENTATIONS, *JAX_TRAINERS)
+_MARKERS = dict(zip(_NAMES, "oX^sDvPhp*<", strict=True))
 
 
-def show(record: Mapping, *, markdown: bool) -> None:
-    """Prints the tables, the ceilings, and why what was not run was not."""
-    console = _console(markdown)
-    for mode in dict.fromkeys(row.mode for row in record["rows"]):
-        columns = _columns([row for row in record["rows"] if row.mode == mode])
-        console.print(title(record, mode), _table(columns, markdown), sep="\n")
-    if any(row.mode == "train" for row in record["rows"]):
+def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
+    """Prints the tables of a record, and what a reader must know about the figures in them."""
+    if record["benchmark"] == "quality":
+        _show_quality(record, markdown)
+        return
+    console, rows = _console(markdown), record["rows"]
+    for mode in dict.fromkeys(row.mode for row in rows):
+        columns = _columns([row for row in rows if row.mode == mode])
+        console.print(_title(record, mode), _table(columns, markdown), sep="\n")
+    if any(row.mode == "train" for row in rows):
         console.print("times are of one step of one member; memory is of all members; loss is of the first step")
     for library, precisions in record["ceilings"].items():
         for precision, found in precisions.items():
             rate, shape = found["flops_per_s"] / 1e9, " x ".join(map(str, found["shape"]))
             console.print(f"ceiling: {library}, {precision}: {rate:,.1f} Gflop/s ({shape})")
-    if any(row.median_s and row.median_s > _NOISY * row.min_s for row in record["rows"]):
-        console.print(
-            "medians far above the minimum: the machine was busy with something else, which hits torch hardest"
-        )
+    if any(row.median_s and row.median_s > _NOISY * row.min_s for row in rows):
+        console.print("some medians are far above the minimum: the machine was busy, which slows torch down most")
     if record["benchmark"] == "search":
         console.print(f"peak memory of the process, mapped files included: {record['peak_memory_bytes'] / 1e9:.2f} GB")
-    for row in record["rows"]:
+    for row in rows:
         if row.not_run:
-            console.print(f"{row.implementation}, {MODE_TITLES[row.mode]}, {row.precision}, n = {row.n}: {row.not_run}")
+            console.print(f"{_describe(row)}: {row.not_run}")
 
 
-def show_quality(record: Mapping, *, markdown: bool) -> None:
-    """Prints the table of the times to quality."""
+def show_comparison(old: Mapping[str, Any], new: Mapping[str, Any], threshold: float) -> bool:
+    """Prints how much faster one run was than another."""
+    compared = results.compare(old, new)
+    print(f"old: {machine.title(old['machine'])}; new: {machine.title(new['machine'])}")
+    print(f"{'old time / new time':60}  measured  relative to each run's ceiling")
+    for row, raw, normalised in compared:
+        print(f"{_describe(row):60} {raw:9.3f} {normalised:9.3f}{'  slower' if normalised < threshold else ''}")
+    return all(normalised >= threshold for _, _, normalised in compared)
+
+
+def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draws two panels for each record and mode: time, with the floor dashed, and memory, against the number of pairs.
+
+    Args:
+        records: of the benchmarks `results.DRAWABLE`.
+        path: where to write the figure; its suffix is the format.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: nothing was timed.
+    """
+    with needed_for("drawing results", "plots"):
+        from matplotlib.figure import Figure
+    panels = [
+        (record, mode)
+        for record in records
+        for mode in dict.fromkeys(row.mode for row in record["rows"] if row.median_s)
+    ]
+    if not panels:
+        raise ValueError("nothing to plot: no implementation ran")
+    figure = Figure(figsize=(12, 4.4 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 2, squeeze=False)
+    for (time, memory), (record, mode) in zip(axes, panels, strict=True):
+        _draw_panels(time, memory, record, mode)
+    with _files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _show_quality(record, markdown):
     outcomes, console = record["rows"], _console(markdown)
     criterion = {"map": "map@50", "recall": "recall"}[record["problem"]["train"]["selection"]]
     columns = {
@@ -51,9 +100,9 @@ def show_quality(record: Mapping, *, markdown: bool) -> None:
         f"validation {criterion}": [f"{outcome.values[-1]:.4f}" for outcome in outcomes],
         "best": [f"{max(outcome.values):.4f}" for outcome in outcomes],
     }
-    console.print(f"{title(record, 'quality')}: validation {criterion} of {record['target']:g}")
+    console.print(f"{_title(record, 'quality')}: validation {criterion} of {record['target']:g}")
     console.print(_table(columns, markdown))
-    console.print("training s: of the epochs alone; the evaluation after each, the same code for all, is not in it")
+    console.print("training s is without the evaluation after each epoch, which is the same code for all")
     if any(record["problem"]["denoise"].values()):
         console.print("inputs are denoised: jax and torch draw columns of their own, and models differ a little")
 
@@ -76,7 +125,7 @@ def _table(columns, markdown):
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
-    """The cells under each heading, without the columns that are empty."""
+    """Returns the cells under each heading, without the columns that are empty."""
     columns = {
         "n": [str(row.n) for row in rows],
         "implementation": [_name(row) for row in rows],
@@ -96,12 +145,21 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
     return {heading: cells for heading, cells in columns.items() if any(cells)}
 
 
+def _title(record, mode):
+    parts = (MODE_TITLES[mode], record.get("dataset"), machine.title(record["machine"]))
+    return ", ".join(part for part in parts if part)
+
+
+def _describe(row):
+    return f"{row.implementation}, {MODE_TITLES[row.mode]}, {row.precision}, n = {row.n}"
+
+
 def _name(row):
     return f"{row.implementation} of {row.members}" if row.members > 1 else row.implementation
 
 
 def _rounded(value, scale=1.0):
-    """Three digits, or all before the point."""
+    # Three digits, or all before the point.
     if value is None:
         return ""
     return f"{value * scale:,.0f}" if value * scale >= 100 else f"{value * scale:.3g}"
@@ -109,3 +167,54 @@ def _rounded(value, scale=1.0):
 
 def _percent(fraction):
     return "" if fraction is None else f"{fraction:.1%}"
+
+
+def _draw_panels(time, memory, record, mode):
+    rows = [row for row in record["rows"] if row.mode == mode]
+    for name, precision in dict.fromkeys((row.implementation, row.precision) for row in rows):
+        line = [row for row in rows if (row.implementation, row.precision) == (name, precision)]
+        is_plain = precision == "highest" or mode == "train"
+        label = name if is_plain else f"{name}, {precision}"
+        style = {"color": f"C{_NAMES.index(name)}", "marker": _MARKERS[name]}
+        style |= {"linestyle": "-" if is_plain else _STYLES[precision]}
+        _draw_line(time, line, "median_s", 1e3, label=label, **style)
+        _draw_line(memory, line, "memory_bytes", 1e-6, label=label, **style)
+        does_not_fit = [row for row in line if row.not_run]
+        _draw_line(memory, does_not_fit, "memory_bytes", 1e-6, **style | {"linestyle": "", "markerfacecolor": "white"})
+    if record["benchmark"] == "loss":
+        _draw_floors(time, record, rows)
+    is_predicted = any(row.not_run and row.memory_bytes for row in rows)
+    memory_label = "memory, MB" + (" (open: predicted, does not fit)" if is_predicted else "")
+    what = "step" if mode == "train" else "evaluation"
+    for axis, quantity in ((time, f"time of one {what}, ms"), (memory, memory_label)):
+        _scale_axes(axis, sorted({row.n for row in rows}), quantity)
+    time.set_title(_title(record, mode), loc="left")
+    handles = {label: handle for handle, label in zip(*time.get_legend_handles_labels(), strict=True)}
+    memory.legend(handles.values(), handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _scale_axes(axis, sizes, quantity):
+    from matplotlib.ticker import LogLocator
+
+    axis.set(xscale="log", yscale="log", xlabel="pairs n", ylabel=quantity)
+    axis.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _FEW_DECADES else (1,)))
+    axis.minorticks_off()
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    axis.grid(color="0.9")
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_line(axis, rows, field, scale, **style):
+    rows = sorted((row for row in rows if getattr(row, field) is not None), key=lambda row: row.n)
+    axis.plot([row.n for row in rows], [getattr(row, field) * scale for row in rows], **style)
+
+
+def _draw_floors(axis, record, rows):
+    sizes = sorted({row.n for row in rows})
+    for index, precision in enumerate(dict.fromkeys(row.precision for row in rows)):
+        ceiling = results.best_ceiling(record["ceilings"], precision)
+        floors = [minimum_flops(Problem(n=n, **record["problem"]), rows[0].mode) / ceiling * 1e3 for n in sizes]
+        label = "floor" if precision == "highest" else f"floor, {precision}"
+        axis.plot(sizes, floors, color=str(0.35 + 0.2 * index), linestyle="--", label=label)

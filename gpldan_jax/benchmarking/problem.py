@@ -1,4 +1,6 @@
-"""What is computed: sizes, the numbers every implementation gets, and the work it takes at least.
+"""What a benchmark measures: the implementations, the arrays that all of them get, and the least work they must do.
+
+This module imports neither jax nor torch, so that a command can print its help at once.
 
 Letters: `n` pairs; `k` representations of one instance, each `h` wide; `d_i`, `d_t` widths of the inputs.
 """
@@ -8,17 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALPHA, BETA = 1.0, 0.1
+ALPHA, BETA = 1.0, 0.1  # weights of the loss's terms; times do not depend on them
 MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
-JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
+
 TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
+JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
+IMPLEMENTATIONS = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS)
+"""Of the loss."""
+
+GRIDS = {"grid": None, "grid-in-turn": 1}
+"""How many runs of a grid `vmap` computes side by side; `None` for all."""
+JAX_TRAINERS = ("step", "epoch", *GRIDS)
+TRAINERS = (*JAX_TRAINERS, *TORCH_IMPLEMENTATIONS)
+"""Of training steps."""
+QUALITY_TRAINERS = ("step", "epoch", *TORCH_IMPLEMENTATIONS)
+"""Of the time to quality. Without grids: these train several runs, and so take longer until one reaches a value."""
+
 SEARCHES = ("jax", "jax-candidates", "torch-matmul", "torch-broadcast", "numpy-broadcast")
 ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last")
-GRIDS = {"grid": None, "grid-in-turn": 1}  # how many members go through vmap at once; None for all
-JAX_TRAINERS = ("step", "epoch", *GRIDS)
-# A grid trains other runs too: it reaches its figures later than one run does, and more of them.
-QUALITY_TRAINERS = ("step", "epoch", *TORCH_IMPLEMENTATIONS)
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,8 @@ class Problem:
         n: pairs.
         k: representations of an instance.
         h: width of a representation.
-        image_inputs, text_inputs: d_i and d_t.
+        image_inputs: d_i, the width of the image inputs.
+        text_inputs: d_t, the width of the text inputs.
     """
 
     n: int
@@ -40,7 +51,11 @@ class Problem:
 
 
 def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
-    """Image, text, both attentions and both inputs, float32, a function of the sizes.
+    """Returns random arguments of the loss; the same sizes give the same arrays.
+
+    Returns:
+        Image and text features `[n, k, h]`, their attention `[n, k]`, rows of which sum to 1, image inputs `[n, d_i]`
+        and text inputs `[n, d_t]`; all float32.
 
     Example:
         >>> [array.shape for array in arrays(Problem(n=3, k=2, h=4, image_inputs=5, text_inputs=6))]
@@ -60,38 +75,56 @@ def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
     return (*features, attention(), attention(), *inputs)
 
 
-def floor_flops(problem: Problem, mode: str) -> int:
-    """The floating point operations that no implementation by matrix products can do without.
+def minimum_flops(problem: Problem, mode: str) -> int:
+    """Returns the floating point operations that every implementation by matrix products needs.
 
-    Of the three distance matrices the two within a modality are symmetric, so the products of two matrices are
-    enough, `2 h k^2` operations an ordered pair each; the gradient takes twice as much again. The target graph adds
-    `2 (d_i + d_t)`.
+    Two of the three distance matrices are symmetric, so all three cost as much as two full ones, at `2 h k^2`
+    operations for each entry. The gradient costs twice as much again. The target distances cost `2 (d_i + d_t)`.
+
+    Args:
+        problem: the sizes.
+        mode: one of `MODES`.
 
     Example:
-        >>> floor_flops(Problem(n=1, k=4, h=256, image_inputs=0, text_inputs=0), "forward_and_grad")
+        >>> minimum_flops(Problem(n=1, k=4, h=256, image_inputs=0, text_inputs=0), "forward_and_grad")
         49152
     """
     products = {"forward": 2, "forward_and_grad": 6}[mode]
-    a_pair = products * 2 * problem.h * problem.k**2 + 2 * (problem.image_inputs + problem.text_inputs)
-    return a_pair * problem.n**2
+    an_entry = products * 2 * problem.h * problem.k**2 + 2 * (problem.image_inputs + problem.text_inputs)
+    return an_entry * problem.n**2
 
 
-def runnable(asked: Sequence[str] | None, names: Sequence[str], problems: Mapping[str, str]) -> list[str]:
-    """The implementations to run.
+def part_width(width: int, representations: int) -> int:
+    """Returns h, the width of each of k representations."""
+    if width % representations:
+        raise ValueError(f"representations must divide width, got {representations} and {width}")
+    return width // representations
 
-    Args:
-        asked: those asked for; `None` for all that can.
-        names: all.
-        problems: why some cannot.
 
-    Raises:
-        ValueError: one that was asked for cannot.
+def library_of(implementation: str) -> str:
+    """Returns the library that an implementation computes with.
 
     Example:
-        >>> runnable(None, ["dense", "sharded"], {"sharded": "needs more devices"})
+        >>> library_of("dense"), library_of("torch-matmul")
+        ('jax', 'torch')
+    """
+    first = implementation.partition("-")[0]
+    return first if first in ("torch", "numpy") else "jax"
+
+
+def choose(wanted: Sequence[str] | None, names: Sequence[str], obstacles: Mapping[str, str]) -> list[str]:
+    """Returns the implementations to run.
+
+    Args:
+        wanted: the names that the user asked for; `None` for all that can run.
+        names: all there are.
+        obstacles: for each implementation that cannot run, the reason.
+
+    Example:
+        >>> choose(None, ["dense", "sharded"], {"sharded": "needs more devices"})
         ['dense']
     """
-    for name in asked or ():
-        if name in problems:
-            raise ValueError(f"{name} {problems[name]}")
-    return list(dict.fromkeys(asked or [name for name in names if name not in problems]))
+    for name in wanted or ():
+        if name in obstacles:
+            raise ValueError(f"{name} {obstacles[name]}")
+    return list(dict.fromkeys(wanted or [name for name in names if name not in obstacles]))

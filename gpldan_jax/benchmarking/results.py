@@ -1,4 +1,8 @@
-"""What a benchmark found: its rows, whether the implementations agree, their rates, and two runs side by side."""
+"""The results of a benchmark: its rows, whether the implementations agree, its files, and the comparison of two runs.
+
+A record is a dict, as it stands in a result file: `"benchmark"`, `"problem"`, `"ceilings"` as `timing.find_ceilings`
+returns them, `"rows"`, and how it was made.
+"""
 
 import dataclasses
 import json
@@ -6,9 +10,14 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from gpldan_jax.benchmarking import machine
+from gpldan_jax import _files, config
 
+COMPARABLE = ("loss", "train", "search", "features")
+"""The benchmarks whose records can be compared."""
+DRAWABLE = ("loss", "train")
+"""The benchmarks whose records can be drawn."""
 MODE_TITLES = {
     "forward": "value",
     "forward_and_grad": "value and gradient",
@@ -17,7 +26,7 @@ MODE_TITLES = {
     "search": "search",
     "features": "features of pictures",
 }
-# Far above what the order of float32 sums makes of a loss and its gradient, far below any mistake.
+# Far above the rounding of float32 sums of a loss and its gradient, far below any mistake.
 _AGREEMENT = 1e-3
 
 
@@ -27,24 +36,29 @@ class Row:
 
     Attributes:
         n: pairs; of a search items, of features pictures.
-        implementation, mode, precision: what was run.
+        implementation: its name.
+        mode: a key of `MODE_TITLES`.
+        precision: of matrix products: `"highest"`, `"default"` or `"bfloat16"`.
         library: `"jax"`, `"torch"` or `"numpy"`.
-        devices: that it ran on.
-        steps, members: of a call, which trains each of the members for so many steps; 1 and 1 for a loss.
+        devices: how many it ran on.
+        steps: of a call; 1 for a loss.
+        members: runs that a call trains, each for `steps` steps; 1 for a loss.
         not_run: why it was not run; then the memory, if there, is predicted.
         loss: its value; of training that of the first step.
-        recall: the share of the nearest that a search in two stages finds.
         gradient_norm: of the gradient by the features of both modalities.
-        lower_s, compile_s: seconds to trace and to compile it.
+        recall: share of the exact nearest items that a search in two stages finds.
+        lower_s: seconds to trace it.
+        compile_s: seconds to compile it.
         rounds: how often it was timed.
-        median_s, min_s: seconds of one evaluation, or of one step of one member.
+        median_s: seconds of one evaluation, or of one step of one member.
+        min_s: the least seconds.
         steps_per_s: 1 / median_s.
         pairs_per_s: n / median_s; of a search times its queries.
         memory_bytes: arguments, results and temporaries; of jax as planned by XLA, for one device, of all members; of
-            torch as taken by a process, with some 20 MB that its libraries set up for themselves.
+            torch as measured in a process, with some 20 MB that its libraries set up for themselves.
         temp_bytes: the temporaries alone.
-        flops: the least that the problem takes, see `problem.floor_flops`.
-        fraction_of_ceiling: flops / median_s over the ceiling of its library, see `timing.ceilings`.
+        flops: the least that the problem takes, see `problem.minimum_flops`.
+        fraction_of_ceiling: flops / median_s over the ceiling of its library, see `timing.find_ceilings`.
         fraction_of_best_ceiling: over the highest ceiling of a library at this precision.
     """
 
@@ -75,33 +89,31 @@ class Row:
 
 
 class Disagreement(ArithmeticError):
-    """Implementations of the same loss that find different values."""
+    """Implementations of the same computation give different results."""
 
 
 def check_agreement(rows: Sequence[Row], precision: str = "highest") -> None:
-    """`Disagreement` where, at this precision, a loss or a gradient is not that of the others at its size."""
+    """Checks that all implementations of a size give the same loss and gradient."""
     for figure in ("loss", "gradient_norm"):
-        by_size = {}
+        by_size: dict[int, list[tuple[float, str]]] = {}
         for row in rows:
             if row.precision == precision and getattr(row, figure) is not None:
                 by_size.setdefault(row.n, []).append((getattr(row, figure), f"{row.implementation} ({row.mode})"))
         for n, found in by_size.items():
-            usual = statistics.median_low([value for value, _ in found if math.isfinite(value)] or [math.nan])
-            if not all(abs(value - usual) <= _AGREEMENT * abs(usual) for value, _ in found):
+            median = statistics.median_low([value for value, _ in found if math.isfinite(value)] or [math.nan])
+            if not all(abs(value - median) <= _AGREEMENT * abs(median) for value, _ in found):
                 values = ", ".join(f"{name} {value:.6g}" for value, name in found)
                 raise Disagreement(f"the implementations disagree on the {figure} at n = {n}: {values}")
 
 
-def timed(row: Row, seconds: Sequence[float]) -> Row:
-    """The row with its times, from seconds of its calls."""
-    a_call = row.steps * row.members
-    median = statistics.median(seconds) / a_call
-    times = {"rounds": len(seconds), "median_s": median, "min_s": min(seconds) / a_call}
-    return dataclasses.replace(row, **times, steps_per_s=1 / median, pairs_per_s=row.n / median)
+def with_fractions(row: Row, ceilings: Mapping[str, Mapping], *, shared: bool) -> Row:
+    """Returns a row with its fractions of the ceilings.
 
-
-def with_fractions(row: Row, ceilings: Mapping, *, shared: bool) -> Row:
-    """The row with its fractions of the ceilings, which are of one device; `shared`: all devices are one processor."""
+    Args:
+        row: with its times.
+        ceilings: of one device, as `timing.find_ceilings` returns them.
+        shared: whether all devices are the same processor.
+    """
     if row.median_s is None or row.flops is None:
         return row
     rate = row.flops / row.median_s / (1 if shared else row.devices)
@@ -111,41 +123,69 @@ def with_fractions(row: Row, ceilings: Mapping, *, shared: bool) -> Row:
     )
 
 
-def best_ceiling(ceilings: Mapping, precision: str) -> float:
-    """The highest `flops_per_s` of any library at this precision."""
+def best_ceiling(ceilings: Mapping[str, Mapping], precision: str) -> float:
+    """Returns the highest ceiling of any library.
+
+    Args:
+        ceilings: as `timing.find_ceilings` returns them.
+        precision: of the matrix products.
+    """
     return max(found[precision]["flops_per_s"] for found in ceilings.values() if precision in found)
 
 
-def title(record: Mapping, mode: str) -> str:
-    """What a table or a plot of one mode shows: the mode, the dataset if there is one, and the machine."""
-    parts = (MODE_TITLES[mode], record.get("dataset"), machine.title(record["machine"]))
-    return ", ".join(part for part in parts if part)
+def write(record: Mapping[str, Any], path: Path) -> None:
+    """Writes a result file.
+
+    Args:
+        record: its rows dataclasses.
+        path: a `.json` file.
+    """
+    _files.write_json(path, {**record, "rows": [dataclasses.asdict(row) for row in record["rows"]]})
 
 
-def read(path: Path) -> dict:
-    """A benchmark's file, its rows as `Row`; `ValueError` where it is none."""
+def read(path: Path, benchmarks: Sequence[str] = COMPARABLE) -> dict[str, Any]:
+    """Reads a result file.
+
+    Args:
+        path: a file that `write` wrote, in this or an earlier version.
+        benchmarks: those that may be in it.
+    """
     try:
         record = json.loads(path.read_text())
-        if record["benchmark"] == "quality":
-            raise ValueError("it holds times to quality, which are neither compared nor drawn")
-        return record | {"rows": [Row(**row) for row in record["rows"]]}
+        if record["benchmark"] in benchmarks:
+            return record | {"rows": [Row(**row) for row in record["rows"]]}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as a benchmark's results: {error}") from error
+        raise ValueError(f"{path} cannot be read as results of a benchmark: {error}") from error
+    raise ValueError(f"{path}: expected results of {' or '.join(benchmarks)}, found those of {record['benchmark']}")
 
 
-def compare(old: Mapping, new: Mapping) -> list[tuple[Row, float, float]]:
-    """For each row that both runs timed: the new one, old time / new time, and that ratio with each time in units of
-    its run's ceiling, which takes out a machine that is faster or busier than it was.
+def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Row, float, float]]:
+    """Compares two runs of the same benchmark.
 
-    `ValueError` where the runs are not of the same problem on the same kind of device, or share no row.
+    Args:
+        old: the record of one run.
+        new: the record of the other run.
+
+    Returns:
+        For each row that both runs timed: the new row, old time / new time, and the same ratio with each time
+        multiplied by its run's ceiling. The second ratio leaves out that a machine is faster or busier than it was.
+
+    Raises:
+        ValueError: the runs are of different problems or kinds of devices, or have no row in common.
     """
     for what, of in (
         ("benchmark", lambda run: run["benchmark"]),
         ("problem", lambda run: run["problem"]),
         ("device_kind", lambda run: run["machine"]["device_kind"]),
     ):
-        if of(old) != of(new):
-            raise ValueError(f"cannot compare runs of different {what}: {_differences(of(old), of(new))}")
+        was, now = (config.flat({what: of(run)}) for run in (old, new))
+        changes = [
+            f"{key.removeprefix(what).removeprefix('.')} {was.get(key)} and {now.get(key)}".strip()
+            for key in was | now
+            if was.get(key) != now.get(key)
+        ]
+        if changes:
+            raise ValueError(f"cannot compare runs of different {what}: {', '.join(changes)}")
     before = {_key(row): row for row in old["rows"] if row.median_s is not None}
     found = []
     for row in new["rows"]:
@@ -160,21 +200,3 @@ def compare(old: Mapping, new: Mapping) -> list[tuple[Row, float, float]]:
 
 def _key(row):
     return row.n, row.implementation, row.mode, row.precision, row.devices, row.members
-
-
-def _differences(old, new):
-    """What differs of two values or nested mappings.
-
-    Example:
-        >>> _differences({"loss": {"alpha": 1.0, "beta": 0.1}}, {"loss": {"alpha": 0.5, "beta": 0.1}})
-        'loss.alpha 1.0 and 0.5'
-    """
-
-    def flat(value, name=()):
-        if not isinstance(value, Mapping):
-            return {".".join(name): value}
-        return {path: leaf for key in value for path, leaf in flat(value[key], (*name, key)).items()}
-
-    old, new = flat(old), flat(new)
-    names = [name for name in old | new if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)} and {new.get(name)}".strip() for name in names)

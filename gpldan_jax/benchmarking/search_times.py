@@ -1,39 +1,109 @@
-"""What `Index.search` is held against: the same ranking in NumPy and PyTorch.
+"""Times the exact search of an index on disk, beside the same ranking in NumPy and PyTorch on the same arrays.
 
 Letters: `q` queries; `m` items of a block; `c` nearest; `k` representations of an item, each `h` wide.
 
-All take queries as `EncodedBatch` and blocks of items, and give distances `[q, c]` and positions, nearest first. They
+A peer takes queries and blocks of items and returns distances `[q, c]`, nearest first, and positions `[q, c]`. Peers
 round as float32 does and have no order for ties.
-
-Measures the search of an index on disk, beside NumPy and PyTorch on the same arrays.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import importlib.util
+import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from gpldan_jax.benchmarking import machine, results, timing
-from gpldan_jax.benchmarking.problem import SEARCHES, runnable
+from gpldan_jax.benchmarking.problem import SEARCHES, choose, library_of, part_width
 from gpldan_jax.data import Standardization
 from gpldan_jax.index import Index, storage
-from gpldan_jax.index.gallery import EncodedBatch, Segment, items_of
+from gpldan_jax.index.gallery import EncodedBatch, Segment, encode_representation
 from gpldan_jax.index.index import BLOCK
 from gpldan_jax.models import Projector, Representation, TrainedModel
 
-Blocks = Iterable[tuple[int, EncodedBatch]]
+_Blocks = Iterable[tuple[int, EncodedBatch]]  # the position of the first item of each block, and its items
+_GENERATED = 8192  # items at a time
+_PEER_BLOCKS = {"torch-matmul": BLOCK}  # items at a time; of the others, what was fastest of 32, 128 and 512
+_PEER_BLOCK = 128
+_TWO_STAGES, _CANDIDATES = "jax-candidates", 1000
+_CENTRES, _AROUND = 1000, 0.5  # items lie around so many centres, closer than those are to each other
+_AGREEMENT = 1e-5  # of distances; float32 rounds them by less
+_encode_representation = jax.jit(encode_representation)
 
 
-def numpy_broadcast(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
-    """The formulas: both fused instances of every pair, `[q, m, h]`, and their cosine."""
+def measure(
+    schedule: timing.Schedule,
+    *,
+    width: int,
+    representations: int,
+    queries: int = 64,
+    nearest: int = 10,
+    implementations: Sequence[str] | None = None,
+    folder: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Times the search.
+
+    Args:
+        schedule: numbers of items, and how often each is timed.
+        width: H, of all representations of an item together.
+        representations: k.
+        queries: asked at once.
+        nearest: items to find for each query.
+        implementations: of `problem.SEARCHES`; `None` for all that can run here.
+        folder: where to write the generated index meanwhile; `None` for the system's temporary folder.
+
+    Raises:
+        ValueError: an implementation cannot run here, `representations` does not divide `width`, or there is no such
+            folder.
+        results.Disagreement: the implementations do not find the same.
+    """
+    k, h = representations, part_width(width, representations)
+    if folder and not Path(folder).is_dir():
+        raise ValueError(f"folder must be a folder that exists, got {folder}")
+    names = _choose(implementations)
+    asked = _generate(np.random.default_rng(1), queries, k, h)
+
+    with contextlib.ExitStack() as stack:
+
+        def prepare(n):
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+            index = _write_index(place, n, k, h)
+            prepared, found = [], {}
+            for name in names:
+                row, call, distances = _prepare(name, index, asked, nearest)
+                prepared.append((row, call))
+                if name != _TWO_STAGES:
+                    found[name] = distances
+            _check_agreement(found)
+            return prepared
+
+        libraries = dict.fromkeys(["jax", *map(library_of, names)])
+        rows, ceilings = timing.time_sizes(schedule, prepare, [(library, "highest") for library in libraries])
+    rows = [dataclasses.replace(row, pairs_per_s=(row.pairs_per_s or 0) * queries) for row in rows]
+    return {
+        "benchmark": "search",
+        "problem": {"queries": queries, "k": k, "h": h, "nearest": nearest},
+        "ceilings": ceilings,
+        "rows": [results.with_fractions(row, ceilings, shared=True) for row in rows],
+    }
+
+
+def _choose(wanted):
+    obstacles = machine.peer_obstacles(SEARCHES)
+    if importlib.util.find_spec("faiss") is None:
+        obstacles[_TWO_STAGES] = "needs faiss: pip install 'gpldan_jax[ann]'"
+    return choose(wanted, SEARCHES, obstacles)
+
+
+def _numpy_broadcast(queries: EncodedBatch, blocks: _Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the nearest by the formulas in NumPy: both fused instances of every pair, `[q, m, h]`, and their cosine."""
     x, a = _parts(queries), queries.attention
     kept = np.full((len(a), c), np.inf, np.float32), np.zeros((len(a), c), np.int64)
     for first, block in blocks:
@@ -51,8 +121,8 @@ def numpy_broadcast(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.n
     return np.take_along_axis(kept[0], order, axis=1), np.take_along_axis(kept[1], order, axis=1)
 
 
-def torch_broadcast(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
-    """Likewise in PyTorch."""
+def _torch_broadcast(queries: EncodedBatch, blocks: _Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the nearest by the formulas in PyTorch, as `_numpy_broadcast` does."""
     import torch
 
     def distances(block):
@@ -61,18 +131,18 @@ def torch_broadcast(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.n
         return 1 - torch.nn.functional.cosine_similarity(fused_x, fused_y, dim=-1)
 
     a, x = map(_tensor, (queries.attention, _parts(queries)))
-    return _torch(distances, blocks, len(a), c)
+    return _torch_nearest(distances, blocks, len(a), c)
 
 
-def torch_matmul(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
-    """The algebra of the scan in PyTorch: one matrix product a block, without bounds for what it rounds."""
+def _torch_matmul(queries: EncodedBatch, blocks: _Blocks, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the nearest by the algebra of the index in PyTorch: one matrix product a block, without rounding bounds."""
     import torch
 
     def distances(block):
         b = block.attention
-        weighed = (expanded @ block.values.T).view(len(a), -1, len(b))
-        numerator = (weighed * b.T).sum(1)
-        squares = (products @ pairs(b).T) * (pairs(a) @ block.products.T)
+        weighted = (expanded @ block.values.T).view(len(a), -1, len(b))
+        numerator = (weighted * b.T).sum(1)
+        squares = (gram @ pairs(b).T) * (pairs(a) @ block.gram.T)
         return 1 - numerator * torch.rsqrt(squares)
 
     def pairs(attention):
@@ -81,12 +151,12 @@ def torch_matmul(queries: EncodedBatch, blocks: Blocks, c: int) -> tuple[np.ndar
     k = queries.attention.shape[1]
     rows, columns = np.triu_indices(k)
     counts = torch.from_numpy(np.where(rows == columns, 1, 2).astype(np.float32))
-    a, products, parts = map(_tensor, (queries.attention, queries.products, _parts(queries)))
+    a, gram, parts = map(_tensor, (queries.attention, queries.gram, _parts(queries)))
     expanded = (a[:, None, :, None] * parts[:, :, None]).view(len(a) * k, -1)
-    return _torch(distances, blocks, len(a), c)
+    return _torch_nearest(distances, blocks, len(a), c)
 
 
-def _torch(distances, blocks, q, c):
+def _torch_nearest(distances, blocks, q, c):
     import torch
 
     kept = torch.full((q, c), torch.inf), torch.zeros((q, c), dtype=torch.int64)
@@ -113,116 +183,63 @@ def _parts(items):
     return items.values.reshape(n, k, -1)
 
 
-_GENERATED = 8192  # items at a time
-_PEER_BLOCKS = {"torch-matmul": BLOCK}  # items at a time; of the others, what was fastest of 32, 128 and 512
-_PEER_BLOCK = 128
-_TWO_STAGES, _CANDIDATES = "jax-candidates", 1000
-_CENTRES, _AROUND = 1000, 0.5  # items lie around so many centres, closer than those are to each other
-_AGREEMENT = 1e-5  # of distances; float32 rounds them by less
+def _prepare(name, index, queries, nearest):
+    """Returns the row, a call that searches once, and the distances that it finds."""
+    k, h = queries.attention.shape[1], queries.values.shape[1] // queries.attention.shape[1]
+    flops = 2 * len(queries.attention) * len(index) * k * k * h
+    row = results.Row(len(index), name, "search", "highest", library_of(name), flops=flops)
+    call = _make_call(name, index, queries, nearest)
+    distances, ids = call()
+    if name == _TWO_STAGES:  # it ranks fewer items, so it has no part of a ceiling
+        exact = index.search(queries, nearest).ids
+        share = np.mean([np.isin(all_of, ids_of).mean() for all_of, ids_of in zip(exact, ids, strict=True)])
+        row = dataclasses.replace(row, flops=None, recall=float(share))
+    return row, call, distances
 
 
-_PEERS = {"numpy-broadcast": numpy_broadcast, "torch-broadcast": torch_broadcast, "torch-matmul": torch_matmul}
-
-
-def measure(options: argparse.Namespace) -> dict:
-    """The problem, the ceilings, and a row for each implementation and size.
-
-    Args:
-        options: the flags of `benchmark.py search`.
-
-    Raises:
-        ValueError: what was asked for cannot run here.
-        results.Disagreement: the implementations do not find the same.
-    """
-    if options.folder and not options.folder.is_dir():
-        raise ValueError(f"--folder must be a folder, got {options.folder}")
-    problems = {}
-    if problem_of_torch := machine.torch_problem():
-        problems |= dict.fromkeys((name for name in SEARCHES if name.startswith("torch")), problem_of_torch)
-    if importlib.util.find_spec("faiss") is None:
-        problems[_TWO_STAGES] = "needs faiss: pip install 'gpldan_jax[ann]'"
-    names = runnable(options.implementations, SEARCHES, problems)
-    h = options.width // options.representations
-    queries = _items(np.random.default_rng(1), options.queries, options.representations, h)
-
-    with contextlib.ExitStack() as stack:
-
-        def prepare(n):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
-            print(f"n = {n}: writing {n * options.width * 4 / 1e9:.1f} GB to {folder}", file=sys.stderr)
-            index = _index(folder, n, options.representations, h)
-            flops = 2 * options.queries * n * options.representations * options.width
-            prepared, found = [], {}
-            for name in names:
-                row = results.Row(n, name, "search", "highest", name.partition("-")[0], flops=flops)
-                call = _call(name, index, queries, options.k)
-                distances, ids = call()
-                if name == _TWO_STAGES:  # it ranks fewer items, so it has no part of a ceiling
-                    exact = index.search(queries, options.k).ids
-                    share = np.mean([np.isin(all_of, ids_of).mean() for all_of, ids_of in zip(exact, ids, strict=True)])
-                    row = dataclasses.replace(row, flops=None, recall=float(share))
-                else:
-                    found[name] = distances
-                prepared.append((row, call))
-            _check_agreement(found)
-            return prepared
-
-        libraries = dict.fromkeys(["jax", *(name.partition("-")[0] for name in names)])
-        rows, ceilings = timing.over_sizes(options, prepare, [(library, "highest") for library in libraries])
-    rows = [dataclasses.replace(row, pairs_per_s=row.pairs_per_s * options.queries) for row in rows]
-    return {
-        "benchmark": "search",
-        "problem": {"queries": options.queries, "k": options.representations, "h": h, "nearest": options.k},
-        "ceilings": ceilings,
-        "rows": [results.with_fractions(row, ceilings, shared=True) for row in rows],
-    }
-
-
-def _call(name, index, queries, nearest) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """What searches once, and gives distances and ids or positions, which are the same here."""
+def _make_call(name, index, queries, nearest) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    # It returns distances and ids or positions, which are the same here.
     if name == "jax":
         return lambda: index.search(queries, nearest)
     if name == _TWO_STAGES:
         print(f"n = {len(index)}: clustering for the vector index", file=sys.stderr)
         clustered = index.with_candidates()
         return lambda: clustered.search(queries, nearest, candidates=min(_CANDIDATES, len(index)))
-
-    peer = _PEERS[name]
+    peers = {"numpy-broadcast": _numpy_broadcast, "torch-broadcast": _torch_broadcast, "torch-matmul": _torch_matmul}
     size = _PEER_BLOCKS.get(name, _PEER_BLOCK)
-    return lambda: peer(queries, _whole_blocks(index.gallery, size), nearest)
+    return lambda: peers[name](queries, _whole_blocks(index.gallery, size), nearest)
 
 
 def _whole_blocks(gallery, size) -> Iterator[tuple[int, EncodedBatch]]:
     for segment in gallery.segments:
         for first in range(0, len(segment), size):
-            yield first, EncodedBatch(*(array[first : first + size] for array in segment.items))
+            yield first, EncodedBatch(*(array[first : first + size] for array in segment.encoded))
 
 
-def _index(folder, n, k, h):
-    """An index of n generated items on disk, its ids their positions, under a model that is not asked."""
+def _write_index(folder, n, k, h):
+    """Writes an index of n generated items, whose ids are their positions, with a model that is never used."""
+    print(f"n = {n}: writing {n * k * h * 4 / 1e9:.1f} GB to {folder}", file=sys.stderr)
     projector = Projector(hidden=1, width=k * h, parts=k)
     inputs = np.ones((1, 1), np.float32)
     parameters = projector.init(jax.random.key(0), inputs, inputs)["params"]
     one = np.ones(1, np.float32)
     model = TrainedModel(projector, jax.device_get(parameters), Standardization(0 * one, one, 0 * one, one), {})
     random = np.random.default_rng(0)
-    blocks = (_items(random, min(_GENERATED, n - first), k, h) for first in range(0, n, _GENERATED))
-    with storage.writing(folder) as opened:
-        files = segments.written(opened, blocks, n, projector)
-        segments.commit(opened, model, "text", [Segment(np.arange(n), None, {}, files)], None)
+    blocks = (_generate(random, min(_GENERATED, n - first), k, h) for first in range(0, n, _GENERATED))
+    with storage.locked_folder(folder) as opened:
+        files = storage.write_items(opened, blocks, n, projector)
+        storage.write_index(opened, model, "text", [Segment(np.arange(n), None, {}, files)], None)
     return Index.load(folder, verify=False)
 
 
-def _items(random, n, k, h):
+def _generate(random, n, k, h):
     centres = np.random.default_rng(2).standard_normal((_CENTRES, k, h), dtype=np.float32)
     parts = centres[random.integers(0, _CENTRES, n)]
     parts += np.float32(_AROUND) * random.standard_normal((n, k, h), dtype=np.float32)
     attention = np.exp(random.standard_normal((n, k), dtype=np.float32))
     attention /= attention.sum(1, keepdims=True)
-    return EncodedBatch(*map(np.asarray, _ITEMS_OF(Representation(parts.reshape(n, -1), parts, attention))))
-
-
-_ITEMS_OF = jax.jit(items_of)
+    encoded = _encode_representation(Representation(parts.reshape(n, -1), parts, attention))
+    return EncodedBatch(*map(np.asarray, encoded))
 
 
 def _check_agreement(found):

@@ -1,15 +1,23 @@
-"""Seconds of several calls measured side by side, and of the matrix products that they are held against."""
+"""Times calls side by side, in the same rounds as the matrix products whose speed is the ceiling; compiles programs.
 
-import argparse
+All calls of a size are timed in turn, in an order drawn anew each round, so that a machine that slows down slows all of
+them alike.
+"""
+
+import dataclasses
 import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax.benchmarking.results import Row, timed
+from gpldan_jax.benchmarking import machine
+from gpldan_jax.benchmarking.results import Row
 
 # Thread pools (OpenMP of torch, Eigen of XLA) spin for a while after their last work and would take cores from the
 # next candidate.
@@ -20,47 +28,89 @@ _SHORT = 0.1
 _MOST_ROUNDS = 200
 # A product takes long beside a small batch, so each is timed in about this many of the rounds, spread over them.
 _PRODUCT_ROUNDS = 5
+_CPU_CEILING_SIZE, _ACCELERATOR_CEILING_SIZE = 3072, 8192
 
 
-def over_sizes(
-    options: argparse.Namespace,
-    prepare: Callable[[int], list[tuple[Row, Callable | None]]],
-    kinds: Iterable[tuple[str, str]],
-) -> tuple[list[Row], dict]:
-    """Times what `prepare` makes of each size, in the same rounds as matrix products.
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """Which sizes are timed, and how often.
+
+    Attributes:
+        sizes: n of each problem; they are timed in ascending order.
+        rounds: how often each implementation is timed; `None` for as often as `seconds` allow.
+        seconds: about how long each size is timed.
+        ceiling_size: rows of the matrix products; `None` for 3072 on a CPU and 8192 on accelerators.
+    """
+
+    sizes: Sequence[int]
+    rounds: int | None = None
+    seconds: float = 20.0
+    ceiling_size: int | None = None
+
+
+def compile_program(jitted: Any, *arguments: Any, **static: Any) -> tuple[Callable, dict[str, Any]]:
+    """Compiles a jitted function, as if for the first time in this process."""
+    jax.clear_caches()
+    started = time.perf_counter()
+    lowered = jitted.lower(*arguments, **static)
+    lowered_at = time.perf_counter()
+    executable = lowered.compile()
+    compiled_at = time.perf_counter()
+    sizes = executable.memory_analysis()
+    memory = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    facts = {"lower_s": lowered_at - started, "compile_s": compiled_at - lowered_at}
+    facts |= {"memory_bytes": memory - sizes.alias_size_in_bytes, "temp_bytes": sizes.temp_size_in_bytes}
+    return executable, facts
+
+
+def with_facts(row: Row, facts: Mapping[str, Any]) -> Row:
+    """Returns a row with what compilation says, marked as not run where its memory is more than there is.
 
     Args:
-        options: flags: `sizes`, `rounds` and `seconds` for each size, `ceiling_size`.
-        prepare: takes n, gives rows, each with what evaluates it once, or with `None` where it does not run.
-        kinds: (library, precision) of the products.
-
-    Returns:
-        The rows and the ceilings.
+        row: of a jax implementation.
+        facts: as `compile_program` returns them.
     """
-    products = _products(kinds, options.ceiling_size)
-    rows, product_samples = [], {name: [] for name in products}
-    for n in options.sizes:
+    row = dataclasses.replace(row, **facts)
+    shares = row.devices if jax.default_backend() == "cpu" else 1  # virtual devices share the machine's memory
+    return dataclasses.replace(row, not_run=machine.memory_obstacle((row.memory_bytes or 0) * shares, on_device=True))
+
+
+def time_sizes(
+    schedule: Schedule,
+    prepare: Callable[[int], list[tuple[Row, Callable | None]]],
+    kinds: Iterable[tuple[str, str]],
+) -> tuple[list[Row], dict[str, dict[str, dict]]]:
+    """Times the implementations of each size, in the same rounds as matrix products.
+
+    Args:
+        schedule: the sizes, and how often.
+        prepare: takes n; returns rows, each with a call that evaluates it once, or with `None` where it cannot run.
+        kinds: (library, precision) of the matrix products.
+    """
+    is_cpu = jax.default_backend() == "cpu"
+    products = _products(kinds, schedule.ceiling_size or (_CPU_CEILING_SIZE if is_cpu else _ACCELERATOR_CEILING_SIZE))
+    rows: list[Row] = []
+    product_samples: dict[Any, list[float]] = {name: [] for name in products}
+    for n in sorted(set(schedule.sizes)):
         print(f"n = {n}: compiling", file=sys.stderr)
         prepared = prepare(n)
         calls = {index: call for index, (_, call) in enumerate(prepared) if call}
         print(f"n = {n}: timing {len(calls)} of {len(prepared)}", file=sys.stderr)
-        samples = interleaved(calls, products, rounds=options.rounds, seconds=options.seconds)
-        rows += [timed(row, samples[index]) if call else row for index, (row, call) in enumerate(prepared)]
+        samples = _time_calls(calls, products, rounds=schedule.rounds, seconds=schedule.seconds)
+        for index, (row, call) in enumerate(prepared):
+            rows.append(_with_times(row, samples[index]) if call else row)
         for name in products:
             product_samples[name] += samples[name]
-    return rows, ceilings(product_samples)
+    return rows, find_ceilings(product_samples)
 
 
-def interleaved(
-    calls: Mapping[Hashable, Callable], products: Mapping[Hashable, Callable], *, rounds: int | None, seconds: float
-) -> dict[Hashable, list[float]]:
-    """Seconds of every call in every round, in an order drawn anew each round: drift and neighbours hit all alike.
+def _time_calls(
+    calls: Mapping[Any, Callable], products: Mapping[Any, Callable], *, rounds: int | None, seconds: float
+) -> dict[Any, list[float]]:
+    """Returns the seconds of every call in every round; each must have run before.
 
-    Args:
-        calls: each evaluates once and waits for the result; all have run before.
-        products: likewise, timed in some of the rounds only.
-        rounds: `None` for about as many as `seconds` allow, at least 5, or 3 where 5 would take thrice as long.
-        seconds: the aim, for the calls alone.
+    Products are timed in some of the rounds only. Without `rounds`, there are about as many as `seconds` allow for the
+    calls alone, at least 5, or 3 where 5 would take thrice as long.
     """
     started = time.perf_counter()
     for call in calls.values():
@@ -69,7 +119,7 @@ def interleaved(
     if rounds is None:
         rounds = min(_MOST_ROUNDS, max(5 if 5 * a_round <= 3 * seconds else 3, int(seconds / a_round)))
     rounds = rounds if calls else _PRODUCT_ROUNDS
-    samples = {name: [] for name in (*calls, *products)}
+    samples: dict[Any, list[float]] = {name: [] for name in (*calls, *products)}
     order = random.Random(0)
     for number in range(rounds):
         with_products = number % -(-rounds // _PRODUCT_ROUNDS) == 0
@@ -80,14 +130,17 @@ def interleaved(
     return samples
 
 
-def ceilings(samples: Mapping[tuple, list[float]]) -> dict[str, dict[str, dict]]:
-    """The fastest product of each library and precision: its `flops_per_s`, `median_s` and `shape`.
+def find_ceilings(samples: Mapping[Any, Sequence[float]]) -> dict[str, dict[str, dict]]:
+    """Finds the fastest matrix product of each library and precision.
+
+    Args:
+        samples: the seconds of each product, by (library, precision, (rows, inner, columns)).
 
     Example:
-        >>> ceilings({("jax", "highest", (2, 4, 2)): [2.0, 1.0, 3.0], ("jax", "highest", (2, 1, 2)): [1.0]})
+        >>> find_ceilings({("jax", "highest", (2, 4, 2)): [2.0, 1.0, 3.0], ("jax", "highest", (2, 1, 2)): [1.0]})
         {'jax': {'highest': {'flops_per_s': 16.0, 'median_s': 2.0, 'shape': [2, 4, 2]}}}
     """
-    found = {}
+    found: dict[str, dict[str, dict]] = {}
     for (library, precision, (rows, inner, columns)), seconds in samples.items():
         median = statistics.median(seconds)
         rate = 2 * rows * inner * columns / median
@@ -97,39 +150,41 @@ def ceilings(samples: Mapping[tuple, list[float]]) -> dict[str, dict[str, dict]]
     return found
 
 
+def _with_times(row, seconds):
+    """Returns a row with its times, from the seconds of its calls."""
+    steps = row.steps * row.members
+    median = statistics.median(seconds) / steps
+    times = {"rounds": len(seconds), "median_s": median, "min_s": min(seconds) / steps}
+    return dataclasses.replace(row, **times, steps_per_s=1 / median, pairs_per_s=row.n / median)
+
+
 def _products(kinds, size):
-    """Products by (library, precision, shape), called once already: for each kind a square and a deep one."""
+    # By (library, precision, shape), called once already: for each kind a square product and a deep one.
     random_numbers = np.random.default_rng(0)
     products = {}
     for rows, inner in ((size, size), (max(size // 2, 1), 2 * size)):
         x = random_numbers.standard_normal((rows, inner), dtype=np.float32)
         y = random_numbers.standard_normal((inner, rows), dtype=np.float32)
         for library, precision in kinds:
-            product = _PRODUCTS[library](x, y, precision)
+            product = _product(library, precision, x, y)
             product()
             products[library, precision, (rows, inner, rows)] = product
     return products
 
 
-def _jax_product(x, y, precision):
-    import jax
-    import jax.numpy as jnp
+def _product(library, precision, x, y):
+    if library == "numpy":
+        return lambda: x @ y
+    if library == "torch":
+        import torch
 
+        a, b = torch.from_numpy(x), torch.from_numpy(y)
+        return lambda: a @ b
     dtype, precision = (jnp.bfloat16, "default") if precision == "bfloat16" else (jnp.float32, precision)
-    x, y = jax.device_put((x.astype(dtype), y.astype(dtype)), jax.devices()[0])
+    operands = jax.device_put((x.astype(dtype), y.astype(dtype)), jax.devices()[0])
     product = jax.jit(lambda x, y: jnp.matmul(x, y, precision=precision, preferred_element_type=jnp.float32))
-    compiled = product.lower(x, y).compile()  # outlives `jax.clear_caches`
-    return lambda: compiled(x, y).block_until_ready()
-
-
-def _torch_product(x, y, precision):
-    import torch
-
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
-    return lambda: x @ y
-
-
-_PRODUCTS = {"jax": _jax_product, "torch": _torch_product, "numpy": lambda x, y, precision: lambda: x @ y}
+    compiled = product.lower(*operands).compile()  # outlives `jax.clear_caches`
+    return lambda: compiled(*operands).block_until_ready()
 
 
 def _seconds(call):

@@ -6,25 +6,23 @@ Letters: `n` pairs; `k` representations of one instance, each `h` wide.
 """
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
-from pathlib import Path
 
+import numpy as np
 import torch
 
-from gpldan_jax.benchmarking import machine
+from gpldan_jax.benchmarking.machine import measure_memory, process_memory
 from gpldan_jax.benchmarking.problem import ALPHA, BETA, Problem, arrays
 from gpldan_jax.benchmarking.results import Row
-from gpldan_jax.training.mesh import available_memory
 
 torch.set_num_threads(os.cpu_count())
 _TINY = 1e-12  # keeps the inverse root and the quotient of a zero finite
 
 
-def broadcast_loss(image, text, image_attention, text_attention, image_inputs, text_inputs, *, alpha=ALPHA, beta=BETA):
-    """What one writes from the formulas: every pair's weights `[n, n, k]` and fused instances `[n, n, h]`."""
+def _broadcast_loss(image, text, image_attention, text_attention, image_inputs, text_inputs, *, alpha=ALPHA, beta=BETA):
+    """Returns the loss by the formulas: every pair's weights `[n, n, k]` and fused instances `[n, n, h]`."""
 
     def distances(x, y, a, b):  # Eq. 2-5
         weights = a[:, None] + b[None]
@@ -37,14 +35,14 @@ def broadcast_loss(image, text, image_attention, text_attention, image_inputs, t
     return _loss(*matrices, image_inputs, text_inputs, alpha, beta)
 
 
-def matmul_loss(image, text, image_attention, text_attention, image_inputs, text_inputs, *, alpha=ALPHA, beta=BETA):
-    """The same by one matrix product for each distance matrix, the algebra of `gpldan_jax`'s dense form.
+def _matmul_loss(image, text, image_attention, text_attention, image_inputs, text_inputs, *, alpha=ALPHA, beta=BETA):
+    """Returns the loss by one matrix product for each distance matrix, the algebra of `gpldan_jax`'s dense form.
 
     Of four ways to order the products, expanding one side was the fastest in a trial at n = 128, 256 and 512, and 7 %
     behind the fastest at 64.
     """
 
-    def lifted(x, a):  # rows of attention sum to 1, so Co(x_i, y_j) = sum_a b_ja (x_ia + sum_c a_ic x_ic)
+    def lift(x, a):  # rows of attention sum to 1, so Co(x_i, y_j) = sum_a b_ja (x_ia + sum_c a_ic x_ic)
         return x + torch.einsum("ia,iah->ih", a, x)[:, None]
 
     def inverse_norms(x, b):  # 1 / |Co(x_i, y_j)|, [n, n]
@@ -58,45 +56,45 @@ def matmul_loss(image, text, image_attention, text_attention, image_inputs, text
         return (1 - products * inverse_norms(x, b) * inverse_norms(y, a).T).clamp(min=0)
 
     a, b = image_attention, text_attention
-    v, t = lifted(image, a), lifted(text, b)
+    v, t = lift(image, a), lift(text, b)
     matrices = distances(v, t, a, b), distances(v, v, a, a), distances(t, t, b, b)
     return _loss(*matrices, image_inputs, text_inputs, alpha, beta)
 
 
-LOSSES = {"torch-broadcast": broadcast_loss, "torch-matmul": matmul_loss}
+LOSSES: Mapping[str, Callable] = {"torch-broadcast": _broadcast_loss, "torch-matmul": _matmul_loss}
+"""The peers by name: each takes the six arrays of `problem.arrays` as tensors and returns a scalar."""
 
 
-def prepare(row: Row, problem: Problem, arguments) -> tuple[Row, Callable | None]:
-    """The row with its memory, and what evaluates the loss once; `None` where it does not fit."""
-    predicted = predicted_memory(row.implementation, row.mode, problem)
-    row = tried(row, predicted, __name__, row.implementation, row.mode, *astuple(problem))
-    if row.not_run:
-        return row, None
-    arguments = [torch.from_numpy(array) for array in arguments]
-    return row, lambda: evaluate(LOSSES[row.implementation], arguments, row.mode)
-
-
-def tried(row: Row, predicted: int, module: str, *arguments) -> Row:
-    """The row with the memory that a trial took, or marked as not run.
+def prepare(row: Row, problem: Problem, arguments: Sequence[np.ndarray]) -> tuple[Row, Callable | None]:
+    """Measures the memory that an evaluation takes.
 
     Args:
-        row: of what is tried.
-        predicted: the bytes that it takes; if there are not as many it is not tried.
-        module: `python -m module *arguments` prints the bytes that it took.
+        row: of a peer, without memory.
+        problem: the sizes.
+        arguments: the six arrays of `problem.arrays`.
     """
-    if predicted > available_memory():
-        return replace(row, memory_bytes=predicted, not_run=machine.does_not_fit(predicted))
-    # A process of its own: what the allocator of this one keeps for later would hide the peak.
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-    if done.returncode:  # killed for its memory after all, or a mistake
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return replace(row, not_run=f"a trial ended with exit status {done.returncode}: {reason[:200]}")
-    return replace(row, memory_bytes=int(done.stdout))
+    predicted = predict_memory(row.implementation, row.mode, problem)
+    memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
+    row = replace(row, memory_bytes=memory, not_run=not_run)
+    if row.not_run:
+        return row, None
+    tensors = [torch.from_numpy(array) for array in arguments]
+    return row, lambda: evaluate(LOSSES[row.implementation], tensors, row.mode)
 
 
-def evaluate(loss, arguments, mode):
-    """The loss, and in the mode `"forward_and_grad"` its gradients by features and attention, else none."""
+def evaluate(
+    loss: Callable, arguments: Sequence[torch.Tensor], mode: str
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Evaluates a loss.
+
+    Args:
+        loss: one of `LOSSES`.
+        arguments: the six arrays of `problem.arrays`.
+        mode: `"forward"` or `"forward_and_grad"`.
+
+    Returns:
+        The loss, and its gradients by features and attention; no gradients in the mode `"forward"`.
+    """
     if mode == "forward":
         with torch.no_grad():
             return loss(*arguments), ()
@@ -105,25 +103,30 @@ def evaluate(loss, arguments, mode):
     return value.detach(), torch.autograd.grad(value, leaves)
 
 
-def predicted_memory(implementation: str, mode: str, problem: Problem) -> int:
-    """Bytes that one evaluation takes, from the arrays that are alive at its peak.
+def predict_memory(implementation: str, mode: str, problem: Problem) -> int:
+    """Predicts the memory of one evaluation from the arrays that are alive at its peak.
 
     Measured at k = 4, h = 256 (broadcast, n = 256 and 384) and at h = 8, k = 1, 4, 8 (matmul, n = 3072) it is within 3
     percent and 10 percent. At smaller n, where the arrays are below malloc's 32 MB threshold, freed ones stay in the
     heap and the peak is up to 1.7 times as high, but then it is small.
+
+    Args:
+        implementation: a key of `LOSSES`.
+        mode: `"forward"` or `"forward_and_grad"`.
+        problem: the sizes.
     """
     n, k, h = problem.n, problem.k, problem.h
-    numbers = n * (2 * k * h + 2 * k + problem.image_inputs + problem.text_inputs)
+    entries = n * (2 * k * h + 2 * k + problem.image_inputs + problem.text_inputs)
     if implementation == "torch-broadcast":
         # For each matrix autograd keeps the fused instances of both sides and both divided by their norms, and the
         # weights; the backward pass of the last matrix has four more of [n, n, h]. The forward pass alone has five.
-        numbers += n * n * ((16 * h + 3 * k) if mode == "forward_and_grad" else (5 * h + k))
+        entries += n * n * ((16 * h + 3 * k) if mode == "forward_and_grad" else (5 * h + k))
     else:
         # For each matrix: the expanded side [n k, k h], the products [n, k, n], and the matrices [n, n] that lie
         # between them and the loss: ten, and two gradients.
-        numbers += n * n * ((3 * k + 36) if mode == "forward_and_grad" else (2 * k + 2))
-        numbers += n * k * k * h * (5 if mode == "forward_and_grad" else 1)
-    return 4 * numbers
+        entries += n * n * ((3 * k + 36) if mode == "forward_and_grad" else (2 * k + 2))
+        entries += n * k * k * h * (5 if mode == "forward_and_grad" else 1)
+    return 4 * entries
 
 
 def _loss(l_vt, l_vv, l_tt, u, c, alpha, beta):
@@ -144,10 +147,10 @@ def _targets(u, c):
 
 
 def _print_memory(implementation, mode, *sizes):
-    before = machine.own_memory("VmRSS")
+    before = process_memory("VmRSS")
     arguments = [torch.from_numpy(array) for array in arrays(Problem(*map(int, sizes)))]
     evaluate(LOSSES[implementation], arguments, mode)
-    print(machine.own_memory("VmHWM") - before)
+    print(process_memory("VmHWM") - before)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ Letters: `n` pairs of a mini-batch; `H` width of the common space; `k` represent
 import json
 import sys
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -19,7 +20,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from gpldan_jax.benchmarking import machine, torch_losses
+from gpldan_jax.benchmarking import torch_losses
+from gpldan_jax.benchmarking.machine import measure_memory, process_memory
 from gpldan_jax.benchmarking.problem import Problem
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.data import PairedSplit
@@ -27,34 +29,14 @@ from gpldan_jax.losses.adversarial import IMAGE, TEXT
 from gpldan_jax.training import TrainState
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Sizes and numbers of a model and its training, named as in `Projector`, `Hyperparameters` and `TrainState`."""
-
-    image_dim: int
-    text_dim: int
-    hidden: int
-    width: int
-    parts: int
-    classifier_hidden: int
-    alpha: float
-    beta: float
-    adversarial: float
-    learning_rate: float
-    weight_decay: float
-    classifier_learning_rate: float
-    image_denoising: float
-    text_denoising: float
-
-
-def settings_of(state: TrainState) -> Settings:
-    """Those of a `TrainState`; `ValueError` where it has a loss that the peers do not know."""
+def _read_settings(state):
+    """Returns the sizes and hyperparameters of a state, named as in `Projector`, `Hyperparameters` and `TrainState`."""
     if state.discrepancy != "absolute":
         raise ValueError(f"the PyTorch peers have the discrepancy 'absolute' only, got {state.discrepancy!r}")
     if state.neighbours is not None or state.hyperparameters.contrastive is not None:
         raise ValueError("the PyTorch peers have the paper's losses only: no neighbours, no contrastive term")
-    numbers = jax.device_get(state.hyperparameters)
-    return Settings(
+    hyperparameters = jax.device_get(state.hyperparameters)
+    return SimpleNamespace(
         image_dim=state.projector_parameters["image_hidden"]["kernel"].shape[0],
         text_dim=state.projector_parameters["text_hidden"]["kernel"].shape[0],
         hidden=state.projector.hidden,
@@ -63,11 +45,11 @@ def settings_of(state: TrainState) -> Settings:
         classifier_hidden=state.classifier.hidden,
         image_denoising=state.image_denoising,
         text_denoising=state.text_denoising,
-        **{name: float(value) for name, value in vars(numbers).items() if value is not None},
+        **{name: float(value) for name, value in vars(hyperparameters).items() if value is not None},
     )
 
 
-class Attention(nn.Module):
+class _Attention(nn.Module):
     """Eq. 1: `[..., k, h]` to `[..., k]`."""
 
     def __init__(self, parts: int, part_width: int):
@@ -82,16 +64,16 @@ class Attention(nn.Module):
         return self.w2(torch.tanh(self.w1(parts))).squeeze(-1).softmax(-1)
 
 
-class Projector(nn.Module):
+class _Projector(nn.Module):
     """The network G: images above texts, `[2n, H]` before fusion, as parts `[2n, k, h]`, and attention `[2n, k]`."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings):
         super().__init__()
         self.parts = settings.parts
         self.image_hidden = nn.Linear(settings.image_dim, settings.hidden)
         self.text_hidden = nn.Linear(settings.text_dim, settings.hidden)
         self.shared = nn.Linear(settings.hidden, settings.width)
-        self.attention = Attention(settings.parts, settings.width // settings.parts)
+        self.attention = _Attention(settings.parts, settings.width // settings.parts)
 
     def forward(self, images, texts):
         # One product for both modalities: a step on Wikipedia's 128 and 100 columns with n = 64 took a fifth less time
@@ -104,20 +86,20 @@ class Projector(nn.Module):
 class Peer:
     """Both networks with their optimisers, and the training pairs in memory.
 
-    It starts as PyTorch's layers do, see `load`.
+    The parameters are those that PyTorch's layers start with, until `load` replaces them.
 
     Args:
         loss: a name in `torch_losses.LOSSES`.
-        settings: of the model and its training.
+        settings: of the model and its training, see `_read_settings`.
         images: `[pairs, image_dim]` float32.
         texts: `[pairs, text_dim]` float32.
     """
 
-    def __init__(self, loss: str, settings: Settings, images: np.ndarray, texts: np.ndarray):
+    def __init__(self, loss: str, settings: SimpleNamespace, images: np.ndarray, texts: np.ndarray):
         self._loss, self._settings = torch_losses.LOSSES[loss], settings
         self._images, self._texts = torch.from_numpy(images), torch.from_numpy(texts)
         self._random = torch.Generator().manual_seed(0)
-        self._projector = Projector(settings)
+        self._projector = _Projector(settings)
         self._classifier = nn.Sequential(
             OrderedDict(
                 hidden_layer=nn.Linear(settings.width, settings.classifier_hidden),
@@ -136,18 +118,19 @@ class Peer:
         )
 
     def load(self, state: TrainState) -> None:
-        """Takes over the parameters of both networks."""
+        """Takes the parameters of both networks from a state of the same sizes."""
         self._projector.load_state_dict(_to_torch(state.projector_parameters))
         self._classifier.load_state_dict(_to_torch(state.classifier_parameters))
 
     def parameters(self) -> tuple[dict, dict]:
-        """Copies of the projector's and the classifier's parameters, in the form of a `TrainState`."""
+        """Returns copies of the projector's and the classifier's parameters, in the form of a `TrainState`."""
         return _from_torch(self._projector), _from_torch(self._classifier)
 
     def step(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One step of D (Eq. 10), then one of G (Eq. 11) against the new D, on the pairs of these rows, `[n]`.
+        """Trains one step of D (Eq. 10), then one of G (Eq. 11) against the new D.
 
-        Returns `loss` (L_G) and `classifier` (L_D), scalars.
+        Args:
+            rows: `[n]`, of the pairs of the mini-batch.
         """
         settings, n = self._settings, len(rows)
         images, texts = self._images[rows], self._texts[rows]
@@ -170,24 +153,31 @@ class Peer:
         return {"loss": loss.detach(), "classifier": classifier_loss.detach()}
 
 
-def peer(loss: str, state: TrainState, split: PairedSplit) -> Peer:
-    """A `Peer` with the settings and the parameters of a `TrainState`."""
-    made = Peer(loss, settings_of(state), split.images, split.texts)
+def make_peer(loss: str, state: TrainState, split: PairedSplit) -> Peer:
+    """Makes a peer with the settings and the parameters of a `TrainState`.
+
+    Args:
+        loss: a name in `torch_losses.LOSSES`.
+        state: where the peer starts.
+        split: the training pairs.
+    """
+    made = Peer(loss, _read_settings(state), split.images, split.texts)
     made.load(state)
     return made
 
 
 def with_memory(row: Row, state: TrainState, split: PairedSplit) -> Row:
-    """The row with the memory that its step takes, or marked as not run where that does not fit."""
-    settings = settings_of(state)
+    """Returns a row with the memory that its step takes, marked as not run where that does not fit."""
+    settings = _read_settings(state)
     h = settings.width // settings.parts
     problem = Problem(row.n, settings.parts, h, settings.image_dim, settings.text_dim)
-    numbers = sum(parameter.numel() for parameter in Projector(settings).parameters())
+    weights = sum(parameter.numel() for parameter in _Projector(settings).parameters())
     # Beside the loss: parameters, gradients, Adam's two moments; the pairs, and those of the mini-batch denoised.
-    predicted = 4 * (4 * numbers + (len(split) + row.n) * (settings.image_dim + settings.text_dim))
-    predicted += torch_losses.predicted_memory(row.implementation, "forward_and_grad", problem)
-    arguments = (row.implementation, row.n, len(split), json.dumps(asdict(settings)))
-    return torch_losses.tried(row, predicted, __name__, *arguments)
+    predicted = 4 * (4 * weights + (len(split) + row.n) * (settings.image_dim + settings.text_dim))
+    predicted += torch_losses.predict_memory(row.implementation, "forward_and_grad", problem)
+    arguments = (row.implementation, row.n, len(split), json.dumps(vars(settings)))
+    memory, not_run = measure_memory(predicted, __name__, *arguments)
+    return replace(row, memory_bytes=memory, not_run=not_run)
 
 
 def _zero_columns(inputs, fraction, generator):
@@ -211,12 +201,13 @@ def _from_torch(module):
 
 
 def _print_memory(loss, n, pairs, settings):
-    settings = Settings(**json.loads(settings))
+    settings = SimpleNamespace(**json.loads(settings))
     tiny = {"image_dim": 2, "text_dim": 2, "hidden": 2, "width": 2 * settings.parts, "classifier_hidden": 2}
-    _train_on_noise(loss, replace(settings, **tiny), n=2, pairs=2)  # loads what torch loads at the first step
-    before = machine.own_memory("VmRSS")
+    # The first step loads parts of torch.
+    _train_on_noise(loss, SimpleNamespace(**vars(settings) | tiny), n=2, pairs=2)
+    before = process_memory("VmRSS")
     _train_on_noise(loss, settings, int(n), int(pairs))
-    print(machine.own_memory("VmHWM") - before)
+    print(process_memory("VmHWM") - before)
 
 
 def _train_on_noise(loss, settings, n, pairs):

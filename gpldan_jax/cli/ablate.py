@@ -37,10 +37,5 @@ def main(argv: Sequence[str], program: str) -> int:
     seeds = parse_seeds(config, options.seeds)
     from gpldan_jax.studies import table3  # jax takes seconds to import; a mistyped flag should not wait
 
-    return table3.ablate(
-        config,
-        seeds,
-        options.workdir or Path("runs") / f"ablate-{name}",
-        fresh=options.fresh,
-        command=f"{program} {shlex.join(argv)}",
-    )
+    workdir = options.workdir or Path("runs") / f"ablate-{name}"
+    return table3.ablate(config, seeds, workdir, fresh=options.fresh, command=f"{program} {shlex.join(argv)}")

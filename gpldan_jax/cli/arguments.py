@@ -13,6 +13,7 @@ from gpldan_jax import _deprecated, config
 from gpldan_jax._files import one_line
 
 _DATASET_CONFIG = Path(__file__).with_name("dataset_config.py")
+_WHERE_DATA_ARE = "With a command: --config.dataset.path=FILE_OR_FOLDER. To try it without data: --dataset=emoji"
 _MOST_SEEDS = 1000  # more is a seed that was taken for a count
 
 
@@ -22,7 +23,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
-    def error(self, message):
+    def error(self, message: str):
+        """Raises `ValueError` with the message."""
         raise ValueError(message)
 
 
@@ -48,11 +50,15 @@ def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program
                 thread.cancel()
         print(stopped, file=sys.stderr)
         return 130
-    except (ImportError, OSError) as error:
+    except OSError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        # To import the module here would load jax, and a wrong flag should not wait for that.
+        data = sys.modules.get("gpldan_jax.data")
+        if data and isinstance(error, data.MissingFilesError):
+            print(_WHERE_DATA_ARE, file=sys.stderr)
         return 2
 
 
@@ -194,7 +200,8 @@ def _read_config_file(file: str, overrides: Sequence[str]) -> dict[str, dict[str
             unexpected = values(arguments)[1:]
             if unexpected:
                 raise ValueError(f"unexpected argument {unexpected[0]!r}")
-            return values["config"].value.to_dict()
+            found: Any = values["config"].value
+            return found.to_dict()
     except (AttributeError, KeyError) as error:  # ml_collections quotes its message twice
         message = str(error).strip("'\"").replace("\\n", ". ").replace("\\'", "'")
         raise ValueError(f"unknown config key {message}") from error

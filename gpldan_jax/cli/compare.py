@@ -38,15 +38,10 @@ def main(argv: Sequence[str], program: str) -> int:
     seeds = parse_seeds(config, options.seeds)
     from gpldan_jax.studies import table2  # jax takes seconds to import; a mistyped flag should not wait
 
-    names = table2.method_names()
-    wanted = names if options.methods == "all" else options.methods.split(",")
-    if unknown := [method for method in wanted if method not in names]:
-        raise ValueError(f"--methods={options.methods}: no method {unknown[0]!r}; there are {', '.join(names)}")
-    return table2.compare(
-        config,
-        wanted,
-        seeds,
-        options.workdir or Path("runs") / f"compare-{name}",
-        fresh=options.fresh,
-        command=f"{program} {shlex.join(argv)}",
-    )
+    methods = table2.method_names() if options.methods == "all" else options.methods.split(",")
+    workdir = options.workdir or Path("runs") / f"compare-{name}"
+    command = f"{program} {shlex.join(argv)}"
+    try:
+        return table2.compare(config, methods, seeds, workdir, fresh=options.fresh, command=command)
+    except ValueError as error:
+        raise ValueError(str(error).replace("methods: no method", f"--methods={options.methods}: no method")) from error

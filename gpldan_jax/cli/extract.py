@@ -1,98 +1,100 @@
-"""Makes a feature file of a folder of images and a file of texts, for `run.py` to train on.
+r"""Turns images and captions into a feature file, for `gpldan run --dataset=npz` to train on.
 
-    gpldan extract --images=DIR --texts=FILE.csv --out=features.npz \\
-        --image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased
-    gpldan extract --release=wikipedia --root=wikipedia_dataset --out=features.npz \\
+    gpldan extract --images=DIR --texts=FILE.csv --out=features.npz \
+        --image_model=vgg19 --image_weights=vgg19.safetensors --text_model=bert --text_path=bert-large-uncased
+    gpldan extract --release=wikipedia --root=wikipedia_dataset --out=features.npz \
         --image_model=alexnet --image_weights=alexnet-owt-7be5be79.pth --text_model=bag_of_words
 
-FILE has a row for each pair: `image`, a path in DIR; `text`; and where you have them `label`, `split` (train,
-validation or test) and `id`. In a .jsonl file `text` may be a list of sentences. A pair that cannot be used is skipped
-and listed with the reason.
+FILE has a row for each pair: `image`, a path in DIR; `text`; and, if you have them, `label`, `split` (train, validation
+or test) and `id`. In a .jsonl file, `text` may be a list of sentences. A pair that cannot be used is skipped and listed
+with the reason.
 
-Models: vgg19, alexnet (fc7, 4096), hog_hsv; bert (any encoder that `transformers` reads from a directory),
-bag_of_words; or MODULE:FUNCTION, a function of your own that takes a list of pictures (uint8 [h, w, 3]) or of strings
-and returns an array [n, d].
+Models of images: vgg19, alexnet (fc7, 4096 features) and hog_hsv; of texts: bert (any encoder that `transformers` reads
+from a folder) and bag_of_words. Or MODULE:FUNCTION, your own function in MODULE.py: it takes a list of pictures (uint8
+[h, w, 3]) or of strings, and returns an array [n, d].
 
-An interrupted extraction goes on where it was with the same command, and ends with the same bytes.
+The same command continues an extraction that was interrupted; the file has the same bytes as without interruption.
 """
 
+import argparse
+import contextlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gpldan_jax._files import check_writable
 from gpldan_jax.cli.arguments import Parser, positive
 
+STOPPED = "stopped; the same command continues after the last block that was finished"
+# As in the library, which takes seconds to import; a mistyped flag should not wait. A test compares them.
 RELEASES = ("wikipedia", "pascal", "nuswide")
 _SHARES = (0.8, 0.1, 0.1)
+_MAX_PIXELS = 40_000_000
 _ONLY_OF = (  # flags of some models
     ("image_model", ("vgg19", "alexnet"), ("image_weights", "before_relu", "scaling")),
     ("text_model", ("bert",), ("text_path", "pooling", "long_texts")),
     ("text_model", ("bag_of_words",), ("vocabulary", "max_words", "min_documents")),
 )
-
-
-STOPPED = "stopped; the same command continues after the last block that was finished"
+_SHOWN = 10  # skipped pairs that are printed
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and extracts; returns the exit status."""
+    """Parses the flags and extracts.
+
+    Raises:
+        ValueError: bad input, or too many pairs that cannot be used.
+        ImportError: a library is missing.
+    """
     parser = _parser(program)
     options = parser.parse_args(argv)
+    _check(options, parser)
+    check_writable(options.out, (".npz",))
+    of_user = ":" in options.image_model or ":" in options.text_model
+    with _importable(Path.cwd()) if of_user else contextlib.nullcontext():
+        _extract(options)
+    return 0
+
+
+def _check(options: argparse.Namespace, parser: Parser) -> None:
     for kind, of_models, names in _ONLY_OF:
         chosen = getattr(options, kind)
         for name in names:
             if chosen not in of_models and getattr(options, name) != parser.get_default(name):
                 raise ValueError(f"--{name} goes with --{kind}={' or '.join(of_models)}, got {chosen}")
-    _extract(options)
-    return 0
-
-
-def _extract(options):
     if options.release and (options.images or options.texts):
         raise ValueError("--release goes with --root, without --images and --texts")
     if not options.release and not (options.images and options.texts):
         raise ValueError("give --images and --texts, or --release and --root")
     if bool(options.release) != bool(options.root):
         raise ValueError("--release and --root go together")
-    check_writable(options.out, (".npz",))
-    if not 0 <= options.max_skipped <= 1:
-        raise ValueError(f"--max_skipped is a share, expected 0 to 1, got {options.max_skipped:g}")
-    # jax takes seconds to import; a mistyped flag should not wait
-    from gpldan_jax.extraction import encoders as models
-    from gpldan_jax.extraction import encoders as words
-    from gpldan_jax.extraction import pipeline as running
-    from gpldan_jax.extraction import releases, sources, splitting
+    if options.image_model in ("vgg19", "alexnet") and not options.image_weights:
+        raise ValueError(f"--image_weights is missing: the file with torchvision's weights of {options.image_model}")
+    if options.text_model == "bert" and not options.text_path:
+        raise ValueError("--text_path is missing: the directory with the encoder and its tokenizer")
 
-    if options.text_model == models.BAG_OF_WORDS:
-        text = words.chosen(options.vocabulary, options.max_words, options.min_documents)
+
+def _extract(options: argparse.Namespace) -> None:
+    from gpldan_jax import extraction
+
+    if options.text_model == "bag_of_words":
+        text: Any = extraction.choose_words(options.vocabulary, options.max_words, options.min_documents)
     else:
-        text = models.text_encoder(
-            options.text_model,
-            options.text_path,
-            pooling=options.pooling,
-            long_texts=options.long_texts,
-            batch=options.batch,
-        )
+        settings = {"pooling": options.pooling, "long_texts": options.long_texts, "batch": options.batch}
+        text = extraction.text_encoder(options.text_model, options.text_path, **settings)
     if options.release:
-        pairs = getattr(releases, options.release)(options.root)
+        pairs = extraction.RELEASES[options.release](options.root)
     else:
-        pairs = sources.read_table(options.texts, options.images)
-        unused = sources.unused(options.images, pairs)
+        pairs = extraction.read_table(options.texts, options.images)
+        unused = extraction.count_unused_images(options.images, pairs)
         if unused:
             print(f"images in {options.images} that {options.texts} does not name: {unused:,}")
     drawn = all(pair.split is None for pair in pairs)
-    pairs = splitting.with_splits(pairs, options.split, options.seed)
-    image = models.image_encoder(
-        options.image_model,
-        options.image_weights,
-        rectified=not options.before_relu,
-        scaling=options.scaling,
-        batch=options.batch,
-    )
-    running.extract(
-        pairs,
-        image,
+    settings = {"rectified": not options.before_relu, "scaling": options.scaling, "batch": options.batch}
+    made = extraction.extract(
+        extraction.draw_splits(pairs, options.split, options.seed),
+        extraction.image_encoder(options.image_model, options.image_weights, **settings),
         text,
         options.out,
         sentences=options.sentences,
@@ -100,53 +102,91 @@ def _extract(options):
         max_pixels=options.max_pixels,
         batch=options.batch,
         threads=options.threads,
-        settings={
+        provenance={
             "pairs_of": options.release or options.texts.name,
             "split": {"shares": list(options.split), "seed": options.seed} if drawn else "given",
-            "batch": options.batch,
         },
         fresh=options.fresh,
     )
+    if made is None:
+        print(f"{options.out} is finished; --fresh starts over")
+    else:
+        _report(made)
 
 
-def _parser(program: str = "gpldan extract") -> Parser:
+def _report(made: Any) -> None:
+    skipped = made.manifest["skipped"]
+    for entry in skipped[:_SHOWN]:
+        print(f"skipped {entry['id']}: {entry['reason']}")
+    if len(skipped) > _SHOWN:
+        print(f"... and {len(skipped) - _SHOWN:,} more, all in {made.skipped_path}")
+    if "too_long" in made.manifest:
+        long = made.manifest["too_long"]
+        print(f"{long['texts']:,} of {long['of']:,} texts are longer than the encoder takes at once")
+    splits = ", ".join(f"{count:,} {name}" for name, count in made.splits.items())
+    features = ", ".join(f"{kind} {width} ({made.manifest[kind]['extractor']})" for kind, width in made.widths.items())
+    pairs = f"{made.manifest['pairs']:,} pairs ({splits})"
+    print(f"{made.path}: {pairs}, {features}, {len(skipped):,} skipped, {made.seconds:.1f} s")
+    selection = " --config.train.selection=map" if made.labelled else ""
+    print(f"next: gpldan run --dataset=npz --config.dataset.path={made.path}{selection}")
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets MODULE, and what it imports, be found in a folder, as `python -m` does; the path is put back."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _share(text: str) -> float:
+    if not 0 <= (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 to 1, got {share:g}")
+    return share
+
+
+def _parser(program: str) -> Parser:
     parser = Parser(prog=program, description=__doc__)
 
-    add = parser.add_argument_group("what goes in").add_argument
+    add = parser.add_argument_group("pairs").add_argument
     add("--images", type=Path, metavar="DIR", help="folder of the images")
     add("--texts", type=Path, metavar="FILE", help="a .csv or .jsonl file, a row for each pair")
     add("--release", choices=RELEASES, help="instead of both: a dataset as its authors released it")
     add("--root", type=Path, metavar="DIR", help="the folder of that release")
     add("--sentences", choices=("joined", "averaged"), default="joined",
-        help="of a pair with several: one text of all, or the mean of their features; default %(default)s")  # fmt: skip
+        help="several sentences of a pair: one text, or the mean of their features; default %(default)s")  # fmt: skip
     add("--split", type=float, nargs=3, default=_SHARES, metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="shares to draw where the pairs have no split; default 0.8 0.1 0.1")  # fmt: skip
-    add("--seed", type=int, default=0, help="of that draw; default %(default)s")
+        help="shares of a random split, if the pairs have none; default 0.8 0.1 0.1")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the random split; default %(default)s")
 
     add = parser.add_argument_group("image features").add_argument
     add("--image_model", required=True, metavar="MODEL", help="vgg19, alexnet, hog_hsv or MODULE:FUNCTION")
-    add("--image_weights", type=Path, metavar="FILE", help="torchvision's state dict, .pth or .safetensors")
+    add("--image_weights", type=Path, metavar="FILE",
+        help="torchvision's state dict, .safetensors, or .pth where PyTorch is installed")  # fmt: skip
     add("--before_relu", action="store_true", help="take fc7 before its ReLU, not after it")
     add("--scaling", choices=("torchvision", "caffe"), default="torchvision",
         help="of pixels, as the weights expect; caffe: BGR, 0 to 255, for VGG weights of its authors")  # fmt: skip
-    add("--max_pixels", type=positive, default=40_000_000, help="larger images are skipped; default %(default)s")
+    add("--max_pixels", type=positive, default=_MAX_PIXELS, help="larger images are skipped; default %(default)s")
 
     add = parser.add_argument_group("text features").add_argument
     add("--text_model", required=True, metavar="MODEL", help="bert, bag_of_words or MODULE:FUNCTION")
-    add("--text_path", type=Path, metavar="DIR", help="directory of the encoder and its tokenizer, for transformers")
-    add("--pooling", choices=("mean", "cls"), default="mean", help="of the tokens of a text; default %(default)s")
+    add("--text_path", type=Path, metavar="DIR", help="folder of the encoder and its tokenizer, for transformers")
+    add("--pooling", choices=("mean", "cls"), default="mean",
+        help="mean of the tokens of a text, or its first token; default %(default)s")  # fmt: skip
     add("--long_texts", choices=("windows", "truncate"), default="windows",
         help="longer than the encoder takes: the mean of windows, or the first one; default %(default)s")  # fmt: skip
     add("--vocabulary", default="train", metavar="train|all|FILE",
-        help="of the bag of words: that of the training pairs, of all pairs, or a word in each line")  # fmt: skip
+        help="of the bag of words: that of the training pairs, of all pairs, or a file of words")  # fmt: skip
     add("--max_words", type=positive, default=3000, help="keep the most frequent; default %(default)s")
     add("--min_documents", type=positive, default=2, help="texts that must have a word; default %(default)s")
 
-    add = parser.add_argument_group("what comes out").add_argument
+    add = parser.add_argument_group("result").add_argument
     add("--out", type=Path, required=True, metavar="FILE.npz", help="the feature file")
-    add("--max_skipped", type=float, default=0.05, metavar="SHARE",
-        help="stop where a larger share of the pairs cannot be used; default %(default)s")  # fmt: skip
+    add("--max_skipped", type=_share, default=0.05, metavar="SHARE",
+        help="stop if a larger share of the pairs cannot be used; default %(default)s")  # fmt: skip
     add("--batch", type=positive, default=32, help="images or texts that are encoded at a time; default %(default)s")
     add("--threads", type=positive, default=min(8, os.cpu_count() or 1), help="images decoded at a time")
-    add("--fresh", action="store_true", help="start over and replace what is there")
+    add("--fresh", action="store_true", help="start over and replace an earlier result")
     return parser

@@ -38,8 +38,8 @@ def main(argv: Sequence[str], program: str) -> int:
     _files.check_writable(options.out, (".html",))
     for package in ("jinja2", "matplotlib"):
         needs_package(package, "a report", "report")
-    from gpldan_jax.reports import page  # jax takes seconds to import; a mistyped flag should not wait
+    from gpldan_jax import reports  # jax takes seconds to import; a mistyped flag should not wait
 
-    _files.write_text(options.out, page.report(options.folders, f"{program} {shlex.join(argv)}"))
+    _files.write_text(options.out, reports.report(options.folders, f"{program} {shlex.join(argv)}"))
     print(f"written to {options.out}")
     return 0

@@ -1,4 +1,4 @@
-"""Makes a search system of a trained model: builds an index, asks it, and serves a page.
+"""Makes a search system of a trained model: builds a collection, asks it, and serves a page to search in.
 
     gpldan search build --workdir=runs/emoji
     gpldan search query runs/emoji/collection --text "red heart"
@@ -6,137 +6,224 @@
     gpldan search recall runs/emoji/collection --candidates 100 400
     gpldan search serve runs/emoji/collection
 
-A collection is a folder with an index of images, one of texts, or both. `build --workdir` makes both of the pairs that
-the run's dataset has; `build --model --features --modality` makes one of your own features. The ranking is exact, by
-the distance of the paper; with `--candidates` only the nearest of a vector index are ranked, and `recall` measures what
-that misses.
+A collection is a folder with an index of images, one of texts, or both. `build --workdir` makes both for the pairs of
+the run's dataset; `build --model --features --modality` makes one for your own features. The ranking is exact, by the
+distance of the paper. With `--candidates` only the nearest candidates of a vector index are ranked; `recall` measures
+how many of the nearest items that misses.
 """
 
 import argparse
-import importlib.util
+import dataclasses
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import Parser, positive
+from gpldan_jax.cli.arguments import Parser, needs_package, positive
 
 STOPPED = "stopped; what was there before is as it was"
+_IN_FLAGS = {  # words of the library, and how they are said in flags
+    "make one with Index.with_candidates": "make one with `search build --candidates`",
+    "to ask by; give features": "to ask by; give --features",
+    "choose another gallery": "see --gallery",
+}
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and runs `build`, `query`, `recall` or `serve`; returns the exit status."""
+    """Parses the flags and runs `build`, `query`, `recall` or `serve`.
+
+    Args:
+        argv: the arguments.
+        program: how the command was called.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: bad input.
+    """
     options = _parser(program).parse_args(argv)
-    return options.run(options)
+    try:
+        options.run(options)
+    except ValueError as error:
+        message = str(error)
+        for words, flags in _IN_FLAGS.items():
+            message = message.replace(words, flags)
+        raise ValueError(message) from error
+    return 0
 
 
-def build(options: argparse.Namespace) -> int:
-    """`build`."""
-    given = [flag for flag in ("model", "features", "modality") if getattr(options, flag) is not None]
-    described = [flag for flag in ("ids", "texts") if getattr(options, flag) is not None]
-    if options.workdir and (given or described):
-        raise ValueError(f"--workdir goes without --{(given or described)[0]}")
-    if not options.workdir and len(given) < 3:
+def _build(options: argparse.Namespace) -> None:
+    required = [flag for flag in ("model", "features", "modality") if getattr(options, flag) is not None]
+    optional = [flag for flag in ("ids", "texts") if getattr(options, flag) is not None]
+    if options.workdir and (required or optional):
+        raise ValueError(f"--workdir goes without --{(required or optional)[0]}")
+    if not options.workdir and len(required) < 3:
         raise ValueError("give --workdir, or --model, --features and --modality")
     if not options.workdir and not options.out:
         raise ValueError("--out is missing: the folder of the collection")
-    if options.candidates and importlib.util.find_spec("faiss") is None:
-        raise ValueError("--candidates needs faiss: pip install 'gpldan_jax[ann]'")
+    if options.candidates:
+        needs_package("faiss", "--candidates", "ann")
     from gpldan_jax.serving import building  # jax takes seconds to import; a mistyped flag should not wait
 
     if options.workdir:
         out = options.out or options.workdir / building.COLLECTION
-        building.of_workdir(options.workdir, out, options.splits, candidates=options.candidates)
-    else:
-        building.of_features(
-            options.model,
-            options.features,
-            options.modality,
-            options.out,
-            ids=options.ids,
-            texts=options.texts,
-            candidates=options.candidates,
-        )
-    return 0
+        building.build_from_run(options.workdir, out, options.splits, candidates=options.candidates)
+        return
+    building.build_from_features(
+        options.model,
+        options.features,
+        options.modality,
+        options.out,
+        ids=options.ids,
+        texts=options.texts,
+        candidates=options.candidates,
+    )
 
 
-def query(options: argparse.Namespace) -> int:
-    """`query`."""
-    kinds = ("text", "picture", "item", "features")
-    given = [kind for kind in kinds if getattr(options, kind) is not None]
+def _query(options: argparse.Namespace) -> None:
+    flags = ("text", "picture", "item", "features")
+    given = [flag for flag in flags if getattr(options, flag) is not None]
     if len(given) != 1:
-        raise ValueError(f"ask by one of --{', --'.join(kinds)}, got {', '.join(given) or 'none'}")
-    from gpldan_jax.serving import queries as asking
+        raise ValueError(f"ask by one of --{', --'.join(flags)}, got {', '.join(given) or 'none'}")
+    from gpldan_jax import features
+    from gpldan_jax.serving import queries
 
-    asking.query(options.collection, given[0], getattr(options, given[0]), options)
-    return 0
+    flag, source = "--text_path", options.text_path
+    if options.picture:
+        flag, source = "--image_weights", options.image_weights
+    try:
+        answers = queries.ask(
+            options.collection,
+            given[0],
+            getattr(options, given[0]),
+            gallery=options.gallery,
+            modality=options.modality,
+            k=options.k,
+            candidates=options.candidates,
+            source=source,
+            verify=not options.no_verify,
+        )
+    except features.FunctionNeededError:
+        raise
+    except features.SourceNeededError as error:
+        raise ValueError(f"{error} with {flag}") from error
+    if answers[0].unknown:
+        print(f"not in the vocabulary: {', '.join(answers[0].unknown)}", file=sys.stderr)
+    for answer in answers:
+        if options.json:
+            results = [
+                {"id": entry.id, "distance": distance, **entry.fields}
+                for entry, distance in zip(answer.entries, answer.distances, strict=True)
+            ]
+            record = {"query": answer.query, "gallery": answer.gallery, "results": results}
+            print(json.dumps(record, ensure_ascii=False))
+        else:
+            _print_table(answer)
 
 
-def recall(options: argparse.Namespace) -> int:
-    """`recall`."""
-    from gpldan_jax.serving import queries as asking
+def _recall(options: argparse.Namespace) -> None:
+    from gpldan_jax.serving import queries
 
-    asking.recall(options.collection, options)
-    return 0
+    report = queries.measure_recall(
+        options.collection,
+        options.candidates,
+        gallery=options.gallery,
+        features=options.features,
+        modality=options.modality,
+        k=options.k,
+        queries=options.queries,
+        verify=not options.no_verify,
+    )
+    for recall in report.recalls:
+        if options.json:
+            print(json.dumps({"gallery": report.gallery, **dataclasses.asdict(recall)}))
+        else:
+            print(
+                f"{recall.candidates:,} candidates of {report.total:,} {report.gallery}s: recall@{recall.k} "
+                f"{recall.recall:.4f} ({recall.queries} queries, {report.queries})"
+            )
 
 
-def serve(options: argparse.Namespace) -> int:
-    """`serve`."""
+def _serve(options: argparse.Namespace) -> None:
     from gpldan_jax.serving import server
 
     sources = {"text": options.text_path, "image": options.image_weights}
     server.serve(options.collection, host=options.host, port=options.port, sources=sources)
-    return 0
+
+
+def _print_table(answer):
+    import rich.box
+    import rich.table
+
+    from gpldan_jax.runs import session
+
+    title = f"{answer.query}: nearest of {answer.total:,} {answer.gallery}s"
+    table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("id")
+    table.add_column("distance", justify="right")
+    names = [name for name in answer.entries[0].fields if name != "sprite"]
+    for name in names:
+        table.add_column(name)
+    for rank, (entry, distance) in enumerate(zip(answer.entries, answer.distances, strict=True), start=1):
+        table.add_row(str(rank), str(entry.id), f"{distance:.4f}", *(entry.fields[name] for name in names))
+    session.make_console().print(table)
 
 
 def _parser(program: str = "gpldan search") -> Parser:
     parser = Parser(prog=program, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(run, about):
-        made = commands.add_parser(run.__name__, help=about, description=about)
-        made.set_defaults(run=run)
-        return made.add_argument
+    def add_command(name, run, about):
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        return command.add_argument
 
-    add = command(build, "Represents a collection and writes its index; an interruption leaves the one there was.")
-    add("--workdir", type=Path, help="of a finished run: its model, and the pairs of its dataset")
+    add = add_command("build", _build, "Build a collection; if interrupted, the old one stays as it was.")
+    add("--workdir", type=Path, help="of a finished run: use its model and the pairs of its dataset")
     add("--splits", nargs="+", choices=("train", "validation", "test"), default=["train", "validation", "test"],
-        metavar="SPLIT", help="of the dataset; default: all")  # fmt: skip
-    add("--model", type=Path, help="a model.safetensors")
-    add("--features", type=Path, help="of your own collection: .npy, [n, d]")
+        metavar="SPLIT", help="with --workdir: splits of the dataset; default: all")  # fmt: skip
+    add("--model", type=Path, help="for your own features: a model.safetensors")
+    add("--features", type=Path, help="your own features: a .npy file, [n, d], not scaled")
     add("--modality", choices=("image", "text"), help="what they are features of")
-    add("--ids", type=Path, help="a text file with an id in each line; default: numbers from 0")
-    add("--texts", type=Path, help="a text file with a text to show of each item in each line")
-    add("--out", type=Path, help="folder of the collection; default: WORKDIR/collection")
+    add("--ids", type=Path, help="a text file with one id in each line; default: numbers from 0")
+    add("--texts", type=Path, help="a text file with a text to show for each item in each line")
+    add("--out", type=Path, help="folder of the collection; default with --workdir: WORKDIR/collection")
     add("--candidates", action="store_true", help="add a vector index, for searches in two stages (needs faiss)")
 
-    def add_sources():
-        add("--text_path", type=Path, help="directory of the text encoder, for a model whose texts went through one")
-        add(
-            "--image_weights", type=Path, help="weights of the image network, for a model whose images went through one"
-        )
-
-    def add_asking():
-        add("collection", type=Path, help="a folder that build wrote")
-        add("--gallery", choices=("image", "text"), help="what to search; default: the other modality of the query")
-        add("--features", type=Path, help="ask by features: .npy, [q, d], not scaled")
-        add("--modality", choices=("image", "text"), help="what --features are; default: the other one of the gallery")
-        add("-k", type=positive, default=10, help="how many results; default %(default)s")
-        add("--no_verify", action="store_true", help="do not compare checksums, for large collections of your own")
-        add("--json", action="store_true", help="print JSON, one object in each line")
-
-    add = command(query, "Asks a collection.")
-    add_asking()
+    add = add_command("query", _query, "Ask a collection.")
+    _add_asking(add)
     add("--text", help="ask by words")
-    add("--picture", type=Path, help="ask by a picture: PNG, JPEG, WEBP, GIF or BMP file")
-    add_sources()
+    add("--picture", type=Path, help="ask by a picture: a PNG, JPEG, WEBP, GIF or BMP file")
+    _add_sources(add)
     add("--item", metavar="ID", help="ask by an item of the collection")
-    add("--candidates", type=positive, help="rank only so many, the nearest of the vector index")
-    add = command(recall, "Measures what share of the exact nearest a search in two stages finds, and stores it.")
-    add_asking()
-    add("--candidates", type=positive, nargs="+", default=[100, 1000], help="numbers to measure; default 100 1000")
-    add("--queries", type=positive, default=200, help="at most so many queries; default %(default)s")
-    add = command(serve, "Serves a page to search in, on this machine only unless told otherwise.")
+    add("--candidates", type=positive, help="re-rank only the N nearest candidates of the vector index", metavar="N")
+
+    add = add_command("recall", _recall, "Measure what share of the exact nearest items a search in two stages finds.")
+    _add_asking(add)
+    add("--candidates", type=positive, nargs="+", default=[100, 1000], metavar="N",
+        help="numbers of candidates to measure; default 100 1000")  # fmt: skip
+    add("--queries", type=positive, default=200, metavar="N", help="use at most N queries; default %(default)s")
+
+    add = add_command("serve", _serve, "Serve a page to search in; by default on this machine only.")
     add("collection", type=Path, help="a folder that build wrote")
-    add_sources()
-    add("--host", default="127.0.0.1", help="address to listen at; default %(default)s")
-    add("--port", type=int, default=8000, help="0 for any; default %(default)s")
+    _add_sources(add)
+    add("--host", default="127.0.0.1", help="address to listen on; default %(default)s")
+    add("--port", type=int, default=8000, help="0 for any free port; default %(default)s")
     return parser
+
+
+def _add_sources(add):
+    add("--text_path", type=Path, help="folder of the text encoder, for a model whose texts went through one")
+    add("--image_weights", type=Path, help="weights of the image network, for a model whose images went through one")
+
+
+def _add_asking(add):
+    add("collection", type=Path, help="a folder that build wrote")
+    add("--gallery", choices=("image", "text"), help="what to search; default: the other modality than the query's")
+    add("--features", type=Path, help="ask by features: a .npy file, [q, d], not scaled")
+    add("--modality", choices=("image", "text"), help="of --features; default: the other one than the gallery's")
+    add("-k", type=positive, default=10, help="how many results; default %(default)s")
+    add("--no_verify", action="store_true", help="do not compare checksums, for large collections of your own")
+    add("--json", action="store_true", help="print JSON, one object in each line")

@@ -1,7 +1,9 @@
 """Prints Markdown tables of finished workdirs: of runs the mean over seeds, of comparisons a column for each.
 
-gpldan summarize runs/emoji-*
-gpldan summarize runs/compare-*
+    gpldan summarize runs/emoji-*
+    gpldan summarize runs/compare-*
+
+Each folder is the workdir of a finished run or comparison.
 """
 
 from collections.abc import Sequence
@@ -28,8 +30,8 @@ def main(argv: Sequence[str], program: str) -> int:
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, metavar="WORKDIR", help="finished workdirs")
     options = parser.parse_args(argv)
-    from gpldan_jax.studies.overview import overview
+    from gpldan_jax.studies import overview_tables
 
-    if lines := overview(options.folders):
+    if lines := overview_tables(options.folders):
         print("\n".join(lines))
     return 0

@@ -55,17 +55,23 @@ def main(argv: Sequence[str], program: str) -> int:
         needs_package("matplotlib", "figure2.png (or give --nofigure)", "plots")
     from gpldan_jax.studies import grid_search  # jax takes seconds to import; a mistyped flag should not wait
 
-    return grid_search.run(
-        config,
-        grid,
-        options.workdir or Path("runs") / f"sweep-{name}",
-        fresh=options.fresh,
-        slice_size=options.slice,
-        at_once=options.at_once,
-        on_test=options.test,
-        figure=options.figure,
-        command=f"{program} {shlex.join(argv)}",
-    )
+    workdir = options.workdir or Path("runs") / f"sweep-{name}"
+    best = [f"--config={workdir / grid_search.BEST}", f"--workdir={workdir / 'best'}"]
+    try:
+        return grid_search.sweep(
+            config,
+            grid,
+            workdir,
+            fresh=options.fresh,
+            slice_size=options.slice,
+            at_once=options.at_once,
+            on_test=options.test,
+            figure=options.figure,
+            command=f"{program} {shlex.join(argv)}",
+            run_command=f"{program.replace('sweep', 'run')} {shlex.join(best)}",
+        )
+    except ValueError as error:
+        raise ValueError(str(error).replace("on_test needs", "--test needs")) from error
 
 
 def parse_grid(config: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str | None], seeds: str) -> Grid:

@@ -1,17 +1,15 @@
-"""What makes the features: the encoders by the names that `extract.py` knows, and functions of one's own.
+"""The encoders of an extraction by name: those of this package, functions of the user, and bags of words.
 
-The bag of words of an extraction: which texts its vocabulary comes from, and the encoder.
+Letters: `n` items of a batch, `d` features, `w` words.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
-import importlib.metadata
 import os
-import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,99 +17,12 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax import features
-from gpldan_jax._extras import needed_for
 from gpldan_jax._files import one_line
-from gpldan_jax.extraction.sources import Pair
+from gpldan_jax.extraction.pairs import Pair
 from gpldan_jax.features import BagOfWords
 from gpldan_jax.features.networks import ARCHITECTURES
 
 BAG_OF_WORDS = "bag_of_words"
-_ALWAYS = ("gpldan_jax", "numpy", "pillow")
-_NETWORK = ("jax", "jaxlib", "flax")
-_PACKAGES = {
-    **{name: _NETWORK for name in ARCHITECTURES},
-    "hog_hsv": ("scikit-image",),
-    BAG_OF_WORDS: ("scikit-learn",),
-    "transformers": ("transformers", "torch"),
-}
-
-
-def image_encoder(name: str, weights: Path | None, *, rectified: bool, scaling: str, batch: int) -> Callable:
-    """The image encoder of a name: a network, `hog_hsv`, or MODULE:FUNCTION.
-
-    Raises:
-        ValueError: an unknown name, weights that do not fit or are missing, or no such function.
-    """
-    if name in ARCHITECTURES:
-        if weights is None:
-            raise ValueError(f"--image_weights is missing: the file with torchvision's weights of {name}")
-        return features.network_encoder(name, weights, rectified=rectified, scaling=scaling, batch=batch)
-    if name == "hog_hsv":
-        return features.hog_hsv_encoder()
-    return _own("image", name, (*ARCHITECTURES, "hog_hsv"))
-
-
-def text_encoder(name: str, path: Path | None, *, pooling: str, long_texts: str, batch: int) -> Callable:
-    """The text encoder of a name: `bert`, or MODULE:FUNCTION. The bag of words is not made before its texts are known.
-
-    Raises:
-        ValueError: an unknown name, a directory that holds no encoder or is missing, or no such function.
-    """
-    if name == "bert":
-        if path is None:
-            raise ValueError("--text_path is missing: the directory with the encoder and its tokenizer")
-        return features.sentence_encoder(path, pooling=pooling, long_texts=long_texts, batch=batch)
-    return _own("text", name, ("bert", BAG_OF_WORDS))
-
-
-def description(encode: Callable) -> Mapping[str, Any]:
-    """What an encoder says of itself."""
-    return dict(getattr(encode, "description", {}))
-
-
-def versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Of what computes features with the extractors of these names, and where the networks run."""
-    packages = dict.fromkeys(package for name in names for package in (*_ALWAYS, *_PACKAGES.get(name, ())))
-    with needed_for("making features"):
-        found = {package: importlib.metadata.version(package) for package in packages}
-    if not set(names).isdisjoint(ARCHITECTURES):
-        import jax
-
-        found["device"] = jax.devices()[0].device_kind
-    return found | {"python": platform.python_version()}
-
-
-class _Own:
-    """A function of the user's, with a description that names the file it is in."""
-
-    def __init__(self, name, function, source):
-        self._function = function
-        self.description = {
-            **dict(getattr(function, "description", {})),
-            "extractor": name,
-            "source_sha256": hashlib.sha256(source).hexdigest(),
-        }
-        if hasattr(function, "prepare"):
-            self.prepare = function.prepare
-
-    def __call__(self, batch):
-        return self._function(batch)
-
-
-def _own(modality, name, known):
-    module, colon, attribute = name.partition(":")
-    if not (colon and module and attribute):
-        raise ValueError(f"unknown --{modality}_model {name!r}: expected {', '.join(known)} or MODULE:FUNCTION")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        loaded = importlib.import_module(module)
-    except Exception as error:  # it is the user's code, and may fail in any way
-        raise ValueError(f"--{modality}_model: {module} cannot be imported: {one_line(error)}") from error
-    function = getattr(loaded, attribute, None)
-    if not callable(function):
-        raise ValueError(f"--{modality}_model: {module} has no function {attribute!r}")
-    return _Own(name, function, Path(loaded.__file__).read_bytes() if getattr(loaded, "__file__", None) else b"")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +31,8 @@ class Words:
 
     Attributes:
         source: "train", the texts of the training pairs; "all", those of all pairs; or "given".
-        max_words, min_documents: as `BagOfWords.fit` takes them.
+        max_words: keep only so many words, the most frequent ones.
+        min_documents: how many texts must have a word.
         given: the vocabulary itself, or None.
     """
 
@@ -130,35 +42,128 @@ class Words:
     given: tuple[str, ...] | None = None
 
 
-def chosen(vocabulary: str, max_words: int, min_documents: int) -> Words:
-    """How the vocabulary is chosen, from what `--vocabulary` says: "train", "all", or a file with a word in each line.
+def image_encoder(
+    name: str, weights: str | os.PathLike | None = None, **settings: Any
+) -> Callable[[Sequence[np.ndarray]], Any]:
+    """Returns an image encoder by its name.
+
+    Args:
+        name: "vgg19", "alexnet", "hog_hsv", or "MODULE:FUNCTION", a function in a module that can be imported.
+        weights: the file of the weights, for a network.
+        **settings: those of `features.network_encoder`, for a network; otherwise ignored.
+
+    Returns:
+        The encoder.
 
     Raises:
-        ValueError: the file is not UTF-8, or its words are not what `BagOfWords` takes.
+        ValueError: an unknown name, weights that are missing or do not fit, or no such function.
+        ImportError: a library is missing.
+
+    Example:
+        >>> image_encoder("hog_hsv").description
+        {'extractor': 'hog_hsv'}
+    """
+    if name in ARCHITECTURES:
+        if weights is None:
+            raise ValueError(f"weights is missing: the file with torchvision's weights of {name}")
+        return features.network_encoder(name, weights, **settings)
+    if name == "hog_hsv":
+        return features.hog_hsv_encoder()
+    return _load_function("image", name, (*ARCHITECTURES, "hog_hsv"))
+
+
+def text_encoder(name: str, path: str | os.PathLike | None = None, **settings: Any) -> Callable[[Sequence[str]], Any]:
+    """Returns a text encoder by its name; for a bag of words, see `choose_words`.
+
+    Args:
+        name: "bert", or "MODULE:FUNCTION", a function in a module that can be imported.
+        path: the folder of the encoder, for "bert".
+        **settings: those of `features.sentence_encoder`, for "bert"; otherwise ignored.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ValueError: an unknown name, a folder that is missing or holds no encoder, or no such function.
+        ImportError: a library is missing.
+    """
+    if name == "bert":
+        if path is None:
+            raise ValueError("path is missing: the directory with the encoder and its tokenizer")
+        return features.sentence_encoder(path, **settings)
+    return _load_function("text", name, ("bert", BAG_OF_WORDS))
+
+
+def choose_words(vocabulary: str | os.PathLike = "train", max_words: int = 3000, min_documents: int = 2) -> Words:
+    """Returns how the vocabulary of a bag of words is chosen.
+
+    Args:
+        vocabulary: "train", "all", or a file of words, separated by white space.
+        max_words: keep only so many words, the most frequent ones.
+        min_documents: how many texts must have a word.
+
+    Returns:
+        The choice, for `extract`.
+
+    Raises:
+        ValueError: the file cannot be read, is not UTF-8, or holds something that is no word of `BagOfWords`.
+
+    Example:
+        >>> choose_words("all")
+        Words(source='all', max_words=3000, min_documents=2, given=None)
     """
     if vocabulary in ("train", "all"):
-        return Words(vocabulary, max_words, min_documents)
+        return Words(str(vocabulary), max_words, min_documents)
     try:
-        lines = Path(vocabulary).read_text(encoding="utf-8").split()
-        return Words("given", max_words, min_documents, BagOfWords(tuple(sorted(set(lines)))).vocabulary)
+        words = sorted(set(Path(vocabulary).read_text(encoding="utf-8").split()))
+        return Words("given", max_words, min_documents, BagOfWords(tuple(words)).vocabulary)
     except UnicodeDecodeError as error:
-        raise ValueError(f"--vocabulary: {vocabulary} must be UTF-8: {error.reason} at byte {error.start}") from error
+        raise ValueError(f"vocabulary: {vocabulary} must be UTF-8: {error.reason} at byte {error.start}") from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"--vocabulary: expected train, all or a file of words: {error}") from error
+        raise ValueError(f"vocabulary: expected train, all or a file of words: {error}") from error
 
 
-class WordsEncoder:
-    """A text encoder with the vocabulary in its description."""
+def words_encoder(words: Words, pairs: Sequence[Pair]) -> Callable[[Sequence[str]], np.ndarray]:
+    """Returns a bag of words as a text encoder, with the vocabulary in its description.
 
-    def __init__(self, words: Words, pairs: Sequence[Pair]):
-        if words.given is not None:
-            self._words = BagOfWords(words.given)
-        else:
-            used = [pair for pair in pairs if words.source == "all" or pair.split == 0]
-            documents = [" ".join(pair.texts) for pair in used]
-            self._words = BagOfWords.fit(documents, min_documents=words.min_documents, max_words=words.max_words)
-        vocabulary = list(self._words.vocabulary)
-        self.description = {"extractor": BAG_OF_WORDS, "vocabulary": vocabulary, "vocabulary_of": words.source}
+    Returns:
+        A function of `n` strings that returns float32 `[n, w]`.
 
-    def __call__(self, documents: Sequence[str]) -> np.ndarray:
-        return self._words.transform(documents)
+    Raises:
+        ValueError: no word is in enough texts.
+        ImportError: scikit-learn is missing.
+    """
+    if words.given is not None:
+        bag = BagOfWords(words.given)
+    else:
+        used = [pair for pair in pairs if words.source == "all" or pair.split == 0]
+        documents = [" ".join(pair.texts) for pair in used]
+        bag = BagOfWords.fit(documents, min_documents=words.min_documents, max_words=words.max_words)
+    described = {"extractor": BAG_OF_WORDS, "vocabulary": list(bag.vocabulary), "vocabulary_of": words.source}
+    return _with_description(bag.transform, described)
+
+
+def _load_function(modality: str, name: str, known: Sequence[str]) -> Callable:
+    """The user's function MODULE:FUNCTION; its description has the SHA-256 of its file."""
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise ValueError(f"unknown {modality} encoder {name!r}: expected {', '.join(known)} or MODULE:FUNCTION")
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # the user's code may fail in any way
+        raise ValueError(f"{modality} encoder {name}: {module} cannot be imported: {one_line(error)}") from error
+    function = getattr(loaded, attribute, None)
+    if not callable(function):
+        raise ValueError(f"{modality} encoder {name}: {module} has no function {attribute!r}")
+    file = getattr(loaded, "__file__", None)
+    source = Path(file).read_bytes() if file else b""
+    described = {"extractor": name, "source_sha256": hashlib.sha256(source).hexdigest()}
+    return _with_description(function, {**getattr(function, "description", {}), **described})
+
+
+def _with_description(function: Callable, description: Mapping[str, Any]) -> Callable:
+    encode: Any = functools.partial(function)  # unlike the function itself, it is ours to add attributes to
+    encode.description = description
+    if hasattr(function, "prepare"):
+        encode.prepare = function.prepare
+    return encode

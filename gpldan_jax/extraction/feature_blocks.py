@@ -1,8 +1,9 @@
-"""A `.npz` file written some rows at a time: the same content gives the same bytes.
+"""Features on disk: `.npz` files whose bytes depend on their content alone, and blocks of features.
 
-Features block by block: what is finished lies on the disk, and an interrupted extraction goes on after it.
+A block holds the features of 128 consecutive items. An extraction writes block after block, and one that was
+interrupted continues with the first block that is missing. The blocks do not depend on where it was interrupted.
 
-A block is 128 items in their order, whatever came before it, so that a run in one piece and one in many make the same.
+Letters: `n` items of a batch, `m` items of a block that could be read, `d` features.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,47 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from gpldan_jax import _files
 from gpldan_jax.data import DataError
 
-_TEMPORARY = ".tmp"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a date that every archive has to carry, and that says nothing
-
-
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray | tuple[tuple[int, int], Iterable[np.ndarray]]]) -> None:
-    """Writes arrays under their names, whole or not at all.
-
-    Args:
-        path: of the file; one that exists is replaced.
-        arrays: each an array, or a shape and the parts that make a float32 array of this shape.
-    """
-    temporary = path.with_name(path.name + _TEMPORARY)
-    with open(temporary, "wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for name, value in arrays.items():
-                shape, parts = value if isinstance(value, tuple) else (value.shape, [value])
-                dtype = np.dtype(np.float32) if isinstance(value, tuple) else value.dtype
-                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, header)
-                    for part in parts:
-                        member.write(np.ascontiguousarray(part, dtype).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-SIZE = 128  # items
+BLOCK_SIZE = 128  # items
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip file needs a date; always the same one, so that the bytes are the same
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """The features of some consecutive items.
+    """The features of consecutive items.
 
     Attributes:
-        features: float32 `[m, d]` of the `m` items that could be read.
-        rows: int64 `[m]`, which items these are, counted from the first of the block.
-        problems: why each of the others could not, by the same count.
-        digests: uint8 `[m, 32]`, the SHA-256 of what the features were made of.
+        features: float32 `[m, d]`, of the items that could be read.
+        rows: int64 `[m]`, the positions of these items in the block.
+        problems: why each of the other items could not be read, by its position in the block.
+        digests: uint8 `[m, 32]`, the SHA-256 of the source of each item.
     """
 
     features: np.ndarray
@@ -67,7 +42,7 @@ class Block:
     digests: np.ndarray
 
 
-def compute(
+def compute_blocks(
     folder: Path,
     kind: str,
     items: Sequence[Any],
@@ -77,88 +52,60 @@ def compute(
     batch: int,
     on_block: Callable[[int, Block], None],
 ) -> None:
-    """Makes the blocks that the folder does not have, reading the next items while one batch is encoded.
+    """Computes the blocks that the folder lacks; while a batch is encoded, a thread reads the next one.
 
     Args:
         folder: of the blocks; it exists.
-        kind: the beginning of their names.
-        items: all of them.
-        read: gives of some items, at most `batch`, each what `encode` takes and the SHA-256 of the source, or why not.
-        encode: takes a list of these, returns `[n, d]`.
-        batch: how many are read and encoded at a time.
-        on_block: called with each block and the number of its first item, in order, those included that were there.
-
-    Raises:
-        ValueError: `encode` returns something else, or a block on the disk is damaged.
+        kind: the beginning of the file names of the blocks.
+        items: all items.
+        read: takes at most `batch` items; returns for each what `encode` takes and the SHA-256 of its source, or the
+            error why it cannot be read.
+        encode: takes a list of `n`, returns `[n, d]`.
+        batch: how many items are read and encoded at a time.
+        on_block: called for each block in order, old or new, with the position of its first item and the block.
     """
-    starts = range(0, len(items), SIZE)
-    missing = {start for start in starts if not path_of(folder, kind, start).exists()}
+    starts = range(0, len(items), BLOCK_SIZE)
+    missing = {start for start in starts if not block_path(folder, kind, start).exists()}
     pieces = (
-        items[first : min(first + batch, start + SIZE)]
+        items[first : min(first + batch, start + BLOCK_SIZE)]
         for start in sorted(missing)
-        for first in range(start, min(start + SIZE, len(items)), batch)
+        for first in range(start, min(start + BLOCK_SIZE, len(items)), batch)
     )
     with concurrent.futures.ThreadPoolExecutor(1) as reader:
-        batches = _ahead(reader, read, pieces)
+        batches = _read_ahead(reader, read, pieces)
         for start in starts:
+            path = block_path(folder, kind, start)
             if start in missing:
-                count = len(items[start : start + SIZE])
-                block = _block(batches, encode, count, batch)
-                write_npz(
-                    path_of(folder, kind, start),
-                    vars(block) | {"problems": np.array(json.dumps(block.problems))},
-                )
-            on_block(start, read_block(path_of(folder, kind, start)))
+                block = _compute_block(batches, encode, len(items[start : start + BLOCK_SIZE]), batch)
+                write_npz(path, vars(block) | {"problems": np.array(json.dumps(block.problems))})
+            on_block(start, read_block(path))
 
 
-def path_of(folder: Path, kind: str, start: int) -> Path:
-    """Where the block lies whose first item is `start`."""
+def block_path(folder: Path, kind: str, start: int) -> Path:
+    """Returns the path of the block whose first item has the position `start`."""
     return folder / f"{kind}-{start:09d}.npz"
 
 
 def read_block(path: Path) -> Block:
-    """A block that `compute` wrote; ValueError where it is damaged."""
+    """Reads a block that `compute_blocks` wrote."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             problems = {int(row): reason for row, reason in json.loads(str(arrays["problems"])).items()}
             return Block(arrays["features"], arrays["rows"], problems, arrays["digests"])
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it, or start over with --fresh") from error
+        raise DataError(f"{path} is damaged ({error}); delete it, or use fresh to start over") from error
 
 
-def _ahead(reader, read, pieces) -> Iterator[list]:
-    """`map(read, pieces)`, in a thread that is one piece ahead."""
-    following = None
-    for piece in pieces:
-        current, following = following, reader.submit(read, piece)
-        if current:
-            yield current.result()
-    if following:
-        yield following.result()
+def check_features(features: Any, count: int) -> np.ndarray:
+    """Checks what an encoder returned.
 
+    Returns:
+        The features, float32 `[count, d]`.
 
-def _block(batches, encode, count, batch):
-    features, rows, problems, digests = [], [], {}, []
-    for start in range(0, count, batch):
-        found = next(batches)
-        good = [(row, *item) for row, item in enumerate(found, start) if not isinstance(item, ValueError)]
-        problems |= {row: str(item) for row, item in enumerate(found, start) if isinstance(item, ValueError)}
-        if good:
-            rows += [row for row, _, _ in good]
-            digests += [digest for _, _, digest in good]
-            features.append(checked(encode([item for _, item, _ in good]), len(good)))
-    if len({part.shape[1] for part in features}) > 1:
-        raise ValueError(f"the encoder gave arrays of {sorted({part.shape[1] for part in features})} features")
-    return Block(
-        np.concatenate(features) if features else np.zeros((0, 0), np.float32),
-        np.array(rows, np.int64),
-        problems,
-        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
-    )
-
-
-def checked(features: np.ndarray, count: int) -> np.ndarray:
-    """What an encoder gave of `count` items, in float32; ValueError where it is not `[count, d]` of finite numbers."""
+    Example:
+        >>> check_features([[1, 2]], 1)
+        array([[1., 2.]], dtype=float32)
+    """
     features = np.asarray(features)
     if features.ndim != 2 or len(features) != count or not features.shape[1] or features.dtype.kind not in "biuf":
         raise ValueError(
@@ -170,3 +117,47 @@ def checked(features: np.ndarray, count: int) -> np.ndarray:
     if not np.isfinite(features).all():
         raise ValueError("the encoder gave features that are NaN, Inf or past the range of float32")
     return features
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray | tuple[tuple[int, int], Iterable[np.ndarray]]]) -> None:
+    """Writes arrays to a `.npz` file, whole or not at all; the same arrays give the same bytes."""
+    with _files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, value in arrays.items():
+            shape, parts = value if isinstance(value, tuple) else (value.shape, [value])
+            dtype = np.dtype(np.float32) if isinstance(value, tuple) else value.dtype
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for part in parts:
+                    member.write(np.ascontiguousarray(part, dtype).tobytes())
+
+
+def _read_ahead(reader, read, pieces) -> Iterator[list]:
+    """`map(read, pieces)`, in a thread that is one piece ahead."""
+    following = None
+    for piece in pieces:
+        current, following = following, reader.submit(read, piece)
+        if current:
+            yield current.result()
+    if following:
+        yield following.result()
+
+
+def _compute_block(batches, encode, count, batch):
+    features, rows, problems, digests = [], [], {}, []
+    for start in range(0, count, batch):
+        contents = next(batches)
+        good = [(row, *item) for row, item in enumerate(contents, start) if not isinstance(item, ValueError)]
+        problems |= {row: str(item) for row, item in enumerate(contents, start) if isinstance(item, ValueError)}
+        if good:
+            rows += [row for row, _, _ in good]
+            digests += [digest for _, _, digest in good]
+            features.append(check_features(encode([item for _, item, _ in good]), len(good)))
+    if len({part.shape[1] for part in features}) > 1:
+        raise ValueError(f"the encoder gave arrays of {sorted({part.shape[1] for part in features})} features")
+    return Block(
+        np.concatenate(features) if features else np.zeros((0, 0), np.float32),
+        np.array(rows, np.int64),
+        problems,
+        np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
+    )

@@ -1,27 +1,27 @@
-"""A folder of images and a table of texts: which pairs there are, and why some of them cannot be used.
+"""Reads the pairs of a user's table, a `.csv` or `.jsonl` file beside a folder of images.
 
-What is wrong with one pair is its `problem`: it does not end the run, and it is not silent. What is wrong with the
-table as a whole is a ValueError.
+What is wrong with one row becomes the `problem` of its pair: it does not end the run, and it is reported. What is wrong
+with the whole table is a `ValueError`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpldan_jax.extraction.pairs import NO_IMAGE, Pair, Unusable, clean_path, clean_text
+
 COLUMNS = ("image", "text", "id", "label", "split")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 _NEEDED = COLUMNS[:2]
 _SPLITS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2}
-_LONGEST_CELL = 2**24  # characters; a bound, lest a quote that is never closed takes the whole file into memory
+_LONGEST_CELL = 2**24  # characters; without a bound, a quote that is never closed takes the whole file into memory
 _KINDS = {
     bool: "true or false",
     int: "a number",
@@ -32,57 +32,33 @@ _KINDS = {
 }
 
 
-class Unusable(ValueError):
-    """What is wrong with one pair, as a short clause."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pair:
-    """An image and what is said of it; of a pair with a problem, what could be read.
-
-    Attributes:
-        id: unique, and the same on every machine.
-        image: the file; `Path()` where none is named, or none inside the folder.
-        texts: one text, or several sentences.
-        label: the class name, or None.
-        split: 0 train, 1 validation, 2 test, or None.
-        problem: why the pair cannot be used, a short clause; None where it can.
-    """
-
-    id: str
-    image: Path
-    texts: tuple[str, ...]
-    label: str | None = None
-    split: int | None = None
-    problem: str | None = None
-
-
 def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]:
-    """Reads the pairs of a `.csv` or `.jsonl` file.
+    r"""Reads the pairs of a `.csv` or `.jsonl` file.
 
-    A `.csv` has a header and commas; a `.jsonl` an object per line. Columns or keys are `image`, a path relative to
-    `images` that stays inside; `text`, in a `.jsonl` also a list of sentences; and where wanted `id` (the image's path
-    unless given), `label` and `split` (train, validation or test; 0, 1, 2). Both are UTF-8, with or without a byte
-    order mark. Blank lines are no rows.
+    A `.csv` file has a header, and commas between cells. A `.jsonl` file has one object per line. The columns or keys
+    are `image`, a path inside the folder of the images; `text`, which in a `.jsonl` file may be a list of sentences;
+    and, if wanted, `id` (otherwise the path of the image), `label`, and `split` (train, validation or test; or 0, 1,
+    2). Files are UTF-8, with or without a byte order mark. Blank lines are ignored.
 
-    Of two rows with one id the second cannot be used: an image that is in several rows could come into several splits.
+    If two rows have the same id, the second cannot be used: otherwise an image could get into several splits.
 
     Args:
         path: the table.
-        images: the folder of the images; a symbolic link in it may lead out of it.
+        images: the folder of the images; a symbolic link in it may point outside.
 
     Returns:
-        A pair per row, in the order of the file. A row of which not even an id can be read is called after its line.
+        A pair per row, in the order of the file. If not even an id can be read, the id is "line" and the line number.
 
     Raises:
-        ValueError: no such file or folder, another format, no rows, a header without the needed columns or with others,
-            quotes that do not pair up, or a label or split in some of the usable rows only. It names file and line.
+        ValueError: no such file or folder, another format, no rows, a header that lacks a column or has an unknown one,
+            quotes that do not pair up, or a label or split in only some of the usable rows. The message names the file
+            and the line.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "cat.jpg").write_bytes(b"...")
-        ...     _ = Path(folder, "my.csv").write_text("image,text\\ncat.jpg,a cat\\ndog.jpg,a dog\\n")
+        ...     _ = Path(folder, "my.csv").write_text("image,text\ncat.jpg,a cat\ndog.jpg,a dog\n")
         ...     [(pair.id, pair.texts, pair.problem) for pair in read_table(f"{folder}/my.csv", folder)]
         [('cat.jpg', ('a cat',), None), ('dog.jpg', ('a dog',), 'there is no such image file')]
     """
@@ -90,7 +66,8 @@ def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]
     rows = _rows(path)
     if not images.is_dir():
         raise ValueError(f"{images}: expected the folder of the images, found no such folder")
-    pairs, lines = [], {}
+    pairs: list[Pair] = []
+    lines: dict[str, int] = {}
     with _long_cells():
         for line, row in rows:
             pair = _pair(row, images, line, lines)
@@ -99,82 +76,12 @@ def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]
     if not pairs:
         raise ValueError(f"{path}: expected at least one row, found none")
     for name in ("label", "split"):
-        _in_all_or_none(path, name, pairs, lines)
+        _check_all_or_none(path, name, pairs, lines)
     return pairs
 
 
-def unused(images: str | os.PathLike, pairs: Iterable[Pair]) -> int:
-    """Counts the image files of a folder, and of those in it, that no pair names; hidden ones do not count.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("cat.jpg", "dog.jpg", "notes.txt"):
-        ...         _ = Path(folder, name).write_bytes(b"...")
-        ...     unused(folder, [Pair("cat.jpg", Path(folder, "cat.jpg"), ("a cat",))])
-        1
-    """
-    named = {os.path.normpath(pair.image) for pair in pairs}
-    return sum(os.path.normpath(file) not in named for file in files(images, is_image))
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is called as images are.
-
-    Example:
-        >>> is_image("cat.JPG"), is_image("cat.txt")
-        (True, False)
-    """
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def files(folder: str | os.PathLike, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """The paths of the files in a folder, and in those in it, whose names are wanted; without hidden ones."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(parent, name) for name in names if not name.startswith(".") and wanted(name))
-
-
-def checked(value: str, name: str) -> str:
-    """The string without white space around it.
-
-    Raises:
-        Unusable: NUL characters, or what is not UTF-8 and was read with "surrogateescape", or cannot become UTF-8.
-
-    Example:
-        >>> checked(" a cat ", "text")
-        'a cat'
-    """
-    if "\0" in value:
-        raise Unusable(f"the {name} has NUL characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise Unusable(f"the {name} is not UTF-8") from None
-    return value.strip()
-
-
-def inside(value: str) -> str:
-    """The path of an image in its folder, normalised, with slashes.
-
-    Raises:
-        Unusable: what `checked` refuses, no path, an absolute one, or one with "..".
-
-    Example:
-        >>> inside("./cats//1.jpg")
-        'cats/1.jpg'
-    """
-    value = checked(value, "image")
-    if not value:
-        raise Unusable("no image is named")
-    absolute = value.startswith(("/", "\\")) or os.path.splitdrive(value)[0]
-    if absolute or ".." in value.replace("\\", "/").split("/"):
-        raise Unusable("the image is outside the folder")
-    return os.path.normpath(value).replace(os.sep, "/")
-
-
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line, columns) of each row, or (line, what is wrong with it)."""
+    """Yields (line, columns) of each row, or (line, problem)."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     if path.is_dir():
         raise ValueError(f"{path}: expected a .csv or .jsonl file, found a folder")
@@ -205,7 +112,7 @@ def _csv_rows(path):
 
 
 def _csv_lines(path, reader):
-    """(first line, cells) of each row that is not blank."""
+    """Yields (first line, cells) of each row that is not blank."""
     while True:
         line = reader.line_num + 1
         try:
@@ -241,7 +148,7 @@ def _json_rows(path):
             row = _json_object(text)
             if isinstance(row, dict):
                 objects += 1
-                keys.update(row.keys())  # of a mapping the values would be added
+                keys.update(row.keys())  # `update(row)` would add up the values
                 other = next((key for key in row if key not in COLUMNS), None)
                 row = row if other is None else f"unknown key {_unknown(other)}"
             yield line, row
@@ -254,16 +161,9 @@ def _json_rows(path):
 
 
 def _json_object(text):
-    """What a line says, or what is wrong with it."""
-
-    def once(items):
-        names = [name for name, _ in items]
-        if len(set(names)) < len(names):
-            raise Unusable("the line has a key twice")
-        return dict(items)
-
+    """The object of a line, or the problem with it."""
     try:
-        row = json.loads(text, object_pairs_hook=once)
+        row = json.loads(text, object_pairs_hook=_dict_without_repeats)
     except Unusable as error:
         return str(error)
     except (ValueError, RecursionError):
@@ -271,8 +171,14 @@ def _json_object(text):
     return row if isinstance(row, dict) else f"the line is {_kind(row)}, expected an object"
 
 
+def _dict_without_repeats(items):
+    if len({name for name, _ in items}) < len(items):
+        raise Unusable("the line has a key twice")
+    return dict(items)
+
+
 def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, int]) -> Pair:
-    """The pair of a row; `lines` are those of the ids before it."""
+    """The pair of a row; `lines` has the line of each earlier id."""
     found, problems = {}, []
     if isinstance(row, str):
         problems.append(row)
@@ -284,7 +190,7 @@ def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, i
                 problems.append(str(error))
     image = images / found["image"] if "image" in found else Path()
     if "image" in found and not os.path.isfile(image):
-        problems.append("there is no such image file")
+        problems.append(NO_IMAGE)
     id = found.get("id") or found.get("image") or f"line {line}"
     if id in lines:
         problems.append(f"the {'id' if found.get('id') else 'image, its id,'} is that of line {lines[id]}")
@@ -297,7 +203,7 @@ def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, i
 
 def _image(value, name):
     if isinstance(value, str):
-        return inside(value)
+        return clean_path(value)
     raise Unusable("no image is named" if value is None else f"the image is {_kind(value)}, expected a string")
 
 
@@ -308,7 +214,7 @@ def _texts(value, name):
     wrong = [item for item in values if not isinstance(item, str)]
     if wrong:
         raise Unusable(f"the text is {_kind(wrong[0])}, expected a string or a list of strings")
-    texts = tuple(checked(item, name) for item in values)
+    texts = tuple(clean_text(item, name) for item in values)
     if not all(texts):
         raise Unusable("the text is empty" if len(texts) == 1 else "one of the texts is empty")
     return texts
@@ -321,7 +227,7 @@ def _name(value, name):
         return str(value)
     if not isinstance(value, str):
         raise Unusable(f"the {name} is {_kind(value)}, expected a string or a whole number")
-    return checked(value, name) or None
+    return clean_text(value, name) or None
 
 
 def _split(value, name):
@@ -336,7 +242,7 @@ def _split(value, name):
 _READERS = {"image": _image, "text": _texts, "id": _name, "label": _name, "split": _split}
 
 
-def _in_all_or_none(path, name, pairs, lines):
+def _check_all_or_none(path, name, pairs, lines):
     usable = [pair for pair in pairs if pair.problem is None]
     lacking = [pair for pair in usable if getattr(pair, name) is None]
     if lacking and len(lacking) < len(usable):
@@ -348,7 +254,7 @@ def _in_all_or_none(path, name, pairs, lines):
 
 @contextlib.contextmanager
 def _long_cells():
-    """Lets the csv module read long cells; its limit is the process's, so it is put back."""
+    """Lets the csv module read long cells; the limit belongs to the process, so the old one is put back."""
     before = csv.field_size_limit(_LONGEST_CELL)
     try:
         yield

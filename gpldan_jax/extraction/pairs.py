@@ -1,36 +1,113 @@
-"""A split for pairs that come without one."""
+"""Pairs of an image file and its texts: their paths and texts, their splits, and the pairs that cannot be used."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from gpldan_jax import _files
+from gpldan_jax.data import apportion, stratified_split
 from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
-from gpldan_jax.data.splits import apportion, stratified_split
-from gpldan_jax.extraction.sources import Pair
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
+NO_IMAGE = "there is no such image file"
 
 
-def with_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, seed: int = SPLIT_SEED) -> list[Pair]:
-    """The pairs with a split, drawn with each class in proportion unless one of them has it already.
+class Unusable(ValueError):
+    """A pair cannot be used; the message is a short clause that says why."""
 
-    The draw is that of `gpldan_jax.data.load_dataset` for features without a split, over all pairs. Those that cannot
-    be used count as well, so that a picture that turns out to be broken moves no other pair; without them the shares
-    are not quite exact.
+
+class TooManySkippedError(ValueError):
+    """More pairs cannot be used than are allowed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and its texts. A pair with a problem holds what could be read.
+
+    Attributes:
+        id: unique, and the same on every machine.
+        image: the file; `Path()` where no file is named, or one outside the folder.
+        texts: one text, or several sentences.
+        label: the class name, or None.
+        split: 0 train, 1 validation, 2 test, or None.
+        problem: why the pair cannot be used, a short clause; None where it can.
+
+    Example:
+        >>> Pair("cat.jpg", Path("photos/cat.jpg"), ("a cat",)).problem is None
+        True
+    """
+
+    id: str
+    image: Path
+    texts: tuple[str, ...]
+    label: str | None = None
+    split: int | None = None
+    problem: str | None = None
+
+
+class SkippedPairs:
+    """The pairs that cannot be used, the reasons, and the file that lists them.
+
+    Attributes:
+        pairs: all pairs.
+        max_share: the largest share of them that may be skipped.
+        path: the JSON file of the list.
+        reasons: why each pair is skipped, by its position in `pairs`.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], max_share: float, path: Path):
+        self.pairs, self.max_share, self.path = pairs, max_share, path
+        self.reasons = {position: pair.problem for position, pair in enumerate(pairs) if pair.problem is not None}
+
+    def entries(self) -> list[dict[str, str]]:
+        """Returns id and reason of each skipped pair, in the order of the pairs."""
+        return [{"id": self.pairs[position].id, "reason": self.reasons[position]} for position in sorted(self.reasons)]
+
+    def write(self) -> None:
+        """Writes the list, or removes an earlier list if no pair is skipped."""
+        if self.reasons:
+            _files.write_json(self.path, self.entries())
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Checks that not too many pairs are skipped; writes the list where they are."""
+        if len(self.reasons) <= self.max_share * len(self.pairs):
+            return
+        self.write()
+        first = self.entries()[0]
+        raise TooManySkippedError(
+            f"{len(self.reasons)} of {len(self.pairs)} pairs cannot be used, more than max_skipped="
+            f"{self.max_share:g} allows; the first is {first['id']!r}: {first['reason']}; {self.path} lists them"
+        )
+
+
+def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, seed: int = SPLIT_SEED) -> list[Pair]:
+    """Returns pairs with splits: drawn, with each class in proportion, unless a pair has one already.
+
+    The draw is the one that `gpldan_jax.data.load_dataset` makes for features without a split. Pairs that cannot be
+    used take part, so that an image that turns out to be broken moves no other pair to another split; without them the
+    shares are not exact.
 
     Args:
         pairs: with labels or without.
         shares: of train, validation and test.
         seed: of the draw.
 
+    Returns:
+        The pairs in their order; if any of them has a split, unchanged.
+
     Raises:
         ValueError: shares that are negative, all 0, or not three.
 
     Example:
-        >>> from pathlib import Path
         >>> pairs = [Pair(f"{row}.jpg", Path(f"{row}.jpg"), ("a cat",)) for row in range(10)]
-        >>> sorted(pair.split for pair in with_splits(pairs))
+        >>> sorted(pair.split for pair in draw_splits(pairs))
         [0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
     """
     if len(shares) != 3:
@@ -44,3 +121,78 @@ def with_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, see
     for part, rows in enumerate(stratified_split(labels, apportion(len(pairs), shares), seed=seed)):
         splits[rows] = part
     return [dataclasses.replace(pair, split=split) for pair, split in zip(pairs, splits.tolist(), strict=True)]
+
+
+def count_unused_images(folder: str | os.PathLike, pairs: Iterable[Pair]) -> int:
+    """Counts the image files of a folder and its subfolders that no pair names.
+
+    Args:
+        folder: of the images; hidden files and folders in it do not count.
+        pairs: the pairs.
+
+    Returns:
+        The number of files.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("cat.jpg", "dog.jpg", "notes.txt"):
+        ...         _ = Path(folder, name).write_bytes(b"...")
+        ...     count_unused_images(folder, [Pair("cat.jpg", Path(folder, "cat.jpg"), ("a cat",))])
+        1
+    """
+    named = {os.path.normpath(pair.image) for pair in pairs}
+    return sum(os.path.normpath(file) not in named for file in list_files(folder, is_image))
+
+
+def is_image(name: str) -> bool:
+    """Returns whether a file name ends as those of images do.
+
+    Example:
+        >>> is_image("cat.JPG"), is_image("cat.txt")
+        (True, False)
+    """
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def list_files(folder: str | os.PathLike, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Yields the files of a folder and its subfolders, without hidden ones.
+
+    Yields:
+        The paths of the wanted files.
+    """
+    for parent, folders, names in os.walk(os.fspath(folder)):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(parent, name) for name in names if not name.startswith(".") and is_wanted(name))
+
+
+def clean_text(value: str, name: str) -> str:
+    """Returns a string without white space around it.
+
+    Example:
+        >>> clean_text(" a cat ", "text")
+        'a cat'
+    """
+    if "\0" in value:
+        raise Unusable(f"the {name} has NUL characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unusable(f"the {name} is not UTF-8") from None
+    return value.strip()
+
+
+def clean_path(value: str) -> str:
+    """Returns the path of an image relative to its folder, normalised, with slashes.
+
+    Example:
+        >>> clean_path("./cats//1.jpg")
+        'cats/1.jpg'
+    """
+    value = clean_text(value, "image")
+    if not value:
+        raise Unusable("no image is named")
+    absolute = value.startswith(("/", "\\")) or os.path.splitdrive(value)[0]
+    if absolute or ".." in value.replace("\\", "/").split("/"):
+        raise Unusable("the image is outside the folder")
+    return os.path.normpath(value).replace(os.sep, "/")

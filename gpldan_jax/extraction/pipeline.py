@@ -1,7 +1,7 @@
-"""From pairs to a feature file: images, then texts of the pairs whose image could be read, then one file of both.
+"""From pairs to a feature file: first images, then the texts of the pairs whose image could be read.
 
-`features.npz.parts` holds what is finished until the file is there; it is a workdir like that of a run, with blocks.
-The file has image, text, split and id, label where the pairs have one, and `manifest`, JSON that says how it was made.
+The file is a `.npz` with image, text, split, id, label where the pairs have one, and `manifest`, JSON that says how it
+was made. The folder `FILE.npz.parts` beside it holds the finished blocks until the file is there.
 """
 
 from __future__ import annotations
@@ -10,124 +10,197 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import rich.console
 
+from gpldan_jax._extras import needed_for
+from gpldan_jax._files import check_writable
 from gpldan_jax.data import DataError, read_arrays
 from gpldan_jax.data.paired import SPLITS
-from gpldan_jax.extraction import encoders as models
-from gpldan_jax.extraction import feature_blocks as blocks
-from gpldan_jax.extraction.encoders import Words, WordsEncoder
-from gpldan_jax.extraction.feature_blocks import write_npz
-from gpldan_jax.extraction.skipping import Skipped
-from gpldan_jax.extraction.sources import Pair
+from gpldan_jax.extraction.encoders import BAG_OF_WORDS, Words, words_encoder
+from gpldan_jax.extraction.feature_blocks import (
+    BLOCK_SIZE,
+    Block,
+    block_path,
+    check_features,
+    compute_blocks,
+    read_block,
+    write_npz,
+)
+from gpldan_jax.extraction.pairs import Pair, SkippedPairs
 from gpldan_jax.features import read_images
+from gpldan_jax.features.networks import ARCHITECTURES
+from gpldan_jax.features.pictures import MAX_PIXELS
+from gpldan_jax.features.sentence_encoder import mean_by_group
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.runs.provenance import package_versions
 
 MAX_BYTES = 2**28  # of an image file
+SENTENCES = ("joined", "averaged")
 _BLOCKS = "blocks"
-_SHOWN = 10  # skipped pairs on the terminal
+# The packages that make features: always, and by extractor.
+_ALWAYS = ("gpldan_jax", "numpy", "pillow")
+_PACKAGES = {
+    **dict.fromkeys(ARCHITECTURES, ("jax", "jaxlib", "flax")),
+    "hog_hsv": ("scikit-image",),
+    BAG_OF_WORDS: ("scikit-learn",),
+    "transformers": ("transformers", "torch"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """What `extract` wrote.
+
+    Attributes:
+        path: the feature file.
+        manifest: the JSON in the file, which says how it was made.
+        splits: how many pairs it holds, by the name of the split.
+        widths: how many features an image and a text have.
+        labelled: whether the pairs have labels.
+        skipped_path: the file that lists the skipped pairs, where there are any.
+        seconds: how long it took.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    splits: Mapping[str, int]
+    widths: Mapping[str, int]
+    labelled: bool
+    skipped_path: Path
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Where blocks are written, how many items are encoded at a time, and where progress is shown."""
+
+    blocks: Path
+    batch: int
+    console: rich.console.Console
 
 
 def extract(
     pairs: Sequence[Pair],
-    image: Callable,
-    text: Callable | Words,
-    out: Path,
+    image: Callable[[Sequence[np.ndarray]], Any],
+    text: Callable[[Sequence[str]], Any] | Words,
+    out: str | os.PathLike,
     *,
-    sentences: str,
-    max_skipped: float,
-    max_pixels: int,
-    batch: int,
-    threads: int,
-    settings: dict[str, Any],
-    fresh: bool,
-) -> None:
-    """Makes the file, or goes on making it.
+    sentences: str = "joined",
+    max_skipped: float = 0.05,
+    max_pixels: int = MAX_PIXELS,
+    batch: int = 32,
+    threads: int = 4,
+    provenance: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+) -> Extraction | None:
+    """Writes a feature file, or continues an extraction that was interrupted.
 
     Args:
-        pairs: with splits.
-        image: an image encoder.
-        text: a text encoder, or how to make a bag of words.
-        out: the file.
-        sentences: of a pair with several: "joined" with blanks, or "averaged" after encoding.
-        max_skipped: the share of pairs that may be unusable.
-        max_pixels: of an image.
+        pairs: with splits, see `draw_splits`.
+        image: an image encoder, see `gpldan_jax.features.ImageEncoder`.
+        text: a text encoder, or how to choose the vocabulary of a bag of words.
+        out: the file, `.npz`.
+        sentences: how the sentences of a pair become one text: "joined" with blanks, or "averaged" after encoding.
+        max_skipped: the largest share of pairs that may be unusable, from 0 to 1.
+        max_pixels: a larger image cannot be used.
         batch: how many images or texts are encoded at a time.
         threads: how many images are decoded at a time.
-        settings: what else the manifest should say.
-        fresh: replace what is there.
+        provenance: JSON values that the manifest should hold too.
+        fresh: whether to start over and replace the file.
+
+    Returns:
+        What was written; None where the file was finished before.
 
     Raises:
-        TooManySkippedError: it stops as soon as it is sure; what is finished is kept.
-        ValueError: the file or its parts are there already and made otherwise, or an encoder does not do its part.
+        TooManySkippedError: more pairs than `max_skipped` cannot be used. It is raised as soon as this is certain, and
+            finished blocks are kept.
+        ValueError: pairs without splits; the file or its parts exist already and were made in another way; or an
+            encoder returns something else than features.
+        ImportError: a library is missing.
     """
-    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    started = time.perf_counter()
-    plan = _plan(image, text, sentences, max_pixels, settings)
-    known = hashlib.sha256(json.dumps([plan, _fingerprint(pairs, dated=False)]).encode()).hexdigest()
+    started, out = time.perf_counter(), Path(out)
+    check_writable(out, (".npz",))
+    if sentences not in SENTENCES:
+        raise ValueError(f"sentences must be {' or '.join(SENTENCES)}, got {sentences!r}")
+    if not 0 <= max_skipped <= 1:
+        raise ValueError(f"max_skipped must be a share from 0 to 1, got {max_skipped:g}")
+    if any(pair.split is None and pair.problem is None for pair in pairs):
+        raise ValueError("expected pairs with splits, found one without; draw_splits makes them")
+    plan = _plan(image, text, {"sentences": sentences, "max_pixels": max_pixels, **(provenance or {}), "batch": batch})
+    made_of = hashlib.sha256(json.dumps([plan, _fingerprint(pairs, dated=False)]).encode()).hexdigest()
     if out.exists() and not fresh:
-        if _finished(out, known):
-            console.print(f"{out} is finished (--fresh starts over)")
-            return
-        raise ValueError(f"{out} is there already and was made otherwise; choose another --out, or --fresh")
+        if _is_made_of(out, made_of):
+            return None
+        raise ValueError(
+            f"{out} is there already and was made otherwise; choose another out, or use fresh to replace it"
+        )
     folder = out.with_name(out.name + ".parts")
     description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
-    with workdirs.opened(folder, description, fresh=fresh, holds=[_BLOCKS], flag="--out"):
-        (folder / _BLOCKS).mkdir(exist_ok=True)
-        skipped = Skipped(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
-        usable = [position for position, pair in enumerate(pairs) if pair.problem is None]
-        skipped.check()
-        kept, image_digest = _images(folder, pairs, usable, image, skipped, console, max_pixels, batch, threads)
-        skipped.write()
-        if not kept:
-            raise ValueError(f"none of {len(pairs)} pairs can be used; {skipped.path} says why")
-        chosen = [pairs[position] for position in kept]
+    skipped = SkippedPairs(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
+    with workdirs.opened(folder, description, fresh=fresh, holds=[_BLOCKS], name="out"):
+        work = _Work(folder / _BLOCKS, batch, session.make_console())
+        work.blocks.mkdir(exist_ok=True)
+        usable, image_digest = _encode_images(work, skipped, image, max_pixels, threads)
         if isinstance(text, Words):
-            text = WordsEncoder(text, chosen)
-        text_digest = _texts(folder, chosen, text, sentences, console, batch)
+            text = words_encoder(text, usable)
+        text_digest = _encode_texts(work, usable, text, sentences)
         manifest = {
             **plan,
-            "image": models.description(image) | {"sources_sha256": image_digest},
-            "text": models.description(text) | {"sources_sha256": text_digest},
-            "pairs": len(kept),
-            "skipped": skipped.listed(),
-            "made_of_sha256": known,
+            "image": plan["image"] | {"sources_sha256": image_digest},
+            "text": _describe(text) | {"sources_sha256": text_digest},
+            "pairs": len(usable),
+            "skipped": skipped.entries(),
+            "made_of_sha256": made_of,
         }
         if hasattr(text, "too_long"):
-            documents = [document for pair in chosen for document in _documents(pair.texts, sentences)]
+            documents = [document for pair in usable for document in _documents(pair.texts, sentences)]
             manifest["too_long"] = {"texts": int(np.sum(text.too_long(documents))), "of": len(documents)}
-        widths = _write(folder, out, chosen, len(usable), manifest)
+        widths = _write_features(work.blocks, out, usable, manifest)
     shutil.rmtree(folder)
-    _report(console, out, chosen, widths, skipped, manifest, time.perf_counter() - started)
+    splits = {name: sum(pair.split == part for pair in usable) for part, name in enumerate(SPLITS)}
+    labelled = usable[0].label is not None
+    return Extraction(out, manifest, splits, widths, labelled, skipped.path, time.perf_counter() - started)
 
 
-def _plan(image, text, sentences, max_pixels, settings):
-    if isinstance(text, Words):
-        given = {"vocabulary": list(text.given)} if text.given else dataclasses.asdict(text)
-        described = {"extractor": models.BAG_OF_WORDS, **given}
-    else:
-        described = models.description(text)
-    names = (models.description(image)["extractor"], described["extractor"])
-    return {
-        "image": models.description(image),
-        "text": described,
-        "sentences": sentences,
-        "max_pixels": max_pixels,
-        **settings,
-        "versions": models.versions(names),
-    }
+def _plan(image, text, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides the features except the pairs: two extractions with the same plan are the same."""
+    described = {"image": _describe(image), "text": _describe(text)}
+    versions = _versions([description["extractor"] for description in described.values()])
+    return {**described, **settings, "versions": versions}
+
+
+def _describe(encode: Callable | Words) -> dict[str, Any]:
+    """How an encoder makes features, as JSON values, with its name under "extractor"."""
+    if isinstance(encode, Words):
+        choice = {"vocabulary": list(encode.given)} if encode.given else dataclasses.asdict(encode)
+        return {"extractor": BAG_OF_WORDS, **choice}
+    described = dict(getattr(encode, "description", {}))
+    described.setdefault("extractor", getattr(encode, "__qualname__", type(encode).__qualname__))
+    return described
+
+
+def _versions(extractors: Sequence[str]) -> dict[str, str]:
+    """The versions of the packages that compute features, and the device on which networks run."""
+    packages = dict.fromkeys(package for name in extractors for package in (*_ALWAYS, *_PACKAGES.get(name, ())))
+    with needed_for("making features"):
+        versions = package_versions(list(packages))
+    python = {"python": versions.pop("python")}
+    device = {} if set(extractors).isdisjoint(ARCHITECTURES) else {"device": jax.devices()[0].device_kind}
+    return versions | device | python
 
 
 def _fingerprint(pairs, *, dated):
-    """Of what is known of the pairs before their images are read; dates are not the same on another machine."""
+    """SHA-256 of what is known of the pairs before images are read; dates differ between copies on two machines."""
     digest = hashlib.sha256()
     for pair in pairs:
         known = [pair.id, pair.texts, pair.label, pair.split, pair.problem]
@@ -138,89 +211,84 @@ def _fingerprint(pairs, *, dated):
     return digest.hexdigest()
 
 
-def _finished(out, known):
+def _is_made_of(out, made_of):
     try:
         manifest = json.loads(str(read_arrays(out, ["manifest"])["manifest"]))
-        return manifest.get("made_of_sha256") == known
+        return manifest.get("made_of_sha256") == made_of
     except (DataError, ValueError, AttributeError):
         return False
 
 
-def _images(folder, pairs, usable, encode, skipped, console, max_pixels, batch, threads):
-    """The positions of the pairs whose image could be read, and a digest of these images."""
-    prepare, kept, digest = getattr(encode, "prepare", lambda picture: picture), [], hashlib.sha256()
-
-    def read(positions):
-        found = [_content(pairs[position].image) for position in positions]
-        good = [row for row, content in enumerate(found) if isinstance(content, bytes)]
-        pictures = read_images([found[row] for row in good], prepare, threads=threads, max_pixels=max_pixels)
-        for row, picture in zip(good, pictures, strict=True):
-            known = hashlib.sha256(found[row]).digest()
-            found[row] = picture if isinstance(picture, ValueError) else (picture, known)
-        return found
-
-    with _progress(console, "images", len(usable)) as progress:
-
-        def on_block(start, block):
-            kept.extend(usable[start + row] for row in block.rows.tolist())
-            skipped.reasons.update({usable[start + row]: reason for row, reason in block.problems.items()})
-            digest.update(block.digests.tobytes())
-            progress(start + len(block.rows) + len(block.problems))
-            skipped.check()
-
-        blocks.compute(folder / _BLOCKS, "image", usable, read, encode, batch=batch, on_block=on_block)
-    return kept, digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _progress(console, kind, total):
-    """A function that is told how many are done; on a terminal it moves a bar, elsewhere it prints ten lines."""
-    with session.progress_bar(console, kind) as bar:
-        task, printed = bar.add_task(kind, total=total), 0
-
-        def progress(done):
-            nonlocal printed
-            bar.update(task, completed=done)
-            if not console.is_terminal and 10 * done // total > printed:
-                printed = 10 * done // total
-                console.print(f"{kind}: {done:,} of {total:,}")
-
-        yield progress
-
-
-def _content(path):
-    try:
-        if not path.is_file():
-            raise ValueError("the image is no regular file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"the image has more than {MAX_BYTES:,} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        return ValueError(f"the image cannot be read: {error.strerror}")
-    except ValueError as error:
-        return error
-
-
-def _texts(folder, pairs, encode, sentences, console, batch):
-    """Makes the blocks of texts, and returns a digest of the texts."""
+def _encode_images(work: _Work, skipped: SkippedPairs, encode, max_pixels, threads) -> tuple[list[Pair], str]:
+    """Writes the blocks of images; returns the pairs whose image could be read, and a digest of these images."""
+    skipped.check()
+    pairs = skipped.pairs
+    positions = [position for position, pair in enumerate(pairs) if pair.problem is None]
+    prepare = getattr(encode, "prepare", lambda picture: picture)
+    usable: list[Pair] = []
     digest = hashlib.sha256()
 
     def read(part):
-        return [(texts, hashlib.sha256("\n".join(texts).encode()).digest()) for texts in (p.texts for p in part)]
+        return _read_pictures([pairs[position].image for position in part], prepare, threads, max_pixels)
 
-    def encode_pairs(found):
-        documents = [_documents(texts, sentences) for texts in found]
-        counts = np.array([len(several) for several in documents])
-        features = blocks.checked(encode([document for several in documents for document in several]), counts.sum())
-        return np.add.reduceat(features, np.cumsum(counts) - counts, axis=0) / counts[:, None].astype(np.float32)
+    with _progress(work.console, "images", len(positions)) as advance:
 
-    with _progress(console, "texts", len(pairs)) as progress:
-
-        def on_block(start, block):
+        def on_block(start: int, block: Block) -> None:
+            usable.extend(pairs[positions[start + row]] for row in block.rows.tolist())
+            skipped.reasons.update({positions[start + row]: reason for row, reason in block.problems.items()})
             digest.update(block.digests.tobytes())
-            progress(start + len(block.rows))
+            advance(start + len(block.rows) + len(block.problems))
+            skipped.check()
 
-        blocks.compute(folder / _BLOCKS, "text", pairs, read, encode_pairs, batch=batch, on_block=on_block)
+        compute_blocks(work.blocks, "image", positions, read, encode, batch=work.batch, on_block=on_block)
+    skipped.write()
+    if not usable:
+        raise ValueError(f"none of {len(pairs)} pairs can be used; {skipped.path} says why")
+    return usable, digest.hexdigest()
+
+
+def _read_pictures(paths, prepare, threads, max_pixels) -> list[tuple[Any, bytes] | ValueError]:
+    """Of each image file the prepared picture and the SHA-256 of the file, or the error why it cannot be read."""
+    found: list[Any] = [_read_bytes(path) for path in paths]
+    good = [row for row, content in enumerate(found) if isinstance(content, bytes)]
+    pictures = read_images([found[row] for row in good], prepare, threads=threads, max_pixels=max_pixels)
+    for row, picture in zip(good, pictures, strict=True):
+        digest = hashlib.sha256(found[row]).digest()
+        found[row] = picture if isinstance(picture, ValueError) else (picture, digest)
+    return found
+
+
+def _read_bytes(path):
+    try:
+        if not path.is_file():
+            return ValueError("the image is no regular file")
+        if path.stat().st_size > MAX_BYTES:
+            return ValueError(f"the image has more than {MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        return ValueError(f"the image cannot be read: {error.strerror}")
+
+
+def _encode_texts(work: _Work, pairs: Sequence[Pair], encode, sentences) -> str:
+    """Writes the blocks of texts; returns a digest of the texts."""
+    digest = hashlib.sha256()
+
+    def read(part):
+        return [(pair.texts, hashlib.sha256("\n".join(pair.texts).encode()).digest()) for pair in part]
+
+    def encode_pairs(of_pairs):
+        documents = [_documents(texts, sentences) for texts in of_pairs]
+        counts = [len(several) for several in documents]
+        features = check_features(encode([document for several in documents for document in several]), sum(counts))
+        return mean_by_group(features, counts)
+
+    with _progress(work.console, "texts", len(pairs)) as advance:
+
+        def on_block(start: int, block: Block) -> None:
+            digest.update(block.digests.tobytes())
+            advance(start + len(block.rows))
+
+        compute_blocks(work.blocks, "text", pairs, read, encode_pairs, batch=work.batch, on_block=on_block)
     return digest.hexdigest()
 
 
@@ -228,24 +296,34 @@ def _documents(texts, sentences):
     return [" ".join(texts)] if sentences == "joined" else list(texts)
 
 
-def _write(folder, out, pairs, usable, manifest):
-    """Puts the blocks together, and returns the widths of images and texts."""
+@contextlib.contextmanager
+def _progress(console: rich.console.Console, kind: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields a function of how many items are done. It moves a bar on a terminal, and prints ten lines elsewhere."""
+    with session.progress_bar(console, kind) as bar:
+        task, printed = bar.add_task(kind, total=total), 0
 
-    def parts(kind, count):
-        for start in range(0, count, blocks.SIZE):
-            block = blocks.read_block(blocks.path_of(folder / _BLOCKS, kind, start))
-            if len(block.rows):
-                yield block.features
+        def advance(done):
+            nonlocal printed
+            bar.update(task, completed=done)
+            if not console.is_terminal and 10 * done // total > printed:
+                printed = 10 * done // total
+                console.print(f"{kind}: {done:,} of {total:,}")
 
-    counts = {"image": usable, "text": len(pairs)}
-    widths = {kind: next(parts(kind, count)).shape[1] for kind, count in counts.items()}
-    for kind, count in counts.items():
-        for features in parts(kind, count):
-            if features.shape[1] != widths[kind]:
+        yield advance
+
+
+def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Joins the blocks in one file; returns the widths of images and texts."""
+    widths: dict[str, int] = {}
+    for kind in ("image", "text"):
+        for features in _read_features(blocks, kind):
+            if features.shape[1] != widths.setdefault(kind, features.shape[1]):
                 raise ValueError(
                     f"the {kind} encoder gave {widths[kind]} features and then {features.shape[1]}: expected one number"
                 )
-    arrays = {kind: ((len(pairs), widths[kind]), parts(kind, count)) for kind, count in counts.items()}
+    arrays: dict[str, Any] = {
+        kind: ((len(pairs), width), _read_features(blocks, kind)) for kind, width in widths.items()
+    }
     if all(pair.label is not None for pair in pairs):
         arrays["label"] = np.array([pair.label for pair in pairs])
     arrays["split"] = np.array([pair.split for pair in pairs], np.int8)
@@ -255,17 +333,11 @@ def _write(folder, out, pairs, usable, manifest):
     return widths
 
 
-def _report(console, out, pairs, widths, skipped, manifest, seconds):
-    listed = skipped.listed()
-    for entry in listed[:_SHOWN]:
-        console.print(f"skipped {entry['id']}: {entry['reason']}")
-    if len(listed) > _SHOWN:
-        console.print(f"... and {len(listed) - _SHOWN:,} more, all in {skipped.path}")
-    if "too_long" in manifest:
-        long = manifest["too_long"]
-        console.print(f"{long['texts']:,} of {long['of']:,} texts are longer than the encoder takes at once")
-    counts = ", ".join(f"{sum(pair.split == part for pair in pairs):,} {name}" for part, name in enumerate(SPLITS))
-    made = ", ".join(f"{kind} {widths[kind]} ({manifest[kind]['extractor']})" for kind in widths)
-    console.print(f"{out}: {len(pairs):,} pairs ({counts}), {made}, {len(listed):,} skipped, {seconds:.1f} s")
-    selection = " --config.train.selection=map" if pairs[0].label is not None else ""
-    console.print(f"next: python experiments/run.py --config=configs/npz.py --config.dataset.path={out}{selection}")
+def _read_features(blocks: Path, kind: str) -> Iterator[np.ndarray]:
+    """Yields the features of the blocks in order, without blocks of which nothing could be read."""
+    start = 0
+    while (path := block_path(blocks, kind, start)).exists():
+        block = read_block(path)
+        if len(block.rows):
+            yield block.features
+        start += BLOCK_SIZE

@@ -1,7 +1,8 @@
-"""Features of pictures and texts, the same for what a model was trained on and for what it has never seen.
+"""Features of pictures and texts, computed in the same way for training and for what a trained model is asked later.
 
-An encoder is a function of a batch that returns an array `[n, d]`: of a list of pictures, uint8 `[h, w, 3]`, or of a
-list of strings. `image_encoder` says what attributes it may have; any function of this kind will do.
+An encoder is a function that takes a batch and returns an array `[n, d]`. An image encoder takes a list of pictures,
+uint8 `[h, w, 3]`; a text encoder takes a list of strings. Any such function can be used; `ImageEncoder` lists the
+attributes that it may have.
 """
 
 from gpldan_jax.features.bag_of_words import BagOfWords as BagOfWords
@@ -20,4 +21,4 @@ from gpldan_jax.features.pictures import read_images as read_images
 from gpldan_jax.features.pictures import read_picture as read_picture
 from gpldan_jax.features.sentence_encoder import SentenceEncoder as SentenceEncoder
 from gpldan_jax.features.sentence_encoder import sentence_encoder as sentence_encoder
-from gpldan_jax.features.state_dict import read_state_dict as read_state_dict
+from gpldan_jax.features.weights import read_state_dict as read_state_dict

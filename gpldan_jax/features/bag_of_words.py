@@ -60,7 +60,15 @@ class BagOfWords:
 
     @classmethod
     def fit(cls, documents: Sequence[str], *, min_documents: int = 2, max_words: int | None = None) -> "BagOfWords":
-        """The words that `min_documents` or more of the `n` documents have, or the `max_words` most frequent of these.
+        """Returns the bag of the words that enough documents have.
+
+        Args:
+            documents: `n` strings.
+            min_documents: how many documents must have a word.
+            max_words: keep only so many of these words, the most frequent ones; None for all.
+
+        Returns:
+            The bag of words.
 
         Raises:
             ValueError: there is no such word, or `min_documents` or `max_words` is not 1 or more.
@@ -71,7 +79,7 @@ class BagOfWords:
                 raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
         vectorizer = _vectorizer(min_df=min_documents, max_features=max_words)
         try:
-            vectorizer.fit(_strings(documents))
+            vectorizer.fit(check_texts(documents))
         except ValueError:
             raise ValueError(
                 f"expected words that {min_documents} or more of {len(documents)} documents have, found none"
@@ -79,35 +87,53 @@ class BagOfWords:
         return cls(tuple(vectorizer.get_feature_names_out().tolist()))
 
     def transform(self, documents: Sequence[str]) -> np.ndarray:
-        """float32 `[n, w]`, 1 where a document has the word, else 0; a document without known words is a row of zeros.
+        """Returns which words each document has.
+
+        Args:
+            documents: `n` strings.
+
+        Returns:
+            float32 `[n, w]`, 1 where a document has the word, else 0; a document without known words is a row of zeros.
 
         Raises:
             TypeError: a document that is not a string.
         """
         vectorizer = _vectorizer(vocabulary=self.vocabulary, binary=True, dtype=np.float32)
-        return vectorizer.transform(_strings(documents)).toarray()
+        return vectorizer.transform(check_texts(documents)).toarray()
 
     def unknown(self, document: str) -> tuple[str, ...]:
-        """The words of a document that the vocabulary lacks, in its order, each once.
+        """Returns the words of a document that the vocabulary lacks.
+
+        Args:
+            document: a text.
+
+        Returns:
+            The words in the order of the text, each once.
 
         Raises:
-            TypeError: it is not a string.
+            TypeError: the document is not a string.
         """
         known = set(self.vocabulary)
-        words = _vectorizer().build_analyzer()(*_strings([document]))
+        words = _vectorizer().build_analyzer()(*check_texts([document]))
         return tuple(word for word in dict.fromkeys(words) if word not in known)
+
+
+def check_texts(texts: Sequence[str]) -> Sequence[str]:
+    """Checks that texts are a list of strings, and not one string.
+
+    Example:
+        >>> check_texts(["a red heart"])
+        ['a red heart']
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"expected a list of strings, found the string {reprlib.repr(texts)}")
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"expected texts that are strings, found {reprlib.repr(text)}")
+    return texts
 
 
 def _vectorizer(**settings: Any):
     with needed_for("a bag of words"):
         from sklearn.feature_extraction.text import CountVectorizer
     return CountVectorizer(token_pattern=_WORD, **settings)
-
-
-def _strings(documents):
-    if isinstance(documents, str):
-        raise TypeError(f"expected a list of strings, found the string {reprlib.repr(documents)}")
-    for document in documents:
-        if not isinstance(document, str):
-            raise TypeError(f"expected documents that are strings, found {reprlib.repr(document)}")
-    return documents

@@ -1,12 +1,12 @@
-"""How a model file says what made the inputs of its model, so that unseen texts and pictures can go through the same.
+"""The encoder that a model file names, so that new texts and pictures get the features the model was trained with.
 
-`TrainedModel.metadata["features"]` is `{"image": {"extractor": NAME, ...}, "text": {"extractor": NAME, ...}}`; what
-stands beside a name are that extractor's settings, JSON values. A model trained on features from elsewhere has none.
+`TrainedModel.metadata["features"]` is `{"image": {"extractor": NAME, ...}, "text": {"extractor": NAME, ...}}`. The
+other keys are JSON values, the settings of that extractor. A model that was trained on a user's own features has none.
 
     "hog_hsv"            of pictures
     "vgg19", "alexnet"   of pictures; needs the file of the weights
     "bag_of_words"       of strings; "vocabulary": the words
-    "transformers"       of strings; needs the directory of the encoder
+    "transformers"       of strings; needs the folder of the encoder
 
 Letters: `n` items, `d` features, `h` x `w` pixels.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.features.bag_of_words import BagOfWords
-from gpldan_jax.features.image_encoders import hog_hsv_encoder, network_encoder
+from gpldan_jax.features.image_encoders import ImageEncoder, hog_hsv_encoder, network_encoder
 from gpldan_jax.features.networks import ARCHITECTURES
 from gpldan_jax.features.sentence_encoder import sentence_encoder
 
@@ -35,21 +35,21 @@ class FunctionNeededError(SourceNeededError):
 def extractor(
     metadata: Mapping[str, Any], modality: str, source: str | os.PathLike | None = None
 ) -> Callable[[Sequence[Any]], np.ndarray]:
-    """What makes a model's inputs, before their standardisation, of pictures or of texts.
+    """Returns the function that makes the inputs of a model, before they are standardised.
 
     Args:
         metadata: of a `TrainedModel`.
         modality: "image" or "text".
-        source: the weights, or the directory of the encoder, for an extractor that needs them.
+        source: the file of the weights, or the folder of the encoder, for an extractor that needs one.
 
     Returns:
-        A function of a list of `n` strings, or of `n` uint8 pictures `[h, w, 3]` as `read_image` makes them, that gives
-        float32 `[n, d]`.
+        A function of a list of `n` strings, or of `n` uint8 pictures `[h, w, 3]` as `read_image` returns them. It
+        returns float32 `[n, d]`.
 
     Raises:
-        SourceNeededError: the extractor needs a source and got none, or is a function that is not of this package.
-        ValueError: the model file names no extractor, one that is not known here, or settings that it cannot have; a
-            source that it does not need, or other weights than the model was trained with.
+        SourceNeededError: the extractor needs a source and got none, or it is a function that is not of this package.
+        ValueError: the model file names no extractor, an unknown one, or settings that the extractor cannot have; or a
+            source that the extractor does not need, or other weights than those the model was trained with.
 
     Example:
         >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
@@ -66,7 +66,7 @@ def extractor(
         )
     description = features.get(modality) if isinstance(features, Mapping) else None
     name = description.get("extractor") if isinstance(description, Mapping) else None
-    if isinstance(name, str) and ":" in name:  # code is not run because a file says so
+    if isinstance(name, str) and ":" in name:  # a model file must not decide which code is run
         raise FunctionNeededError(
             f"the model's {modality}s went through {reprlib.repr(name)}, a function that is not of this package; "
             "give features"
@@ -80,10 +80,17 @@ def extractor(
 
 
 def unknown_words(metadata: Mapping[str, Any], document: str) -> tuple[str, ...]:
-    """The words of a text that a model has no feature for, in order, each once; none unless it has a bag of words.
+    """Returns the words of a text that the vocabulary of a model lacks.
+
+    Args:
+        metadata: of a `TrainedModel`.
+        document: a text.
+
+    Returns:
+        The words in the order of the text, each once; none where the model's texts are no bags of words.
 
     Raises:
-        ValueError: as `extractor`.
+        ValueError: the model file names no text extractor, an unknown one, or settings that it cannot have.
 
     Example:
         >>> metadata = {"features": {"text": {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}}}
@@ -98,17 +105,17 @@ def unknown_words(metadata: Mapping[str, Any], document: str) -> tuple[str, ...]
 
 
 def _hog_hsv(description, source):
-    _needless(description, source)
+    _check_no_source(description, source)
     return _of_pictures(hog_hsv_encoder())
 
 
 def _network(description, source):
-    name, sha256 = description["extractor"], _known(description, "weights", "sha256")
+    name, sha256 = description["extractor"], _text(description, "weights", "sha256")
     if source is None:
         raise SourceNeededError(
             f"the model's images went through {name}: give the file of its weights (SHA-256 {sha256[:16]}...)"
         )
-    scaling, rectified = _known(description, "preprocessing", "scaling"), description.get("rectified") is True
+    scaling, rectified = _text(description, "preprocessing", "scaling"), description.get("rectified") is True
     encode = network_encoder(name, source, rectified=rectified, scaling=scaling, batch=1)
     if encode.description["weights"]["sha256"] != sha256:
         raise ValueError(f"{source}: other weights than those the model was trained with (SHA-256 {sha256[:16]}...)")
@@ -116,7 +123,7 @@ def _network(description, source):
 
 
 def _bag_of_words(description, source):
-    _needless(description, source)
+    _check_no_source(description, source)
     words = description.get("vocabulary")
     return BagOfWords(tuple(words) if isinstance(words, list) else words).transform
 
@@ -140,16 +147,16 @@ def _transformers(description, source):
     return encode
 
 
-def _of_pictures(encode):
+def _of_pictures(encode: ImageEncoder) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
     return lambda pictures: encode([encode.prepare(picture) for picture in pictures])
 
 
-def _needless(description, source):
+def _check_no_source(description, source):
     if source is not None:
         raise ValueError(f"the extractor {description['extractor']} needs no file, got {source}")
 
 
-def _known(description, *keys):
+def _text(description, *keys):
     value = description
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None

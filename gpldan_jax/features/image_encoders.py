@@ -1,19 +1,14 @@
-"""Shapes and colours of small pictures: the image features of the emoji dataset.
-
-`n` is the number of pictures.
-
-Pictures to arrays: the protocol of image encoders, and those that come with the package.
+"""Image encoders: the HOG and HSV features of the emoji dataset, and fc7 of VGG-19 and AlexNet.
 
 An image encoder is a function of a list of `n` pictures that returns an array `[n, d]` of finite real numbers. The
-pictures are uint8 `[h, w, 3]` in RGB, as `read_image` returns them, of any sizes; any function that does this will do.
-Two attributes are optional: `prepare`, applied to each picture as soon as it is read, whose results the function gets
-instead, so that no large pictures pile up; and `description`, JSON values that say what made the features.
+pictures are uint8 `[h, w, 3]` in RGB, of any sizes, as `read_image` returns them. Two attributes are optional.
+`prepare` is applied to each picture when it is read, and the function gets its results instead of the pictures, so that
+large pictures do not fill the memory. `description` holds JSON values that say how the features are made.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,25 +19,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax._extras import needed_for
+from gpldan_jax._files import sha256_of
 from gpldan_jax.features.networks import ARCHITECTURES, SIDE, ImageNetwork, import_weights
-from gpldan_jax.features.pictures import crop_square, fit_square
-from gpldan_jax.features.state_dict import read_state_dict
+from gpldan_jax.features.pictures import SQUARE, crop_square, fit_square
+from gpldan_jax.features.weights import read_state_dict
 
-_SIDE = 64
 _HOG = 1568
 _HSV_BINS = (6, 2, 2)
 _HSV_GRID = 4
 
 
 def hog_hsv(pictures: np.ndarray) -> np.ndarray:
-    """Shape and colour features of pictures.
+    """Returns shape and colour features of small pictures, those of the emoji dataset.
 
-    Columns 0 to 1567 are HOG (Dalal and Triggs, 2005): 8 orientations, cells of 8 x 8 pixels, blocks of 2 x 2 cells,
-    each pixel's gradient taken from the channel where it is largest. Columns 1568 to 1951 are a 4 x 4 grid of HSV
-    histograms, 6 x 2 x 2 bins, each the share of its square's pixels; a pixel without hue counts as hue 0.
+    Columns 0 to 1567 are HOG: 8 orientations, cells of 8 x 8 pixels, blocks of 2 x 2 cells. The gradient of a pixel is
+    that of the channel in which it is largest. Columns 1568 to 1951 are the HSV histograms of a 4 x 4 grid of squares,
+    6 x 2 x 2 bins each. A bin holds its share of the pixels of the square; a pixel without hue counts as hue 0.
 
-    All are rounded to float16, the precision in which the features of the emoji dataset are stored: an emoji that is
-    uploaded has exactly the features that it has in the dataset.
+    All values are rounded to float16, the precision in which the features of the emoji dataset are stored. So an emoji
+    that is uploaded has exactly the features that it has in the dataset.
 
     Args:
         pictures: uint8 `[n, 64, 64, 3]` in RGB.
@@ -60,27 +55,30 @@ def hog_hsv(pictures: np.ndarray) -> np.ndarray:
         >>> features = hog_hsv(white)
         >>> features.shape, features[:, :1568].max(), features[:, 1568:].sum()  # no edge; one bin of each of 16 squares
         ((1, 1952), np.float32(0.0), np.float32(16.0))
+
+    References:
+        N. Dalal and B. Triggs, "Histograms of Oriented Gradients for Human Detection", 2005.
     """
     with needed_for("features of pictures"):
         from skimage.color import rgb2hsv
         from skimage.feature import hog
 
     pictures = np.asarray(pictures)
-    if pictures.ndim != 4 or pictures.shape[1:] != (_SIDE, _SIDE, 3):
+    if pictures.ndim != 4 or pictures.shape[1:] != (SQUARE, SQUARE, 3):
         raise ValueError(f"expected pictures of shape (n, 64, 64, 3), found {pictures.shape}")
     if pictures.dtype != np.uint8:
         raise TypeError(f"expected pictures of dtype uint8, found {pictures.dtype}")
 
     n, bins = len(pictures), np.prod(_HSV_BINS)
     features = np.empty((n, _HOG + _HSV_GRID**2 * bins), np.float32)
-    square = np.arange(_SIDE) * _HSV_GRID // _SIDE
+    square = np.arange(SQUARE) * _HSV_GRID // SQUARE
     offset = bins * (_HSV_GRID * square[:, None] + square[None, :])
     for row, picture in zip(features, pictures, strict=True):
         row[:_HOG] = hog(picture, orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2), channel_axis=-1)
         binned = np.minimum((rgb2hsv(picture) * _HSV_BINS).astype(int), np.subtract(_HSV_BINS, 1))
         colour = np.ravel_multi_index(tuple(np.moveaxis(binned, -1, 0)), _HSV_BINS)
         counts = np.bincount((colour + offset).ravel(), minlength=_HSV_GRID**2 * bins)
-        row[_HOG:] = counts / (_SIDE // _HSV_GRID) ** 2
+        row[_HOG:] = counts / (SQUARE // _HSV_GRID) ** 2
     return features.astype(np.float16).astype(np.float32)
 
 
@@ -89,9 +87,9 @@ class ImageEncoder:
     """An image encoder with its two attributes; calling it calls `encode`.
 
     Attributes:
-        encode: takes a list of `n` pictures that went through `prepare`, returns `[n, d]`.
+        encode: takes a list of `n` results of `prepare`, returns `[n, d]`.
         prepare: takes a picture, uint8 `[h, w, 3]`.
-        description: what made the features.
+        description: how the features are made, JSON values.
 
     Example:
         >>> mean_colour = ImageEncoder(lambda pictures: np.stack(pictures), lambda picture: picture.mean((0, 1)), {})
@@ -104,11 +102,15 @@ class ImageEncoder:
     description: Mapping[str, Any]
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the features `[n, d]` of `n` pictures that went through `prepare`."""
         return self.encode(pictures)
 
 
 def hog_hsv_encoder() -> ImageEncoder:
-    """`hog_hsv` of what `fit_square` makes of a picture: `[n, 1952]`.
+    """Returns the encoder that applies `fit_square` and then `hog_hsv`.
+
+    Returns:
+        An encoder with features float32 `[n, 1952]`.
 
     Example:
         >>> encode = hog_hsv_encoder()
@@ -116,7 +118,7 @@ def hog_hsv_encoder() -> ImageEncoder:
         (1, 1952)
     """
     return ImageEncoder(
-        lambda pictures: hog_hsv(np.array(pictures, np.uint8).reshape(-1, 64, 64, 3)),
+        lambda pictures: hog_hsv(np.array(pictures, np.uint8).reshape(-1, SQUARE, SQUARE, 3)),
         fit_square,
         {"extractor": "hog_hsv"},
     )
@@ -130,21 +132,25 @@ def network_encoder(
     scaling: str = "torchvision",
     batch: int = 32,
 ) -> ImageEncoder:
-    """fc7 of VGG-19 or AlexNet: `[n, 4096]` in float32.
+    """Returns the encoder that takes layer fc7 of VGG-19 or AlexNet.
 
     Args:
         name: "vgg19" or "alexnet".
-        weights: a file with torchvision's state dict of it, .pth or .safetensors.
-        rectified: take fc7 after its ReLU. It is the default because Caffe's ReLU works in place: what its tools call
-            fc7, and what these features were first taken with, is after it.
+        weights: a file with torchvision's state dict of the network, .safetensors, or .pth where PyTorch is installed.
+        rectified: take fc7 after its ReLU. This is the default because Caffe's ReLU works in place: what its tools call
+            fc7, and what these features were first taken with, is the layer after the ReLU.
         scaling: of the 224 x 224 pixels that `crop_square` keeps, as the weights expect. "torchvision": RGB in [0, 1],
             minus (.485, .456, .406), divided by (.229, .224, .225). "caffe": BGR in [0, 255] minus (103.939, 116.779,
-            123.68), for the weights of the authors of VGG and what is converted from them.
-        batch: how many pictures the program that jax compiles takes; fewer are filled up with empty ones.
+            123.68), for the weights by the authors of VGG and those converted from them.
+        batch: how many pictures the program that jax compiles takes at once; a smaller batch is filled up.
+
+    Returns:
+        An encoder with features float32 `[n, 4096]`.
 
     Raises:
         ValueError: an unknown name or scaling, or a file that is no state dict of this network; the message names the
             file and the first layer that does not fit.
+        ImportError: a file of PyTorch, and PyTorch is not installed.
         OSError: no such file.
 
     Example:
@@ -174,8 +180,6 @@ def network_encoder(
             found.append(np.asarray(apply(parameters, part))[:count])
         return np.concatenate(found) if found else np.zeros((0, network.width), np.float32)
 
-    with open(weights, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ImageEncoder(
         encode,
         crop_square,
@@ -183,7 +187,7 @@ def network_encoder(
             "extractor": name,
             "layer": "fc7",
             "rectified": rectified,
-            "weights": {"file": Path(weights).name, "sha256": digest},
+            "weights": {"file": Path(weights).name, "sha256": sha256_of(weights)},
             "preprocessing": {"shorter_side": 256, "centre": SIDE, "scaling": scaling},
         },
     )

@@ -1,4 +1,4 @@
-"""Pictures from anywhere, made safe and uniform for feature extractors.
+"""Reads pictures from untrusted files, and brings them to the sizes that the image encoders take.
 
 Letters: `h` x `w` pixels.
 """
@@ -17,32 +17,33 @@ import numpy as np
 from gpldan_jax._extras import needed_for
 
 MAX_PIXELS = 40_000_000
+SQUARE = 64  # pixels, the side of what `fit_square` returns
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-_SIDE = 64
 _ORIENTATION = 0x0112  # in EXIF
-# Threads share the list of warning filters, and one would put back what another has set. It also keeps the memory to
-# that of one large picture.
+# Threads share the list of warning filters, so one thread would undo what another has set. The lock also limits the
+# memory to that of one large picture.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def read_image(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads a picture that may come from a stranger, in its own size.
+    """Reads a picture from an untrusted file, in its own size.
 
     The first frame is turned as its EXIF orientation says, and put on white where it is transparent. Grey, palette and
-    CMYK pictures become RGB; of 16 bits the high byte counts. Colour profiles are ignored.
+    CMYK pictures become RGB. Of 16 bits, the high byte is kept. Colour profiles are ignored.
 
-    One picture is decoded at a time, whatever the threads: meanwhile several copies of its pixels are in memory.
+    Only one thread decodes at a time, because several copies of the pixels are in memory meanwhile.
 
     Args:
-        file: the content of a PNG, JPEG, WEBP, GIF or BMP file, or the path of one.
-        max_pixels: a larger picture is refused before it is decoded. Pillow's own limit, 178,956,970, holds as well.
+        file: the content of a PNG, JPEG, WEBP, GIF or BMP file, or its path.
+        max_pixels: a larger picture is refused before it is decoded. Pillow's own limit, 178,956,970, holds too.
 
     Returns:
         uint8 `[h, w, 3]` in RGB.
 
     Raises:
-        ValueError: not such a file, a broken or incomplete one, or one with too many pixels. The message is one line,
-            which names the path where one was given and tells nothing else of this machine.
+        ValueError: another kind of file, a broken or incomplete one, or one with too many pixels. The message is one
+            line, which names the path if one was given and tells nothing else about this machine.
+        ImportError: Pillow is missing.
 
     Example:
         >>> import io
@@ -63,16 +64,19 @@ def read_images(
     threads: int,
     max_pixels: int = MAX_PIXELS,
 ) -> list[np.ndarray | ValueError]:
-    """Reads pictures side by side, and reduces each before the next one is read.
+    """Reads pictures in several threads, and applies a function to each as soon as it is read.
 
     Args:
-        files: contents or paths.
-        prepare: what is kept of a picture, uint8 `[h, w, 3]` as `read_image` returns it. It may run in any thread.
+        files: contents or paths, as `read_image` takes them.
+        prepare: takes a picture, uint8 `[h, w, 3]`, and returns what is kept of it. It may run in any thread.
         threads: how many pictures are decoded at a time.
-        max_pixels: of each.
+        max_pixels: a larger picture is refused.
 
     Returns:
-        For each file what `prepare` returned, or the error of `read_image`.
+        For each file what `prepare` returned, or the error that `read_image` or `prepare` raised.
+
+    Raises:
+        ImportError: Pillow is missing.
 
     Example:
         >>> read_images(["missing.png"], lambda picture: picture, threads=2)
@@ -90,13 +94,18 @@ def read_images(
 
 
 def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads a picture as `read_image` does, and reduces it as `fit_square` does.
+    """Reads a picture with `read_image` and applies `fit_square`.
+
+    Args:
+        file: the content of a picture file, or its path.
+        max_pixels: a larger picture is refused.
 
     Returns:
         uint8 `[64, 64, 3]` in RGB.
 
     Raises:
-        ValueError: as `read_image`.
+        ValueError: the file cannot be read, see `read_image`.
+        ImportError: Pillow is missing.
 
     Example:
         >>> import io
@@ -111,10 +120,16 @@ def read_picture(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXEL
 
 
 def fit_square(picture: np.ndarray) -> np.ndarray:
-    """A picture, uint8 `[h, w, 3]`, on a white square of 64 x 64 pixels, uint8 `[64, 64, 3]`.
+    """Returns a picture in the middle of a white square.
 
-    It is reduced by averaging (a smaller one is enlarged) until the longer side is 64, and centred. A picture of 64 x
-    64 pixels stays exactly as it is.
+    The picture is reduced by averaging (a smaller one is enlarged) until its longer side is 64. A picture of 64 x 64
+    pixels stays exactly as it is.
+
+    Args:
+        picture: uint8 `[h, w, 3]`.
+
+    Returns:
+        uint8 `[64, 64, 3]`.
 
     Example:
         >>> fit_square(np.zeros((200, 100, 3), np.uint8))[32, [0, 15, 16, 47, 48]].max(axis=-1)
@@ -123,21 +138,29 @@ def fit_square(picture: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     image = Image.fromarray(picture)
-    size = [max(1, round(length * _SIDE / max(image.size))) for length in image.size]
+    size = [max(1, round(length * SQUARE / max(image.size))) for length in image.size]
     small = image.resize(size, Image.Resampling.BOX)
-    square = Image.new("RGB", (_SIDE, _SIDE), "white")
-    square.paste(small, ((_SIDE - small.width) // 2, (_SIDE - small.height) // 2))
+    square = Image.new("RGB", (SQUARE, SQUARE), "white")
+    square.paste(small, ((SQUARE - small.width) // 2, (SQUARE - small.height) // 2))
     return np.asarray(square)
 
 
 def crop_square(picture: np.ndarray, *, shorter: int = 256, side: int = 224) -> np.ndarray:
-    """The middle of a picture, uint8 `[h, w, 3]`, as networks trained on ImageNet look at it: uint8 `[224, 224, 3]`.
+    """Returns the middle of a picture, as networks trained on ImageNet take it.
 
-    The shorter side is brought to 256 pixels, bilinear with antialiasing, and the square in the middle is kept, to the
-    pixel what torchvision's `Resize(256)` and `CenterCrop(224)` make of a Pillow image.
+    The shorter side is resized to 256 pixels, bilinear with antialiasing, and the square in the middle is kept. The
+    result is, to the pixel, that of torchvision's `Resize(256)` and `CenterCrop(224)` for a Pillow image.
+
+    Args:
+        picture: uint8 `[h, w, 3]`.
+        shorter: the shorter side after resizing, in pixels.
+        side: of the square, in pixels.
+
+    Returns:
+        uint8 `[side, side, 3]`.
 
     Raises:
-        ValueError: a picture so narrow that resized it would have more than 40 million pixels.
+        ValueError: the picture is so narrow that it would have more than 40 million pixels after resizing.
 
     Example:
         >>> crop_square(np.zeros((300, 500, 3), np.uint8)).shape
@@ -189,7 +212,7 @@ def _decoded(file, max_pixels):
 def _upright(image):
     from PIL import Image
 
-    turns = {  # what undoes each EXIF orientation
+    turns = {  # the operation that undoes each EXIF orientation
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -199,7 +222,7 @@ def _upright(image):
         8: Image.Transpose.ROTATE_90,
     }
     turn = turns.get(image.getexif().get(_ORIENTATION))
-    image = _on_white(image)  # what is between them is freed before the next copy is made
+    image = _on_white(image)  # frees the copies in between before the next one is made
     return np.asarray(image if turn is None else image.transpose(turn))
 
 

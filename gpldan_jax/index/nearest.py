@@ -1,6 +1,6 @@
-"""The k nearest items of a gallery, exactly: a scan for bounds, then distances where the bounds leave a doubt.
+"""The exact search: a scan for lower bounds, then exact distances for all items that the bounds leave in doubt.
 
-Letters: `q` queries; `k` nearest items (elsewhere in this package k counts representations).
+Letters: `q` queries; `k` nearest items (in the other modules of this package k counts representations).
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gpldan_jax.index.gallery import Blocks, EncodedBatch, Gallery, Segment, exact_distances
-from gpldan_jax.index.scan import TILE, bounds_of_blocks, one_device, smallest_bounds
+from gpldan_jax.index.scan import TILE, bounds_of_blocks, single_device_mesh, smallest_bounds
 
 _SPARE = 32  # items kept beyond k: those that rounding leaves in doubt
 _AT_ONCE = 1024  # pairs measured exactly at a time
@@ -18,55 +18,81 @@ _AT_ONCE = 1024  # pairs measured exactly at a time
 def nearest(
     queries: EncodedBatch, gallery: Gallery, k: int, *, blocks: Callable[[], Blocks], mesh: Mesh
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ranking by `exact_distances` of all items, ties in the order of the gallery, cut at k.
+    """Ranks all items by `exact_distances`, ties in the order of the gallery, and returns the first k.
 
     Args:
         queries: q items, NumPy arrays.
         gallery: at least k items, less than 2**31.
         k: at least 1.
-        blocks: gives the blocks of the gallery each time it is called; of a size that is a multiple of the devices.
+        blocks: returns the blocks of the gallery each time it is called; their size is a multiple of the devices.
         mesh: the devices that share each block.
 
     Returns:
-        Distances `[q, k]` float32 and positions `[q, k]` int64.
+        Distances `[q, k]` float32, ascending, and positions `[q, k]` int64.
+
+    Raises:
+        ValueError: the gallery has too many items.
     """
     if len(gallery) > np.iinfo(np.int32).max:
         raise ValueError(f"a gallery may have {np.iinfo(np.int32).max:,} items, got {len(gallery):,}")
     keep = 1 << (k + _SPARE - 1).bit_length()  # a power of two: the same program for many k
     starts = range(0, len(queries.attention), TILE)
-    tiles = [_rows(queries, slice(start, start + TILE)) for start in starts]
-    found = []
-    for tile, kept in zip(tiles, smallest_bounds([_padded(tile) for tile in tiles], blocks(), keep, mesh), strict=True):
+    tiles = [_take_rows(queries, slice(start, start + TILE)) for start in starts]
+    shortlists = smallest_bounds([_pad(tile) for tile in tiles], blocks(), keep, mesh)
+    results = []
+    for tile, shortlist in zip(tiles, shortlists, strict=True):
         q = len(tile.attention)
-        distances, positions = _measured(tile, gallery, kept.bounds[:, :q], kept.positions[:, :q], k)
-        # What a device has not kept is no nearer than the last that it has.
-        doubtful = np.flatnonzero(kept.bounds[:, :q, -1].min(axis=0) <= distances[:, -1])
+        distances, positions = _rank_shortlist(tile, gallery, shortlist.bounds[:, :q], shortlist.positions[:, :q], k)
+        # An item that a device has left out is no nearer than the last one that it has kept.
+        doubtful = np.flatnonzero(shortlist.bounds[:, :q, -1].min(axis=0) <= distances[:, -1])
         if len(doubtful):
-            again = _within(_rows(tile, doubtful), distances[doubtful, -1], gallery, k, blocks(), mesh)
+            limits = distances[doubtful, -1]
+            again = _rank_within(_take_rows(tile, doubtful), limits, gallery, k, blocks(), mesh)
             for row, result in zip(doubtful, again, strict=True):
                 distances[row], positions[row] = result
-        found.append((distances, positions))
-    return tuple(np.concatenate(of_tiles) for of_tiles in zip(*found, strict=True))
+        results.append((distances, positions))
+    return tuple(np.concatenate(of_tiles) for of_tiles in zip(*results, strict=True))
 
 
-def nearest_of(query: EncodedBatch, gallery: Gallery, positions: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Likewise of one query among the items at some positions: `[k]` each, fewer where there are fewer."""
+def nearest_among(
+    query: EncodedBatch, gallery: Gallery, positions: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks some items for one query, as `nearest` ranks all of them.
+
+    Args:
+        query: one item, NumPy arrays.
+        gallery: the items.
+        positions: `[m]` int, the items to rank.
+        k: at least 1.
+
+    Returns:
+        Distances `[min(k, m)]` float32, ascending, and positions `[min(k, m)]` int.
+    """
     positions = np.sort(positions)
     part = Gallery((Segment(positions, gallery.take(positions), {}),))
     size = 1 << (len(part) - 1).bit_length()
     k = min(k, len(part))
-    distances, found = nearest(query, part, k, blocks=lambda: part.blocks(size), mesh=one_device())
-    return distances[0], positions[found[0]]
+    distances, chosen = nearest(query, part, k, blocks=lambda: part.blocks(size), mesh=single_device_mesh())
+    return distances[0], positions[chosen[0]]
 
 
 def all_distances(queries: EncodedBatch, gallery: Gallery) -> np.ndarray:
-    """`exact_distances` of every query to every item, `[q, items]`; slow, and what `nearest` has to agree with."""
-    everything = np.arange(len(gallery))
-    return np.stack([_exactly(_rows(queries, [row]), gallery, everything) for row in range(len(queries.attention))])
+    """Returns `exact_distances` of every query to every item; slow, the reference for `nearest`.
+
+    Args:
+        queries: q items, NumPy arrays.
+        gallery: n items.
+
+    Returns:
+        `[q, n]` float32, in [0, 2].
+    """
+    positions = np.arange(len(gallery))
+    rows = range(len(queries.attention))
+    return np.stack([_measure(_take_rows(queries, [row]), gallery, positions) for row in rows])
 
 
-def _measured(queries, gallery, bounds, positions, k):
-    """The k nearest of what was kept: those of the smallest bounds, and those that may still be nearer."""
+def _rank_shortlist(queries, gallery, bounds, positions, k):
+    """Measures the k smallest bounds, then all others that may still be nearer, and returns the k nearest."""
     bounds, positions = (np.concatenate(of_devices, axis=1) for of_devices in (bounds, positions))
     order = np.argsort(bounds, axis=1, kind="stable")
     bounds = np.take_along_axis(bounds, order, axis=1)
@@ -75,7 +101,7 @@ def _measured(queries, gallery, bounds, positions, k):
 
     def measure(chosen):
         rows, columns = np.nonzero(chosen)
-        distances[rows, columns] = _exactly(queries, gallery, positions[rows, columns], rows)
+        distances[rows, columns] = _measure(queries, gallery, positions[rows, columns], rows)
 
     is_first = np.broadcast_to(np.arange(bounds.shape[1]) < k, bounds.shape)
     measure(is_first)
@@ -83,15 +109,15 @@ def _measured(queries, gallery, bounds, positions, k):
     return _smallest(distances, positions, k)
 
 
-def _within(queries, limits, gallery, k, blocks, mesh):
-    """Likewise of all items with a bound up to the limit of the query, however many those are."""
+def _rank_within(queries, limits, gallery, k, blocks, mesh):
+    """Measures all items with a bound up to the limit of their query, however many, and returns the k nearest."""
     results = [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in limits]
-    for first, bounds in bounds_of_blocks(_padded(queries), blocks, mesh):
+    for first, bounds in bounds_of_blocks(_pad(queries), blocks, mesh):
         for row, (distances, positions) in enumerate(results):
             limit = distances[-1] if len(distances) == k else limits[row]
             more = first + np.flatnonzero(bounds[row] <= limit)
             if len(more):
-                distances = np.concatenate([distances, _exactly(_rows(queries, [row]), gallery, more)])
+                distances = np.concatenate([distances, _measure(_take_rows(queries, [row]), gallery, more)])
                 results[row] = _smallest(distances, np.concatenate([positions, more]), k)
     return results
 
@@ -101,21 +127,21 @@ def _smallest(distances, positions, k):
     return np.take_along_axis(distances, order, axis=-1), np.take_along_axis(positions, order, axis=-1)
 
 
-def _exactly(queries, gallery, positions, rows=None):
-    """Distances of the queries in these rows, of the only one unless given, to the items at these positions."""
+def _measure(queries, gallery, positions, rows=None):
+    """Exact distances of the queries in these rows (by default the only query) to the items at these positions."""
     rows = np.zeros(len(positions), int) if rows is None else rows
     distances = np.empty(len(positions), np.float32)
     for start in range(0, len(positions), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        distances[part] = exact_distances(_rows(queries, rows[part]), gallery.take(positions[part]))
+        distances[part] = exact_distances(_take_rows(queries, rows[part]), gallery.take(positions[part]))
     return distances
 
 
-def _padded(queries):
-    """The queries with the first one repeated up to a power of two: a few programs serve any number."""
+def _pad(queries):
+    """Repeats the first query up to a power of two, so that a few compiled programs serve any number."""
     missing = (1 << (len(queries.attention) - 1).bit_length()) - len(queries.attention)
-    return _rows(queries, [*range(len(queries.attention)), *[0] * missing])
+    return _take_rows(queries, [*range(len(queries.attention)), *[0] * missing])
 
 
-def _rows(items, rows):
-    return EncodedBatch(*(array[rows] for array in items))
+def _take_rows(encoded, rows):
+    return EncodedBatch(*(array[rows] for array in encoded))

@@ -13,7 +13,7 @@ inputs. In a tile the columns of the graph come first: arrays are `[columns, row
 memory in its order.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,8 @@ class Pairs(NamedTuple):
     Attributes:
         image: `[n, k, h]`.
         text: `[n, k, h]`.
-        image_attention: `[n, k]`, rows sum to 1.
-        text_attention: `[n, k]`.
+        image_attention: `[n, k]`, rows sum to 1; a caller may give `None`.
+        text_attention: `[n, k]`; a caller may give `None`.
         image_inputs: `[n, d_i]`.
         text_inputs: `[n, d_t]`.
         where: `[n]` bool or `None`.
@@ -37,8 +37,8 @@ class Pairs(NamedTuple):
 
     image: jax.Array
     text: jax.Array
-    image_attention: jax.Array
-    text_attention: jax.Array
+    image_attention: Any
+    text_attention: Any
     image_inputs: jax.Array
     text_inputs: jax.Array
     where: jax.Array | None
@@ -91,7 +91,7 @@ class Tiling(NamedTuple):
 
     n: int
     size: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of tuples
 
     def start(self, i):
         """The first pair of block i."""

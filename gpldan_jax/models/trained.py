@@ -124,8 +124,9 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     nested = flax.traverse_util.unflatten_dict(tensors, sep="/")
     try:
         settings = metadata.pop("projector")
+        sizes: dict[str, Any] = {name: int(settings[name]) for name in _SETTINGS}
         model = TrainedModel(
-            projector=Projector(**{name: int(settings[name]) for name in _SETTINGS}),
+            projector=Projector(**sizes),
             parameters=nested["projector"],
             standardization=Standardization(**nested["standardization"]),
             metadata=metadata,

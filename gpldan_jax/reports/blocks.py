@@ -1,7 +1,19 @@
-"""What a section of the page is made of. All text is plain; the template escapes it."""
+"""The parts of a section of the page. All text is plain; the template escapes it."""
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from typing import ClassVar
+
+from gpldan_jax.studies.tables import MeanSd
+
+CRITERIA = {"map": "average map@50", "recall": "the mean of recall@1, @5 and @10"}
+"""The figure that each criterion of `train.selection` looks at, in words; `"last"` looks at none."""
+
+_RECALL = "recall@k is how often the true partner is among the k nearest."
+_MAP = (
+    "map@50 is of the hits convention: it divides the sum of precisions by the relevant items inside the top 50; "
+    "map@50_trec divides by all relevant items of the split. An item is relevant when it is of the query's class."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +26,7 @@ class Heading:
 
 @dataclasses.dataclass(frozen=True)
 class Paragraph:
-    """Running text; with `is_note`, what was left out and why."""
+    """Running text; a note says what was left out, and why."""
 
     kind: ClassVar[str] = "paragraph"
     text: str
@@ -23,7 +35,7 @@ class Paragraph:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """The command that made a folder, and with which versions."""
+    """The command line that made a folder, and the versions of the packages."""
 
     kind: ClassVar[str] = "made"
     command: str
@@ -32,7 +44,7 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A cell of a table: what is shown, the number behind it where there is one, and whether it stands out."""
+    """A cell of a table: its text, the number behind the text where there is one, and whether it is bold."""
 
     text: str
     value: float | None = None
@@ -41,7 +53,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table; the first cell of a row names it."""
+    """A table with a caption; the first cell of a row names the row."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -51,12 +63,12 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A picture and what it shows.
+    """A picture and its description.
 
     Attributes:
-        caption: what stands below it.
-        alt: what it shows, for those who do not see it.
-        svg: the `<svg>` element, from `plots`; or empty.
+        caption: the text below it.
+        alt: the description for people who do not see it.
+        svg: the `<svg>` element, from `charts`; or empty.
         source: the data URI of a bitmap, where there is no SVG.
     """
 
@@ -69,7 +81,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """An image or a text of the test split: its picture where it has one (a data URI), else its name."""
+    """An image or a text of the test split: its name, its class, and its picture (a data URI) where it has one."""
 
     name: str
     group: str
@@ -77,8 +89,8 @@ class Item:
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """A retrieved item; `mark` says in words whether it is relevant."""
+class Hit:
+    """A retrieved item and its distance to the query; `mark` says in words whether it is relevant."""
 
     item: Item
     distance: float
@@ -88,16 +100,16 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A query, why it is shown, and the items nearest to it, the nearest first."""
+    """A query, the reason why it is shown, and the items nearest to it, the nearest first."""
 
     query: Item
     why: str
-    results: tuple[Result, ...]
+    results: tuple[Hit, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """The examples of one direction."""
+    """The examples of one direction, with a caption."""
 
     kind: ClassVar[str] = "examples"
     caption: str
@@ -106,12 +118,12 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A folder's part of the page.
+    """The part of the page about one folder.
 
     Attributes:
         title: its heading.
-        folder: where it comes from.
-        synthetic: whether the features were generated, which the heading then says.
+        folder: the folder.
+        synthetic: whether the features were generated; the heading then says so.
         blocks: its content; neighbouring figures stand side by side where there is room.
     """
 
@@ -119,3 +131,57 @@ class Section:
     folder: str
     synthetic: bool
     blocks: tuple
+
+
+def figure_cell(figure: MeanSd | float | None, is_best: bool = False) -> Cell:
+    """Returns a figure, or its mean over seeds, as a cell.
+
+    Args:
+        figure: the figure; `None` where there is none.
+        is_best: whether it is shown in bold.
+
+    Returns:
+        The cell.
+
+    Example:
+        >>> figure_cell(MeanSd(0.5, 0.25)).text, figure_cell(0.25).text, figure_cell(None).text
+        ('0.500 ± 0.250', '0.250', '-')
+    """
+    if figure is None:
+        return Cell("-")
+    mean = figure if isinstance(figure, MeanSd) else MeanSd(figure, None)
+    return Cell(str(mean), mean.mean, is_best)
+
+
+def convention(metrics: Collection[str]) -> str:
+    """Returns the meaning of the metrics of a table.
+
+    Args:
+        metrics: their names.
+
+    Returns:
+        The sentences.
+
+    Example:
+        >>> convention(["recall@10"])
+        'recall@k is how often the true partner is among the k nearest.'
+    """
+    has_map, has_recall = "map@50" in metrics, any(metric.startswith("recall@") for metric in metrics)
+    return " ".join([_MAP] * has_map + [_RECALL] * has_recall)
+
+
+def class_title(name: str, titles: Sequence[str]) -> str:
+    """Returns the name of a class of `retrieval.map_per_class`.
+
+    Args:
+        name: its key there.
+        titles: the names of the classes; empty where the dataset is not at hand.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> class_title("1", ["cats", "dogs"]), class_title("1", [])
+        ('dogs', 'class 1')
+    """
+    return titles[int(name)] if name.isdecimal() and int(name) < len(titles) else f"class {name}"

@@ -1,23 +1,102 @@
-"""The pairs of a test split as a page can show them: emoji by picture and name, others by number and class.
+"""What a finished run retrieves: its test distances, made again from its data and model, and the examples to show.
 
-Which queries a report shows, and what was found for them. They follow from a rule, so that nobody picks them.
+The queries of the examples follow from a rule, so that nobody picks them.
 """
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from gpldan_jax.data import PairedDataset
-from gpldan_jax.reports.blocks import Example, Item, Result
-from gpldan_jax.retrieval import mean_average_precision
+from gpldan_jax import models, retrieval
+from gpldan_jax._files import one_line
+from gpldan_jax.data import PairedDataset, class_titles
+from gpldan_jax.reports.blocks import Example, Hit, Item
+from gpldan_jax.reports.folders import Run
+from gpldan_jax.runs import session
+from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.studies.tables import main_metric
+
+DEPTH = 6
+"""How many items an example shows."""
+
+_MOST_CLASSES = 4
+RULE = (
+    "The queries follow from a rule: in each direction the classes are put in the order of their mean AP@50, up to "
+    f"{_MOST_CLASSES} of them are taken at equal distances from the best to the worst, and of each the query with the "
+    "median AP@50 (of an even number the lower one); last comes the query with the lowest AP@50 of all. Of equal ones "
+    "the first in the test split is taken."
+)
+RULE_WITHOUT_LABELS = (
+    "The queries follow from a rule: in each direction they are put in the order of the rank of their partner, and "
+    f"{_MOST_CLASSES + 1} are taken at equal distances from the best to the worst. Of equal ones the first in the test "
+    "split comes first. Nothing but the partner counts as relevant, since the pairs have no labels."
+)
 
 _TEST = 2  # in the emoji's `split`
+_AGREEMENT = 0.01  # of map@50 or recall@10; other devices round otherwise and swap near neighbours
+
+
+def reload_dataset(config: Mapping[str, Any], fingerprint: str) -> tuple[PairedDataset | None, str]:
+    """Loads the dataset that a workdir was made with.
+
+    Args:
+        config: the config of the workdir.
+        fingerprint: the fingerprint of its data.
+
+    Returns:
+        The dataset and an empty text; or `None` and the reason why it cannot be loaded.
+    """
+    try:
+        dataset, _ = session.load(config["dataset"])
+    except KeyError as error:
+        return None, f"config.json has no dataset setting {error}"
+    except (OSError, TypeError, ValueError) as error:
+        return None, one_line(error)
+    if dataset.fingerprint() != fingerprint:
+        return None, "the dataset's files are not those of config.json (another fingerprint)"
+    return dataset, ""
+
+
+def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | None, str]:
+    """Computes the distances of the test pairs with the model of a run.
+
+    Args:
+        run: a run with test figures.
+        dataset: its dataset.
+
+    Returns:
+        The distances `[n, n]` and an empty text; or `None` and the reason why the model cannot be used.
+    """
+    path = run.folder / workdirs.MODEL
+    if not path.exists():
+        return None, f"there is no {path.name}"
+    try:
+        model = models.load_model(path)
+    except (KeyError, TypeError, ValueError) as error:
+        return None, one_line(error)
+    if model.metadata.get("epoch") != run.epoch or model.metadata.get("dataset") != run.dataset:
+        return None, f"{path.name} is not the model of results.json"
+    test, figures = dataset.test, run.test or {}
+    metric = main_metric(figures)
+    distances = retrieval.retrieval_distances(model.projector, model.parameters, test.images, test.texts)
+    found, expected = retrieval.evaluate(distances, test.labels)[metric]["average"], figures[metric]["average"]
+    if abs(found - expected) > _AGREEMENT:
+        return None, f"{path.name} gives {metric} {found:.3f}, results.json {expected:.3f}"
+    return distances, ""
 
 
 def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """What image i and text i of the test split are called and look like, for every pair i."""
+    """Returns the images and the texts of the test split as a page can show them.
+
+    Args:
+        dataset: a dataset; the emoji have pictures and names, others are shown by number and class.
+
+    Returns:
+        The images and the texts, in the order of the pairs.
+    """
     labels, titles = dataset.test.labels, class_titles(dataset)
     groups = [""] * len(dataset.test) if labels is None else [titles[label] for label in labels]
     if dataset.name != "emoji" or dataset.synthetic:
@@ -32,14 +111,72 @@ def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[It
     return tuple(Item(*of) for of in named), tuple(Item(name, group) for name, group, _ in named)
 
 
-def class_titles(dataset: PairedDataset) -> tuple[str, ...]:
-    """The name of each class; one that is a bare number is called "class 3"."""
-    return tuple(f"class {name}" if name.lstrip("-").isdecimal() else name for name in dataset.class_names or ())
-
-
 def data_uri(png: bytes) -> str:
-    """A PNG as an address that a page carries in itself."""
+    """Returns a PNG as an address that holds the picture itself.
+
+    Args:
+        png: the content of the file.
+
+    Returns:
+        A data URI.
+    """
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _choose_queries(scores: Sequence[float], labels: np.ndarray | None) -> list[tuple[int, str]]:
+    """Chooses the queries to show by `RULE`, or by `RULE_WITHOUT_LABELS`.
+
+    Example:
+        >>> _choose_queries([0.9, 0.8, 0.7, 0.1, 0.3, 0.2], np.array([0, 0, 0, 1, 1, 1]))
+        [(1, 'median of its class'), (5, 'median of its class'), (3, 'lowest of all')]
+        >>> _choose_queries([0.5, 0.1, 1.0], None)
+        [(2, 'query 1 of 3'), (0, 'query 2 of 3'), (1, 'query 3 of 3')]
+    """
+    values = np.asarray(scores, float)
+    if labels is None:
+        best_first = np.argsort(-values, kind="stable")
+        places = _spaced(len(scores), _MOST_CLASSES + 1)
+        return [(int(best_first[place]), f"query {place + 1} of {len(scores)}") for place in places]
+    classes = sorted(np.unique(labels), key=lambda label: -values[labels == label].mean())
+    queries = []
+    for label in (classes[place] for place in _spaced(len(classes), _MOST_CLASSES)):
+        own = np.flatnonzero(labels == label)
+        queries.append((int(own[np.argsort(values[own], kind="stable")][(len(own) - 1) // 2]), "median of its class"))
+    return [*queries, (int(np.argmin(values)), "lowest of all")]
+
+
+def choose_examples(
+    distances: np.ndarray, labels: np.ndarray | None, queries: Sequence[Item], gallery: Sequence[Item]
+) -> tuple[Example, ...]:
+    """Returns the examples of one direction: the chosen queries, each with its `DEPTH` nearest items.
+
+    Args:
+        distances: `[n, n]`, queries to gallery items; pair i is row i and column i.
+        labels: `[n]`, or `None`.
+        queries: the item of each row.
+        gallery: the item of each column.
+
+    Returns:
+        The examples.
+    """
+    n = len(distances)
+    if labels is None:
+        ranks = [1 + int(np.flatnonzero(_ranking(distances[i]) == i)[0]) for i in range(n)]
+        scores, notes = [1 / rank for rank in ranks], [f"its partner at rank {rank}" for rank in ranks]
+        marks = "its partner", "its partner", "not its partner"
+    else:
+        scores = [retrieval.mean_average_precision(distances[i : i + 1], labels[i : i + 1], labels) for i in range(n)]
+        notes = [f"AP@50 {score:.3f}" for score in scores]
+        marks = "its partner", "same class", "other class"
+    found = []
+    for query, why in _choose_queries(scores, labels):
+        results = []
+        for j in _ranking(distances[query])[:DEPTH].tolist():
+            is_relevant = j == query if labels is None else bool(labels[j] == labels[query])
+            mark = marks[0 if j == query else 1 if is_relevant else 2]
+            results.append(Hit(gallery[j], float(distances[query, j]), is_relevant, mark))
+        found.append(Example(queries[query], f"{why}, {notes[query]}", tuple(results)))
+    return tuple(found)
 
 
 def _png(picture):
@@ -50,86 +187,8 @@ def _png(picture):
     return file.getvalue()
 
 
-MOST_CLASSES = 4
-DEPTH = 6
-RULE = (
-    "The queries follow from a rule: in each direction the classes are put in the order of their mean AP@50, up to "
-    f"{MOST_CLASSES} of them are taken at equal distances from the best to the worst, and of each the query with the "
-    "median AP@50 (of an even number the lower one); last comes the query with the lowest AP@50 of all. Of equal ones "
-    "the first in the test split is taken."
-)
-RULE_WITHOUT_LABELS = (
-    "The queries follow from a rule: in each direction they are put in the order of the rank of their partner, and "
-    f"{MOST_CLASSES + 1} are taken at equal distances from the best to the worst. Of equal ones the first in the test "
-    "split comes first. Nothing but the partner counts as relevant, since the pairs have no labels."
-)
-
-
-def chosen(scores: Sequence[float], labels: np.ndarray | None) -> list[tuple[int, str]]:
-    """The queries to show by `RULE`, or `RULE_WITHOUT_LABELS`, and what each stands for.
-
-    Args:
-        scores: of each query, a higher one is better.
-        labels: `[n]`, or `None`.
-
-    Example:
-        >>> chosen([0.9, 0.8, 0.7, 0.1, 0.3, 0.2], np.array([0, 0, 0, 1, 1, 1]))
-        [(1, 'median of its class'), (5, 'median of its class'), (3, 'lowest of all')]
-        >>> chosen([0.5, 0.1, 1.0], None)
-        [(2, 'query 1 of 3'), (0, 'query 2 of 3'), (1, 'query 3 of 3')]
-    """
-    scores = np.asarray(scores, float)
-    if labels is None:
-        best_first = np.argsort(-scores, kind="stable")
-        places = _spaced(len(scores), MOST_CLASSES + 1)
-        return [(int(best_first[place]), f"query {place + 1} of {len(scores)}") for place in places]
-    classes = sorted(np.unique(labels), key=lambda value: -scores[labels == value].mean())
-    queries = []
-    for value in (classes[place] for place in _spaced(len(classes), MOST_CLASSES)):
-        own = np.flatnonzero(labels == value)
-        queries.append((int(own[np.argsort(scores[own], kind="stable")][(len(own) - 1) // 2]), "median of its class"))
-    return [*queries, (int(np.argmin(scores)), "lowest of all")]
-
-
-def examples(
-    distances: np.ndarray, labels: np.ndarray | None, queries: Sequence[Item], gallery: Sequence[Item]
-) -> tuple[Example, ...]:
-    """The chosen queries of one direction, each with the `DEPTH` nearest items.
-
-    Args:
-        distances: `[n, n]`, queries to gallery items; pair i is row i and column i.
-        labels: `[n]`, or `None`.
-        queries: what each row is.
-        gallery: what each column is.
-    """
-    n = len(distances)
-    if labels is None:
-        ranks = [1 + int(np.flatnonzero(_ranking(distances[i]) == i)[0]) for i in range(n)]
-        scores = [1 / rank for rank in ranks]
-    else:
-        scores = [mean_average_precision(distances[i : i + 1], labels[i : i + 1], labels) for i in range(n)]
-    found = []
-    for query, why in chosen(scores, labels):
-        score = f"its partner at rank {ranks[query]}" if labels is None else f"AP@50 {scores[query]:.3f}"
-        results = []
-        for j in _ranking(distances[query])[:DEPTH].tolist():
-            is_relevant = j == query if labels is None else bool(labels[j] == labels[query])
-            mark = (
-                "its partner"
-                if j == query
-                else "same class"
-                if is_relevant
-                else "not its partner"
-                if labels is None
-                else "other class"
-            )
-            results.append(Result(gallery[j], float(distances[query, j]), is_relevant, mark))
-        found.append(Example(queries[query], f"{why}, {score}", tuple(results)))
-    return tuple(found)
-
-
 def _spaced(n: int, most: int) -> list[int]:
-    """Up to `most` of the places 0..n-1 at equal distances, the first and the last among them."""
+    """Returns up to `most` of the places 0..n-1 at equal distances, the first and the last among them."""
     return np.linspace(0, n - 1, min(n, most)).round().astype(int).tolist()
 
 

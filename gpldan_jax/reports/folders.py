@@ -1,6 +1,6 @@
-"""Reads the workdirs of `run.py`, `sweep.py`, `compare.py` and `ablate.py`; a damaged one is one clear line.
+"""Reads finished workdirs: runs, sweeps, comparisons and ablations; a damaged file is an error of one line.
 
-Everything is read and converted here, so that the page is made from values that are known to be right.
+All values are checked and converted here, so that the page is made from values that are known to be right.
 """
 
 import contextlib
@@ -11,16 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax.baselines import published
+from gpldan_jax._files import one_line
+from gpldan_jax.retrieval.curves import RECALL_LEVELS
+from gpldan_jax.studies import table2
+from gpldan_jax.studies.tables import DIRECTIONS, MeanSd, main_metric
 
-DIRECTIONS = ("image_to_text", "text_to_image", "average")
 Figures = Mapping[str, Mapping[str, float]]
 _NOT_LOSSES = ("epoch", "step", "seconds", "selected", "synthetic", "validation")
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """A line of `metrics.jsonl`: the mean of each loss term, and validation figures where it was evaluated."""
+    """A line of `metrics.jsonl`: the mean of each loss term, and the validation figures where there are some."""
 
     number: int
     terms: Mapping[str, float]
@@ -29,14 +31,14 @@ class Epoch:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run of `run.py`; figures as `gpldan_jax.retrieval.evaluate` gives them, `None` of an empty split."""
+    """A finished run; figures as `gpldan_jax.retrieval.evaluate` gives them, `None` for an empty split."""
 
     folder: Path
     dataset: str
     synthetic: bool
     config: Mapping[str, Mapping[str, Any]]
     fingerprint: str
-    versions: Mapping[str, str]
+    versions: str
     seed: int
     criterion: str
     epoch: int
@@ -52,17 +54,16 @@ class Method:
     """A row of a comparison or an ablation.
 
     Attributes:
-        name: of its folder, or of the variant.
-        title: what it is called.
-        details: further columns, heading to text.
+        name: its folder, or the name of the row of Table 3.
+        title: its name in tables.
+        details: further columns, heading -> text.
         figures: test figures of each seed; none where it failed.
-        validation: likewise on validation; none where they were not kept.
-        seconds: of one fit.
-        failed: why there are no figures; empty where there are.
+        validation: the same on validation; none where they were not kept.
+        seconds: the time of one fit.
+        failed: the reason why there are no figures; empty where there are some.
         published: the published figures as text, empty where there are none.
-        curves: precision at the levels of `precision_recall` in each direction, the mean over seeds; `None` of
-            comparisons made before it was kept.
-        classes: likewise MAP@50 of each class.
+        curves: direction -> precision at `RECALL_LEVELS`, the mean over seeds; empty where it was not kept.
+        classes: direction -> class -> MAP@50, the mean over seeds; empty where it was not kept.
     """
 
     name: str
@@ -73,20 +74,20 @@ class Method:
     seconds: float
     failed: str
     published: str = ""
-    curves: Mapping[str, tuple[float, ...]] | None = None
-    classes: Mapping[str, Mapping[str, float]] | None = None
+    curves: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A table of `compare.py`, where `config` and `fingerprint` name the data, or of `ablate.py` with its picture."""
+    """A comparison, where `config` and `fingerprint` name the data; or an ablation, with its picture."""
 
     folder: Path
     dataset: str
     synthetic: bool
     seeds: tuple[int, ...]
     command: str
-    versions: Mapping[str, str]
+    versions: str
     methods: tuple[Method, ...]
     metric: str
     is_ablation: bool = False
@@ -97,12 +98,12 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A point of a sweep: (mean, standard deviation or `None`) of its figures, `None` where a seed failed."""
+    """A point of a sweep; `value` and `test` are `None` where a seed failed or there are none."""
 
     title: str
-    value: tuple[float, float | None] | None
+    value: MeanSd | None
     epochs: tuple[int, ...]
-    test: Mapping[str, Mapping[str, tuple[float, float | None]]] | None
+    test: Mapping[str, Mapping[str, MeanSd]] | None
     failed: str
 
 
@@ -119,15 +120,21 @@ class Sweep:
     selected: str
     chance: Mapping[str, float]
     command: str
-    versions: Mapping[str, str]
+    versions: str
     picture: Path | None
 
 
 def read(folder: Path) -> Run | Sweep | Comparison:
-    """What a folder holds, recognised by its files.
+    """Reads a workdir; its files say what it is.
+
+    Args:
+        folder: the workdir.
+
+    Returns:
+        Its content.
 
     Raises:
-        ValueError: no folder, none of ours, not finished, or a damaged file; the message names it.
+        ValueError: no folder, no workdir, not finished, or a damaged file; the message names the file.
     """
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
@@ -136,26 +143,15 @@ def read(folder: Path) -> Run | Sweep | Comparison:
             return reader(folder)
     if (folder / "config.json").exists():
         raise ValueError(f"{folder} is not finished: it holds config.json, but none of {', '.join(_READERS)}")
-    raise ValueError(f"{folder} is no workdir of run.py, sweep.py, compare.py or ablate.py: no {', '.join(_READERS)}")
-
-
-def main_metric(figures: Figures) -> str:
-    """What a report is about: map@50, or recall@10 where pairs have no labels; `ValueError` where it is not there.
-
-    Example:
-        >>> main_metric({"recall@10": {}}), main_metric({"recall@10": {}, "map@50": {}})
-        ('recall@10', 'map@50')
-    """
-    found = [metric for metric in ("map@50", "recall@10") if metric in figures]
-    if not found:
-        raise ValueError("figures have neither map@50 nor recall@10")
-    return found[0]
+    raise ValueError(
+        f"{folder} is not the workdir of a run, a sweep, a comparison or an ablation: no {', '.join(_READERS)}"
+    )
 
 
 def _run(folder):
     with _reading(folder / "config.json") as described:
         config = {str(group): dict(keys) for group, keys in described["config"].items()}
-        fingerprint, versions = str(described["data"]), _texts(described["versions"])
+        fingerprint, versions = str(described["data"]), _versions(described["versions"])
     with _reading(folder / "metrics.jsonl", lines=True) as records:
         epochs = tuple(
             Epoch(
@@ -190,25 +186,20 @@ def _sweep(folder):
         points = tuple(
             Point(
                 title=str(point["title"]),
-                value=_spread(point["value"]),
+                value=_mean_sd(point["value"]),
                 epochs=tuple(int(epoch) for epoch in point["epochs"]),
-                test=_spreads(point["test"]),
+                test=_means(point["test"]),
                 failed="; ".join(f"seed {failed['seed']}: {failed['why']}" for failed in point["failed"]),
             )
             for point in record["points"]
         )
         return Sweep(
-            folder=folder,
-            dataset=str(record["dataset"]),
-            synthetic=bool(record["synthetic"]),
             criterion=str(record["criterion"]),
-            seeds=tuple(int(seed) for seed in record["seeds"]),
             points=points,
             selected=str(record["selected"]["title"]) if record["selected"] else "",
             chance=_numbers(record["chance"] or {}),
-            command=str(record["command"]),
-            versions=_texts(record["versions"]),
             picture=_existing(folder / "figure2.png"),
+            **_about(folder, record),
         )
 
 
@@ -226,13 +217,12 @@ def _comparison(folder):
         if len(metrics) > 1:
             raise ValueError("some figures have map@50, others have not")
         about = _about(folder, record) | {"metric": min(metrics, default="map@50")}
-    name = "" if about["synthetic"] else name  # nothing is published of generated features
-    known = {of.name: published.row(name, of.name) or () for of in methods}
-    known = {of: " / ".join(f"{figure:.3f}" for figure in figures) for of, figures in known.items()}
-    methods = [dataclasses.replace(of, published=known[of.name]) for of in methods]
-    paths = {of.name: [folder / of.name / f"seed-{seed}.json" for seed in about["seeds"]] for of in methods}
-    methods = tuple(_with_curves(method, paths[method.name] if method.figures else []) for method in methods)
-    return Comparison(methods=methods, config=config, fingerprint=fingerprint, **about)
+    name = "" if about["synthetic"] else name  # nothing is published for generated features
+    for place, method in enumerate(methods):
+        paths = [folder / method.name / f"seed-{seed}.json" for seed in about["seeds"] if method.figures]
+        known = table2.published_text(name, method.name)
+        methods[place] = dataclasses.replace(_with_curves(method, paths), published=known)
+    return Comparison(methods=tuple(methods), config=config, fingerprint=fingerprint, **about)
 
 
 def _ablation(folder):
@@ -259,7 +249,7 @@ def _about(folder, record):
         "synthetic": bool(record["synthetic"]),
         "seeds": tuple(int(seed) for seed in record["seeds"]),
         "command": str(record["command"]),
-        "versions": _texts(record["versions"]),
+        "versions": _versions(record["versions"]),
     }
 
 
@@ -269,7 +259,7 @@ def _method(row, details):
         title=str(row["title"]),
         details=details,
         figures=tuple(_figures(figures) for figures in row["figures"]),
-        validation=tuple(_figures(figures) for figures in row.get("validation") or ()),  # older tables have none
+        validation=tuple(_figures(figures) for figures in row.get("validation") or ()),  # old tables have none
         seconds=_number(row["seconds"]),
         failed=str(row["failed"]),
     )
@@ -297,7 +287,7 @@ def _with_curves(method, paths):
 
 @contextlib.contextmanager
 def _reading(path: Path, *, lines: bool = False) -> Iterator[Any]:
-    """The content of a JSON file, and one line for all that is wrong with it, found here or by who converts it."""
+    """Yields the content of a JSON file; an error here or in the block that converts it becomes one line."""
     try:
         text = path.read_text(encoding="utf-8")
         yield [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
@@ -306,7 +296,7 @@ def _reading(path: Path, *, lines: bool = False) -> Iterator[Any]:
     except KeyError as error:
         raise ValueError(f"{path} is damaged: it lacks {error}") from error
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from error
 
 
 def _number(value):
@@ -320,8 +310,6 @@ def _numbers(values):
 
 
 def _levels(values):
-    from gpldan_jax.retrieval.curves import RECALL_LEVELS  # with it comes jax, which takes seconds to import
-
     if len(values) != len(RECALL_LEVELS):
         raise ValueError(f"expected precision at {len(RECALL_LEVELS)} levels of recall, got {len(values)}")
     return tuple(_number(value) for value in values)
@@ -335,18 +323,22 @@ def _figures(found):
     return figures
 
 
-def _spread(found):
-    return None if found is None else (_number(found["mean"]), None if found["sd"] is None else _number(found["sd"]))
-
-
-def _spreads(found):
+def _mean_sd(found):
     if found is None:
         return None
-    return {str(metric): {d: _spread(values[d]) for d in DIRECTIONS} for metric, values in found.items()}
+    return MeanSd(_number(found["mean"]), None if found["sd"] is None else _number(found["sd"]))
 
 
-def _texts(values):
-    return {str(name): str(value) for name, value in values.items()}
+def _means(found):
+    if found is None:
+        return None
+    return {str(metric): {d: _mean_sd(values[d]) for d in DIRECTIONS} for metric, values in found.items()}
+
+
+def _versions(values):
+    """Returns versions as text, the device last: `jax 0.10.2, numpy 2.4.6, on cpu`."""
+    named = [f"{name} {version}" for name, version in values.items() if name != "device"]
+    return ", ".join(named) + (f", on {values['device']}" if "device" in values else "")
 
 
 def _term(value):

@@ -1,4 +1,7 @@
-"""Ranking one modality by the other, and how well that works."""
+"""Retrieval metrics: distances of images and texts, mean average precision, recall and curves.
+
+Search in a collection is in `gpldan_jax.index`; its old names here still work, with a warning.
+"""
 
 from gpldan_jax._deprecated import moved as _moved
 from gpldan_jax.retrieval.curves import map_per_class as map_per_class
@@ -14,7 +17,7 @@ __getattr__ = _moved(
     {
         "DamagedIndexError": "gpldan_jax.index:DamagedIndexError",
         "Entry": "gpldan_jax.index:Entry",
-        "Found": "gpldan_jax.index:Found",
+        "Found": "gpldan_jax.index:SearchResult",
         "Index": "gpldan_jax.index:Index",
         "Items": "gpldan_jax.index:EncodedBatch",
         "Recall": "gpldan_jax.index:Recall",

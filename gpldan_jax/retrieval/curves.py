@@ -1,7 +1,7 @@
-"""Behind the single figures of a report: precision at every recall, and the figure of each class.
+"""Precision-recall curves, and mean average precision for each class.
 
 Letters: `n` pairs; pair i is row i and column i of the distances. Rankings are those of `metrics`: a smaller distance
-ranks first, ties rank in the order of the gallery.
+ranks first; ties rank in the order of the gallery.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,48 +11,49 @@ import numpy as np
 from gpldan_jax.retrieval import metrics
 
 RECALL_LEVELS = tuple(level / 20 for level in range(21))
-_ROUNDING = 1e-9  # 0.35 * 20 is a little above 7
+"""The default levels of recall: 0, 0.05, ..., 1."""
+_ROUNDING = 1e-9  # in floating point, 0.35 * 20 is a little above 7
 
 
 def precision_recall(
     distances: np.ndarray, labels: np.ndarray, recalls: Sequence[float] = RECALL_LEVELS
 ) -> dict[str, list[float]]:
-    """Interpolated precision at levels of recall, the mean over queries, in both directions.
+    """Returns the interpolated precision at levels of recall, the mean over queries, in both directions.
 
-    The precision of a query at recall r is its largest precision at any rank where at least the share r of its relevant
-    items is found; an item is relevant when it shares the query's label. A query without any is left out, which only a
-    label can have that does not equal itself, as NaN does not.
+    The precision of a query at recall r is the largest precision at any rank at which at least the share r of its
+    relevant items has been found. An item is relevant when it has the label of the query. Queries without relevant
+    items do not count; these have a label that does not equal itself, such as NaN.
 
     Args:
         distances: `[n, n]`, image i to text j, any real dtype, finite.
         labels: `[n]`, any dtype that compares.
-        recalls: levels in [0, 1]; 0, 0.05, ..., 1 unless given.
+        recalls: levels in [0, 1]; `RECALL_LEVELS` by default.
 
     Returns:
         `{"image_to_text": [...], "text_to_image": [...], "average": [...]}`, a precision in [0, 1] for each level.
 
     Raises:
-        ValueError: shapes that do not fit, distances that are not finite, levels outside [0, 1], no query with a
+        ValueError: shapes that do not fit, distances that are not finite, levels outside [0, 1], or no query has a
             relevant item.
 
     Example:
         >>> import numpy as np
         >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
         >>> curves = precision_recall(distances, np.array([0, 1, 0]), recalls=[0.5, 1])
-        >>> [round(precision, 3) for precision in curves["image_to_text"]]  # of the queries: 1, 1/2 and 1; 2/3, 1/2 and 2/3
+        >>> [round(precision, 3) for precision in curves["image_to_text"]]  # means of (1, 1/2, 1), (2/3, 1/2, 2/3)
         [0.833, 0.611]
     """
-    recalls = np.asarray(recalls, float)
-    if recalls.ndim != 1 or not ((recalls >= 0) & (recalls <= 1)).all():
-        raise ValueError(f"recalls must be a list of levels in [0, 1], got {recalls.tolist()}")
-    found = _both_ways(lambda distances, labels: _curve(distances, labels, recalls), distances, labels)
-    return {direction: values.tolist() for direction, values in found.items()}
+    levels = np.asarray(recalls, float)
+    if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
+        raise ValueError(f"recalls must be a list of levels in [0, 1], got {levels.tolist()}")
+    curves = _in_both_directions(lambda distances, labels: _curve(distances, labels, levels), distances, labels)
+    return {direction: values.tolist() for direction, values in curves.items()}
 
 
 def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dict[str, dict[str, float]]:
-    """Mean average precision at k, hits convention, over the queries of each class, in both directions.
+    """Returns the mean average precision at k (convention `"hits"`) of the queries of each class, in both directions.
 
-    The mean over classes, weighted by their queries, is `mean_average_precision` of all.
+    The mean over the classes, weighted by their numbers of queries, is `mean_average_precision` of all queries.
 
     Args:
         distances: `[n, n]`, image i to text j, any real dtype, finite.
@@ -61,10 +62,10 @@ def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dic
 
     Returns:
         `{"image_to_text": {"0": x, "1": y}, "text_to_image": ..., "average": ...}`, each in [0, 1]; the classes in
-        sorted order, as text, which is what JSON has for keys.
+        sorted order, as strings, because keys in JSON are strings.
 
     Raises:
-        ValueError: shapes that do not fit, distances that are not finite, k below 1.
+        ValueError: shapes that do not fit, distances that are not finite, or k below 1.
 
     Example:
         >>> import numpy as np
@@ -72,16 +73,18 @@ def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dic
         >>> map_per_class(distances, np.array([0, 1, 0]), k=2)["image_to_text"]
         {'0': 1.0, '1': 0.5}
     """
-    found = _both_ways(lambda distances, labels: _per_class(distances, labels, k), distances, labels)
+    figures = _in_both_directions(lambda distances, labels: _per_class(distances, labels, k), distances, labels)
     names = [str(value) for value in _classes(np.asarray(labels))]
-    return {direction: dict(zip(names, values.tolist(), strict=True)) for direction, values in found.items()}
+    return {direction: dict(zip(names, values.tolist(), strict=True)) for direction, values in figures.items()}
 
 
-def _both_ways(figure: Callable[[np.ndarray, np.ndarray], np.ndarray], distances, labels) -> dict[str, np.ndarray]:
+def _in_both_directions(
+    figure: Callable[[np.ndarray, np.ndarray], np.ndarray], distances, labels
+) -> dict[str, np.ndarray]:
     distances, labels = np.asarray(distances), np.asarray(labels)
     if distances.ndim != 2 or distances.shape != 2 * labels.shape:
         raise ValueError(f"distances must be [n, n] with labels [n], got {distances.shape} and {labels.shape}")
-    distances = metrics._checked(distances)
+    distances = metrics._check_distances(distances)
     images, texts = figure(distances, labels), figure(np.ascontiguousarray(distances.T), labels)
     return {"image_to_text": images, "text_to_image": texts, "average": (images + texts) / 2}
 
@@ -95,7 +98,7 @@ def _curve(distances, labels, recalls):
         relevant = relevant[relevant.any(axis=1)]
         precision = np.cumsum(relevant, axis=1) / ranks
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        # All ranks with a hit, row after row: a query's level is reached at its hit number `needed`.
+        # The ranks of all hits, row after row; a query reaches a level of recall at its hit number `needed`.
         row, rank = np.nonzero(relevant)
         hits = relevant.sum(axis=1)
         needed = np.maximum(np.ceil(np.outer(hits, recalls) - _ROUNDING), 1).astype(int)
@@ -113,4 +116,4 @@ def _per_class(distances, labels, k):
 
 
 def _classes(labels):
-    return np.unique(labels[labels == labels])  # a NaN is no class
+    return np.unique(labels[labels == labels])  # NaN is no class

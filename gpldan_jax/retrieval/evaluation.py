@@ -1,9 +1,10 @@
-"""From representations to the distance matrix that retrieval ranks by.
+"""The distance matrix that retrieval ranks by, all metrics in both directions, and their values for random rankings.
 
-The figures of a report: every metric in both directions, and what chance would give.
+Letters: `n` images; `m` texts; `d_i`, `d_t` widths of their inputs; `H` width of the common space; `k` representations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +15,26 @@ from gpldan_jax.models import Projector, Representation
 from gpldan_jax.retrieval.metrics import mean_average_precision, recall_at
 
 _BLOCK = 1024
+RECALL_DEPTHS = (1, 5, 10)
+_MAP: Mapping[str, Mapping[str, Any]] = {
+    "map@50": {"k": 50, "convention": "hits"},
+    "map@50_trec": {"k": 50, "convention": "trec"},
+    "map@all": {"k": None, "convention": "hits"},
+}
 
 
 def retrieval_distances(
     projector: Projector, parameters: dict, images: np.ndarray, texts: np.ndarray, *, block_size: int = _BLOCK
 ) -> np.ndarray:
-    """Distances `l_p(v_i, t_j)` of n images to m texts, Eq. 2-5: co-attention only, as at the paper's test time.
+    """Returns the distances `l_p(v_i, t_j)` of n images and m texts, Eq. 2-5: co-attention alone, as the paper tests.
 
-    Works in blocks of rows and columns; beside the result only the representations are kept, `2 H + k` numbers an item.
+    It works on blocks of rows and columns. Beside the result it keeps only the representations, `2 H + k` numbers each.
 
     Args:
-        projector: the model.
-        parameters: its parameters, `{"image_hidden": ..., ...}`.
-        images: `[n, d_i]`, scaled as in training.
-        texts: `[m, d_t]`, scaled as in training.
+        projector: the network.
+        parameters: of the projector, `{"image_hidden": ..., ...}`.
+        images: `[n, d_i]` float32, scaled as in training.
+        texts: `[m, d_t]` float32, scaled as in training.
         block_size: rows and columns of a tile.
 
     Returns:
@@ -43,12 +50,15 @@ def retrieval_distances(
         >>> parameters = projector.init(jax.random.key(0), images, texts[:1])["params"]
         >>> retrieval_distances(projector, parameters, images, texts).shape
         (3, 2)
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Eq. 2-5.
     """
     if not len(images) or not len(texts) or block_size < 1:
         raise ValueError(f"need images, texts and a block_size, got {len(images)}, {len(texts)} and {block_size}")
     distances = np.empty((len(images), len(texts)), np.float32)
-    text_blocks = list(_encoded(projector, parameters, texts, "encode_text", block_size))
-    for row, v in _encoded(projector, parameters, images, "encode_image", block_size):
+    text_blocks = list(_encode_blocks(projector, parameters, texts, "encode_text", block_size))
+    for row, v in _encode_blocks(projector, parameters, images, "encode_image", block_size):
         for column, t in text_blocks:
             tile = distances[row : row + block_size, column : column + block_size]
             block = co_attention_distances(v.parts, t.parts, v.attention, t.attention)
@@ -56,8 +66,8 @@ def retrieval_distances(
     return distances
 
 
-def _encoded(projector, parameters, inputs, method, block_size) -> Iterator[tuple[int, Representation]]:
-    """Blocks of inputs with the row each starts at, all of one size, so that they compile once."""
+def _encode_blocks(projector, parameters, inputs, method, block_size) -> Iterator[tuple[int, Representation]]:
+    """Yields the first row of each block and the block encoded, all of one size, so that they compile once."""
     block_size = min(block_size, len(inputs))
     for start in range(0, len(inputs), block_size):
         block = inputs[start : start + block_size]
@@ -70,24 +80,19 @@ def _encode(projector, parameters, inputs, method):
     return projector.apply({"params": parameters}, inputs, method=method)
 
 
-RECALL_DEPTHS = (1, 5, 10)
-_MAP = {
-    "map@50": {"k": 50, "convention": "hits"},
-    "map@50_trec": {"k": 50, "convention": "trec"},
-    "map@all": {"k": None, "convention": "hits"},
-}
-
-
 def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict[str, float]]:
-    """All metrics of n test pairs in both directions.
+    """Returns all metrics of n test pairs in both directions.
 
     Args:
-        distances: `[n, n]`, image i to text j; pair i is row i and column i.
-        labels: `[n]`, or `None`: then only recall is reported.
+        distances: `[n, n]`, image i to text j, any real dtype, finite; pair i is row i and column i.
+        labels: `[n]`; `None` for recall alone.
 
     Returns:
         `{"map@50": {"image_to_text": x, "text_to_image": y, "average": z}, "map@50_trec": ..., "map@all": ...,
         "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1].
+
+    Raises:
+        ValueError: shapes that do not fit, or distances that are not finite.
 
     Example:
         >>> import numpy as np
@@ -107,9 +112,18 @@ def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict
 
 
 def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10) -> dict[str, float]:
-    """What random rankings give for each metric of `evaluate`.
+    """Returns the expected value of each metric of `evaluate` for random rankings.
 
-    Recall is exact, `k / n`; the MAP figures are means over random rankings of up to 1,000 queries in each trial.
+    Recall is exact, `k / n`. The MAP figures are means over random rankings of up to 1,000 queries in each trial.
+
+    Args:
+        n: the number of pairs.
+        labels: `[n]`; `None` for recall alone.
+        seed: of the random rankings.
+        trials: the number of trials.
+
+    Returns:
+        The value of each metric, in [0, 1].
 
     Example:
         >>> chance(100, None)
@@ -118,7 +132,7 @@ def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10
     figures = {}
     if labels is not None:
         rng = np.random.default_rng(seed)
-        samples = {name: [] for name in _MAP}
+        samples: dict[str, list[float]] = {name: [] for name in _MAP}
         for _ in range(trials):
             queries = rng.permutation(n)[:1000]
             distances = rng.random((len(queries), n), dtype=np.float32)

@@ -1,7 +1,7 @@
 """Retrieval metrics as pure NumPy functions of a distance matrix.
 
-Letters: `q` queries, `g` gallery items. A smaller distance ranks first; ties rank in the order of the gallery. Rows are
-worked on in chunks, so what a call needs beside the matrix stays below about 100 MB for 10,000 gallery items.
+Letters: `q` queries; `g` gallery items. A smaller distance ranks first; ties rank in the order of the gallery. The
+functions work on chunks of rows, so a call needs less than about 100 MB beside the matrix for 10,000 gallery items.
 """
 
 import operator
@@ -21,26 +21,28 @@ def mean_average_precision(
     k: int | None = 50,
     convention: str = "hits",
 ) -> float:
-    """Mean over the queries of the average precision at k; an item is relevant when it shares the query's label.
+    """Returns the mean average precision at k; an item is relevant when it has the label of the query.
 
-    `AP@k = sum_r precision(r) relevant(r) / R` over the ranks r = 1..k, 0 where nothing is relevant. The conventions
-    differ in R, and their figures by a factor of up to three:
+    `AP@k = sum_r precision(r) relevant(r) / R` over the ranks r = 1..k; it is 0 for a query without relevant items. The
+    conventions differ in R; their figures differ by a factor of up to three:
 
-    - `"hits"`: the number of relevant items inside the top k; what the papers of this field report.
-    - `"trec"`: the number of all relevant items in the gallery, as trec_eval counts.
+    - `"hits"`: R is the number of relevant items among the first k; the papers of this field report this.
+    - `"trec"`: R is the number of all relevant items in the gallery, as in trec_eval.
 
     Args:
         distances: `[q, g]`, any real dtype, finite.
         query_labels: `[q]`, any dtype that compares.
         gallery_labels: `[g]`.
-        k: depth of the ranking, at least 1; `None` (or more than g) for all of it, where both conventions agree.
+        k: depth of the ranking, at least 1; `None` (or more than g) for the whole ranking, for which both conventions
+            are the same.
         convention: `"hits"` or `"trec"`.
 
     Returns:
-        In [0, 1].
+        The mean over the queries, in [0, 1].
 
     Raises:
-        ValueError: shapes that do not fit, no queries, distances that are not finite, k below 1, an unknown convention.
+        ValueError: shapes that do not fit, no queries, distances that are not finite, k below 1, or an unknown
+            convention.
 
     Example:
         >>> import numpy as np
@@ -51,7 +53,7 @@ def mean_average_precision(
         >>> round(mean_average_precision(distances, [1], labels, k=3, convention="trec"), 4)  # (1/1 + 2/3) / 3
         0.5556
     """
-    distances = _checked(distances)
+    distances = _check_distances(distances)
     query_labels, gallery_labels = np.asarray(query_labels), np.asarray(gallery_labels)
     q, g = distances.shape
     if query_labels.shape != (q,) or gallery_labels.shape != (g,):
@@ -76,17 +78,17 @@ def mean_average_precision(
 
 
 def recall_at(distances: np.ndarray, k: int) -> float:
-    """Share of the queries whose true partner, the gallery item of the same index, is among the k nearest.
+    """Returns the share of the queries whose partner, the gallery item of the same pair, is among the k nearest.
 
     Args:
         distances: `[n, n]`, any real dtype, finite; pair i is row i and column i.
         k: at least 1.
 
     Returns:
-        In [0, 1].
+        The recall at k, in [0, 1].
 
     Raises:
-        ValueError: a matrix that is not square or empty, distances that are not finite, k below 1.
+        ValueError: a matrix that is empty or not square, distances that are not finite, or k below 1.
 
     Example:
         >>> import numpy as np
@@ -94,7 +96,7 @@ def recall_at(distances: np.ndarray, k: int) -> float:
         >>> round(recall_at(distances, 1), 4), recall_at(distances, 3)
         (0.3333, 1.0)
     """
-    distances = _checked(distances)
+    distances = _check_distances(distances)
     n, g = distances.shape
     if n != g:
         raise ValueError(f"recall needs the distances of n pairs, [n, n], got {distances.shape}")
@@ -110,9 +112,9 @@ def recall_at(distances: np.ndarray, k: int) -> float:
 
 
 def _nearest(distances, k):
-    """Columns of the k smallest values of each row, `[rows, k]`, in stable order."""
+    """Columns of the k smallest values of each row, `[rows, k]`, sorted stably by value."""
     if k < distances.shape[1]:
-        # The k smallest in column order, ties at the edge from the left; then only k values are left to sort.
+        # First choose the k smallest in column order, ties at the edge from the left; then sort only k values.
         edge = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]
         below, at_edge = distances < edge, distances == edge
         room = k - below.sum(axis=1, keepdims=True)
@@ -128,7 +130,7 @@ def _chunks(rows: int, columns: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
-def _checked(distances):
+def _check_distances(distances):
     distances = np.asarray(distances)
     if distances.ndim != 2 or 0 in distances.shape:
         raise ValueError(f"distances must be [q, g] with at least one of each, got {distances.shape}")

@@ -6,6 +6,7 @@ Several processes, on one machine or many, use JAX's own distributed runtime.
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,13 +16,13 @@ class Interruption:
     """Which signal asked the run to stop.
 
     Attributes:
-        signal_number: the signal; `None` before one comes.
+        signal_number: the signal; 0 before one comes.
     """
 
-    signal_number: int | None = None
+    signal_number: int = 0
 
     def __bool__(self) -> bool:
-        return self.signal_number is not None
+        return self.signal_number != 0
 
 
 @contextlib.contextmanager
@@ -36,7 +37,7 @@ def interruption() -> Iterator[Interruption]:
         True True
     """
     noted = Interruption()
-    previous = {}
+    previous: dict[signal.Signals, Any] = {}
 
     def restore():
         for number, handler in previous.items():

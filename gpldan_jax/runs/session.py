@@ -48,7 +48,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         interrupted = stack.enter_context(processes.interruption())
         if training.from_first_process(float(bool(results))):
             console.print(f"{directory} is finished; use fresh to start over")
-            show(results, console)
+            show(results or {}, console)
             return 0
         try:
             state, progress = _train(config, dataset, directory, console, interrupted, mesh)
@@ -184,7 +184,7 @@ def _train(config, dataset, directory, console, interrupted, mesh):
 
     def should_stop():
         # Processes are signalled apart and must stop in the same epoch.
-        interrupted.signal_number = int(processes.gathered(interrupted.signal_number or 0).max()) or None
+        interrupted.signal_number = int(processes.gathered(interrupted.signal_number).max())
         return bool(interrupted)
 
     with contextlib.closing(training.Checkpoints(directory / workdirs.CHECKPOINTS)) as checkpoints:

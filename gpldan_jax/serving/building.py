@@ -1,71 +1,118 @@
-"""`search.py build`: the index of a dataset's pairs, or of features of one's own."""
+"""Builds collections: of the pairs of a finished run, or of features of a user's own."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import rich.console
 
 from gpldan_jax import models
-from gpldan_jax.data import DataError, PairedDataset, read_arrays
+from gpldan_jax.data import DataError, PairedDataset, class_titles, read_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
-from gpldan_jax.index.index import MODALITIES
-from gpldan_jax.reports.examples import class_titles
+from gpldan_jax.index.gallery import MODALITIES
+from gpldan_jax.models import TrainedModel
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 
-COLLECTION = "collection"  # in a workdir
+COLLECTION = "collection"
+"""The default folder of a collection in the workdir of its run."""
 
 
-def of_workdir(workdir: Path, out: Path, splits: Sequence[str], *, candidates: bool) -> None:
-    """The images and the texts of a finished run's dataset, under its model, in `out/image` and `out/text`."""
+def build_from_run(workdir: Path, out: Path, splits: Sequence[str] = SPLITS, *, candidates: bool = False) -> None:
+    """Builds the indexes of the images and the texts of a run's dataset, with the model of the run.
+
+    Args:
+        workdir: of a finished run.
+        out: the folder of the collection; the indexes are in `out/image` and `out/text`.
+        splits: which pairs of the dataset.
+        candidates: whether to add vector indexes, for searches in two stages.
+
+    Raises:
+        ValueError: the run is not finished, or its dataset is another one now or has no such pairs.
+    """
     if not (workdir / workdirs.MODEL).is_file():
         raise ValueError(f"{workdir} holds no {workdirs.MODEL}: it is not the workdir of a finished run")
     model = models.load_model(workdir / workdirs.MODEL)
     config = workdirs.read_json(workdir / workdirs.CONFIG)["config"]["dataset"]
-    dataset = session.unscaled(config)
-    if model.metadata.get("dataset") != dataset.title:
-        raise ValueError(
-            f"{workdir}: the model is of {model.metadata.get('dataset')!r}, the config of {dataset.title!r}"
-        )
+    dataset = session.load_unscaled(config)
+    trained_on = model.metadata.get("dataset")
+    if trained_on != dataset.title:
+        raise ValueError(f"{workdir}: the model is of {trained_on!r}, the config of {dataset.title!r}")
     splits = [name for name in SPLITS if name in splits and len(getattr(dataset, name))]
     if not splits:
         raise ValueError(f"{dataset.title} has no pairs in these splits")
-    ids, fields = described(dataset, splits)
-    ids = _stored_ids(config["path"], dataset, splits) or ids
+    ids, fields = describe_pairs(dataset, splits)
+    ids = _read_ids(config["path"], dataset, splits) or ids
     for modality in MODALITIES:
         features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
-        _build(model, features, ids, modality, out, fields, candidates)
+        _build(model, features, ids, modality, out, fields, candidates=candidates)
 
 
-def of_features(
-    model: Path, features: Path, modality: str, out: Path, *, ids: Path | None, texts: Path | None, candidates: bool
+def build_from_features(
+    model: Path,
+    features: Path,
+    modality: str,
+    out: Path,
+    *,
+    ids: Path | None = None,
+    texts: Path | None = None,
+    candidates: bool = False,
 ) -> None:
-    """Features of one's own, which are read as they are needed; ids and texts to show are lines of text files."""
+    """Builds one index of features, which may be larger than memory.
+
+    Args:
+        model: a file of a trained model.
+        features: a `.npy` file, `[n, d]`, not scaled.
+        modality: `"image"` or `"text"`.
+        out: the folder of the collection; the index is in `out/image` or `out/text`.
+        ids: a text file with one id in each line; by default the ids are numbers from 0.
+        texts: a text file with a text to show for each item in each line.
+        candidates: whether to add a vector index, for searches in two stages.
+
+    Raises:
+        ValueError: a file that cannot be read, or does not fit the others.
+    """
     array = read_features(features)
-    names = range(len(array)) if ids is None else _lines(ids)
-    fields = {} if texts is None else {"text": _lines(texts)}
-    _build(models.load_model(model), array, names, modality, out, fields, candidates)
+    names = range(len(array)) if ids is None else _read_lines(ids)
+    fields = {} if texts is None else {"text": _read_lines(texts)}
+    _build(models.load_model(model), array, names, modality, out, fields, candidates=candidates)
 
 
 def read_features(path: Path) -> np.ndarray:
-    """`[n, d]` from a `.npy` file, where it lies; `DataError` where it is none."""
+    """Maps features from a `.npy` file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        `[n, d]`, real numbers.
+
+    Raises:
+        DataError: it is not such a file.
+    """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as a .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "biuf":
-        found = (
-            f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else "an archive of several arrays"
-        )
-        raise DataError(f"{path}: expected real numbers [rows, features], found {found}")
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: expected real numbers [rows, features], found an archive of several arrays")
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected real numbers [rows, features], found {array.dtype} {list(array.shape)}")
     return array
 
 
-def described(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The ids of the pairs of some splits, and fields that say what is known of each."""
+def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Returns ids and fields for the pairs of some splits.
+
+    Args:
+        dataset: the dataset.
+        splits: names of splits, in the order of the pairs.
+
+    Returns:
+        The id of each pair, and its fields: its "split", its class ("group"), and of an emoji the row of its picture
+        ("sprite").
+    """
     titles, ids, fields = class_titles(dataset), [], {"split": []}
     for name in splits:
         split = getattr(dataset, name)
@@ -83,8 +130,8 @@ def described(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str],
     return ids, fields
 
 
-def _stored_ids(path, dataset, splits):
-    """The ids that a file of `extract.py` has of these pairs; None where there are none."""
+def _read_ids(path, dataset, splits):
+    """The ids that extraction has written beside the features; `None` where there are none."""
     if not (path and Path(path).is_file() and dataset.features):
         return None
     arrays = read_arrays(path, [], optional=["id", "split"])
@@ -94,28 +141,33 @@ def _stored_ids(path, dataset, splits):
     return arrays["id"][np.concatenate(rows)].tolist()
 
 
-def _lines(path):
+def _read_lines(path):
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} must be UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _build(model, features, ids, modality, out, fields, candidates):
-    console, started = rich.console.Console(highlight=False, markup=False, soft_wrap=True), time.perf_counter()
+def _build(
+    model: TrainedModel,
+    features: np.ndarray,
+    ids: Sequence,
+    modality: str,
+    out: Path,
+    fields: Mapping[str, Sequence[str]],
+    *,
+    candidates: bool,
+) -> None:
+    console, started, folder = session.make_console(), time.perf_counter(), out / modality
     with session.progress_bar(console, f"{modality}s") as bar:
         task = bar.add_task("build", total=len(features))
-        index = Index.build(
-            model,
-            features,
-            ids,
-            modality,
-            fields=fields,
-            folder=out / modality,
-            on_items=lambda items: bar.update(task, completed=items),
-        )
+
+        def on_items(done):
+            bar.update(task, completed=done)
+
+        index = Index.build(model, features, ids, modality, fields=fields, folder=folder, on_items=on_items)
     if candidates:
         index = index.with_candidates()
-        index.save(out / modality)
+        index.save(folder)
     seconds = time.perf_counter() - started
-    console.print(f"{out / modality}: {len(index):,} {modality}s, H = {model.projector.width}, {seconds:.1f} s")
+    console.print(f"{folder}: {len(index):,} {modality}s, H = {model.projector.width}, {seconds:.1f} s")

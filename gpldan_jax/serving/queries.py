@@ -1,146 +1,184 @@
-"""`search.py query` and `recall`: what is asked, and the answer as a table or as JSON."""
+"""Asks a collection outside the page: any kind of query, and the recall of a search in two stages."""
 
-import argparse
 import dataclasses
-import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import rich.box
-import rich.console
-import rich.table
 
-from gpldan_jax import features, training
-from gpldan_jax.index import Index
-from gpldan_jax.index.gallery import EncodedBatch
-from gpldan_jax.index.index import MODALITIES
-from gpldan_jax.index.storage import MANIFEST, DamagedIndexError
+from gpldan_jax import features as feature_tools
+from gpldan_jax import training
+from gpldan_jax.index import EncodedBatch, Entry, Index, Recall
+from gpldan_jax.index.gallery import other_modality
+from gpldan_jax.index.storage import MANIFEST
 from gpldan_jax.serving.building import read_features
+from gpldan_jax.serving.collection import load_indexes
 
-_ANSWERS = {"text": "text", "picture": "image"}  # modality of a kind of query
-
-
-def indexes(collection: Path, *, verify: bool = True) -> dict[str, Index]:
-    """The indexes of a collection by modality: those in its folders, or the folder as an index itself."""
-    folders = [collection / modality for modality in MODALITIES if (collection / modality / MANIFEST).exists()]
-    if (collection / MANIFEST).exists():
-        folders = [collection]
-    if not folders:
-        raise DamagedIndexError(f"{collection} is no collection: there is no image/{MANIFEST} and no text/{MANIFEST}")
-    found = [Index.load(folder, verify=verify) for folder in folders]
-    return {index.modality: index for index in found}
+KINDS = ("text", "picture", "item", "features")
+"""The kinds of queries."""
 
 
-def query(collection: Path, kind: str, asked: str | Path, options: argparse.Namespace) -> None:
-    """Prints what a collection answers; `asked` is of this kind: text, picture, item or features."""
-    found = indexes(collection, verify=not options.no_verify)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+    """The nearest items of one query, the nearest first.
+
+    Attributes:
+        query: what was asked, for the user.
+        unknown: words of the query that the model does not know; they were left out.
+        gallery: the modality of the items.
+        total: the number of items that were searched.
+        entries: the items.
+        distances: of the items, in [0, 2].
+    """
+
+    query: str
+    unknown: tuple[str, ...]
+    gallery: str
+    total: int
+    entries: tuple[Entry, ...]
+    distances: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecallReport:
+    """Measurements of a search in two stages.
+
+    Attributes:
+        gallery: the modality of the items.
+        total: the number of items.
+        recalls: a measurement for each number of candidates.
+        queries: where the queries come from, for the user.
+    """
+
+    gallery: str
+    total: int
+    recalls: tuple[Recall, ...]
+    queries: str
+
+
+def ask(
+    collection: Path,
+    kind: str,
+    asked: str | Path,
+    *,
+    gallery: str | None = None,
+    modality: str | None = None,
+    k: int = 10,
+    candidates: int | None = None,
+    source: Path | None = None,
+    verify: bool = True,
+) -> list[Answer]:
+    """Asks a collection.
+
+    Args:
+        collection: its folder.
+        kind: one of `KINDS`.
+        asked: words; the file of a picture; the id of an item; or a `.npy` file of features `[q, d]`, not scaled.
+        gallery: what to search; by default the other modality than that of the query.
+        modality: of features; by default the other one than that of the gallery.
+        k: how many items to find.
+        candidates: search in two stages with so many candidates, see `Index.search`.
+        source: the file of the extractor of words or pictures, where the model needs one.
+        verify: whether to compare the checksums of all files.
+
+    Returns:
+        An answer for each query: for each row of features, else one.
+
+    Raises:
+        SourceNeededError: `source` is missing.
+        ValueError: an argument or the collection does not fit.
+    """
+    indexes = load_indexes(collection, verify=verify)
+    unknown = ()
     if kind == "item":
-        modality, query = _item(found, asked, options.gallery)
+        modality, queries = _find_item(indexes, asked, gallery)
     elif kind == "features":
-        modality, query = options.modality, read_features(asked)
-        if not modality:
-            gallery = options.gallery or next(iter(found))
-            modality = _other(gallery)
+        queries = read_features(asked)
+        modality = modality or other_modality(gallery or next(iter(indexes)))
     else:
-        modality = _ANSWERS[kind]
-        source = {"text": options.text_path, "image": options.image_weights}[modality]
-        query = _extracted(next(iter(found.values())).model.metadata, kind, asked, source)
-    index = _gallery(found, options.gallery or _other(modality), collection)
-    distances, ids = index.search(
-        query, options.k, modality=modality, candidates=options.candidates, mesh=training.data_mesh()
-    )
-    for number, (row, names) in enumerate(zip(distances.tolist(), ids.tolist(), strict=True)):
-        asked_by = f"{asked}, row {number}" if len(ids) > 1 else str(asked)
-        entries = [index.entry(name) for name in names]
-        if options.json:
-            results = [
-                {"id": entry.id, "distance": distance, **entry.fields}
-                for entry, distance in zip(entries, row, strict=True)
-            ]
-            print(json.dumps({"query": asked_by, "gallery": index.modality, "results": results}, ensure_ascii=False))
-        else:
-            _show(f"{asked_by}: nearest of {len(index):,} {index.modality}s", entries, row)
+        modality = "image" if kind == "picture" else "text"
+        queries, unknown = _extract(next(iter(indexes.values())).model.metadata, kind, asked, source)
+    index = _choose_index(indexes, gallery or other_modality(modality), collection)
+    result = index.search(queries, k, modality=modality, candidates=candidates, mesh=training.data_mesh())
+    answers = []
+    for row, (distances, ids) in enumerate(zip(result.distances.tolist(), result.ids.tolist(), strict=True)):
+        query = f"{asked}, row {row}" if len(result.ids) > 1 else str(asked)
+        entries = tuple(index.entry(id) for id in ids)
+        answers.append(Answer(query, unknown, index.modality, len(index), entries, tuple(distances)))
+    return answers
 
 
-def recall(collection: Path, options: argparse.Namespace) -> None:
-    """Measures a search in two stages, stores the figures in the index and prints them."""
-    found = indexes(collection, verify=not options.no_verify)
-    index = _gallery(found, options.gallery or next(iter(found)), collection)
-    if options.features:
-        queries, of = index.represent(read_features(options.features)[: options.queries], options.modality), "features"
-    elif _other(index.modality) in found:
-        gallery = found[_other(index.modality)].gallery
-        rows = np.random.default_rng(0).permutation(len(gallery))[: options.queries]
-        queries, of = gallery.take(np.sort(rows)), f"{_other(index.modality)}s of the collection"
+def measure_recall(
+    collection: Path,
+    candidates: Sequence[int],
+    *,
+    gallery: str | None = None,
+    features: Path | None = None,
+    modality: str | None = None,
+    k: int = 10,
+    queries: int = 200,
+    verify: bool = True,
+) -> RecallReport:
+    """Measures what share of the exact k nearest items a search in two stages finds, and stores it in the index.
+
+    Args:
+        collection: its folder.
+        candidates: numbers of candidates to measure.
+        gallery: what to search; by default the first of images and texts that there is.
+        features: a `.npy` file of queries `[q, d]`, not scaled; by default the items of the other modality are asked.
+        modality: of the features; by default the other one than that of the gallery.
+        k: the number of nearest items.
+        queries: how many queries to use at most.
+        verify: whether to compare the checksums of all files.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        ValueError: an argument or the collection does not fit.
+    """
+    indexes = load_indexes(collection, verify=verify)
+    index = _choose_index(indexes, gallery or next(iter(indexes)), collection)
+    other = other_modality(index.modality)
+    if features:
+        encoded, origin = index.encode(read_features(features)[:queries], modality), "features"
+    elif other in indexes:
+        items = indexes[other].gallery
+        rows = np.random.default_rng(0).permutation(len(items))[:queries]
+        encoded, origin = items.take(np.sort(rows)), f"{other}s of the collection"
     else:
-        raise ValueError(f"{collection} has no {_other(index.modality)}s to ask by; give --features")
-    index = index.with_recall(queries, options.k, options.candidates)
-    for measured in index.candidates.recalls[-len(options.candidates) :]:
-        if options.json:
-            print(json.dumps({"gallery": index.modality, **dataclasses.asdict(measured)}))
-        else:
-            print(
-                f"{measured.candidates:,} candidates of {len(index):,} {index.modality}s: recall@{measured.k} "
-                f"{measured.recall:.4f} ({measured.queries} queries, {of})"
-            )
+        raise ValueError(f"{collection} has no {other}s to ask by; give features")
+    index = index.with_recall(encoded, k, candidates)
     index.save(collection if (collection / MANIFEST).exists() else collection / index.modality)
+    return RecallReport(index.modality, len(index), index.candidates.recalls[-len(candidates) :], origin)
 
 
-def _item(found: Mapping[str, Index], asked: str, gallery: str | None) -> tuple[str, EncodedBatch]:
-    """The modality and the item that an id names; where both have it, the one that is not searched."""
-    first = _other(gallery) if gallery else "text"
-    for modality in (first, _other(first)):
-        if modality in found:
-            index = found[modality]
+def _find_item(indexes: dict[str, Index], asked: str, gallery: str | None) -> tuple[str, EncodedBatch]:
+    """Returns the modality and the item of an id; where both modalities have it, that which is not searched."""
+    first = other_modality(gallery) if gallery else "text"
+    for modality in (first, other_modality(first)):
+        if modality in indexes:
+            index = indexes[modality]
             id = int(asked) if index.ids.dtype.kind == "i" and asked.lstrip("-").isdecimal() else asked
             try:
-                return modality, index.entry(id).items
+                return modality, index.entry(id).encoded
             except KeyError:
                 continue
-    raise ValueError(f"no item {asked!r}; the first is {next(iter(found.values())).ids[0].item()!r}")
+    raise ValueError(f"no item {asked!r}; the first is {next(iter(indexes.values())).ids[0].item()!r}")
 
 
-def _extracted(metadata, kind, asked, source):
+def _extract(metadata: dict[str, Any], kind: str, asked: Any, source: Path | None) -> tuple[np.ndarray, tuple]:
+    """Returns the features of a picture or of words, and the words that the model does not know."""
     if kind == "picture":
-        return _with_flag(metadata, "image", source)([features.read_image(asked)])
-    row = _with_flag(metadata, "text", source)([asked])
+        return feature_tools.extractor(metadata, "image", source)([feature_tools.read_image(asked)]), ()
+    row = feature_tools.extractor(metadata, "text", source)([asked])
     if not row.any():
         raise ValueError(f"the vocabulary has no word of {asked!r}")
-    if unknown := features.unknown_words(metadata, asked):
-        print(f"not in the vocabulary: {', '.join(unknown)}", file=sys.stderr)
-    return row
+    return row, feature_tools.unknown_words(metadata, asked)
 
 
-def _with_flag(metadata, modality, source):
-    try:
-        return features.extractor(metadata, modality, source)
-    except features.FunctionNeededError:
-        raise
-    except features.SourceNeededError as error:
-        raise ValueError(f"{error} with {'--text_path' if modality == 'text' else '--image_weights'}") from None
-
-
-def _gallery(found, modality, collection):
-    if modality not in found:
-        raise ValueError(f"{collection} has no {modality}s, only {next(iter(found))}s; see --gallery")
-    return found[modality]
-
-
-def _other(modality):
-    return MODALITIES[1 - MODALITIES.index(modality)]
-
-
-def _show(title, entries, distances):
-    table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("", justify="right")
-    table.add_column("id")
-    table.add_column("distance", justify="right")
-    names = [name for name in entries[0].fields if name != "sprite"]
-    for name in names:
-        table.add_column(name)
-    for rank, (entry, distance) in enumerate(zip(entries, distances, strict=True), start=1):
-        cells = [entry.fields[name] for name in names]
-        table.add_row(str(rank), str(entry.id), f"{distance:.4f}", *cells)
-    rich.console.Console(highlight=False, markup=False, emoji=False).print(table)
+def _choose_index(indexes, modality, collection):
+    if modality not in indexes:
+        raise ValueError(f"{collection} has no {modality}s, only {next(iter(indexes))}s; choose another gallery")
+    return indexes[modality]

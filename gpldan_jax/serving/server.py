@@ -1,17 +1,32 @@
-"""Runs the page on this machine."""
+"""Runs the page of a collection on this machine, with hypercorn.
 
-import importlib.util
+Hypercorn closes a connection that takes too long to send a request; uvicorn waits for it for ever. Hypercorn does not
+close a connection whose client does not read its answers; Linux does, with the socket option TCP_USER_TIMEOUT.
+"""
+
+import asyncio
+import contextlib
 import ipaddress
+import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gpldan_jax._extras import needed_for
 from gpldan_jax.serving.collection import Collection
 
-_NAMES = ("localhost", "127.0.0.1", "[::1]")  # of this machine, to itself
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from gpldan_jax.serving.limits import Limits
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _BACKLOG = 2048
-_LAST_ANSWERS = 3  # seconds that searches have to end when the server does
+_LAST_ANSWERS = 3  # seconds that searches may take to end when the server stops
+_LOG = logging.getLogger("gpldan_jax.serve")
 
 
 def serve(
@@ -22,70 +37,88 @@ def serve(
     sources: Mapping[str, Path | None] | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Serves the page of a collection until it is interrupted.
+    """Serves the page of a collection until the process is interrupted.
 
-    On an address of this machine alone it answers only those who call it by such an address. Elsewhere it answers
-    everyone who can reach it: what is in the collection, and nothing else, can be read by them.
+    On a loopback address it answers only requests that call it by a name of this machine. On other addresses everyone
+    who can reach the address can search and can read what is in the collection, but nothing else.
 
     Args:
-        collection: its folder; see `Collection.load`.
+        collection: the folder; see `Collection.load`.
         host: the address to listen on.
-        port: 0 is any that is free.
-        sources: of the model's extractors by modality, where they need some.
-        log: takes the lines that a user should see; the address comes once the page can be opened.
+        port: the port; 0 for any free one.
+        sources: by modality, the files of the model's extractors that need some.
+        log: takes the lines for the user; the address comes once the page can be opened.
 
     Raises:
-        ValueError: no collection, a missing package, an address that cannot be had.
+        ImportError: a library is missing; the message says how to install it.
+        ValueError: there is no collection, or the address cannot be used.
     """
-    for package in ("starlette", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(f"the page needs {package}: pip install -e '.[serve]'")
-    try:
-        with _listening(host, port) as listener:
-            loaded = Collection.load(collection, sources)
-            loaded.warm_up()
-            is_local = _is_loopback(listener)
-            log(f"{_address(host, listener)} (Ctrl-C ends it)")
-            if not is_local:
-                log("everyone who can reach this address can search")
-            running(loaded, (*_NAMES, host.lower()) if is_local else ()).run(sockets=[listener])
-    except ImportError as error:  # of what makes features; its message says what to install
-        raise ValueError(str(error)) from error
-    except KeyboardInterrupt:  # uvicorn sends itself what stopped it, which a shell may have told us to ignore
-        pass
+    with needed_for("the page", "serve"):
+        import hypercorn.asyncio  # noqa: F401, before the model is loaded, which takes longer
+
+        from gpldan_jax.serving import http_app, limits
+
+    with _listen(host, port) as listener:
+        loaded = Collection.load(collection, sources)
+        loaded.warm_up()
+        is_loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+        name = f"[{host}]" if ":" in host else host
+        log(f"http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+        if not is_loopback:
+            log("everyone who can reach this address can search")
+        app = http_app.create_app(loaded, hosts=(*_LOOPBACK_NAMES, host.lower()) if is_loopback else ())
+        with contextlib.suppress(KeyboardInterrupt):  # on Windows; elsewhere `run` handles the signal
+            asyncio.run(run(app, listener, limits.Limits()))
     log("stopped")
 
 
-def running(collection: Collection, hosts=(), limits=None):
-    """A `uvicorn.Server` of the page, to be run on a socket that listens."""
-    import uvicorn
+async def run(app: "Starlette", listener: socket.socket, limits: "Limits", stop: asyncio.Event | None = None) -> None:
+    """Answers requests until SIGINT, SIGTERM or `stop`, and then for a few seconds those that have begun.
 
-    from gpldan_jax.serving import http_app as api
-    from gpldan_jax.serving import protocol
-    from gpldan_jax.serving.limits import Limits
+    Args:
+        app: of `http_app.create_app`.
+        listener: a socket that listens.
+        limits: the `Limits` of the server.
+        stop: an event that ends it.
+    """
+    import hypercorn.asyncio
 
-    limits = limits or Limits()
-    config = uvicorn.Config(
-        api.app(collection, hosts=hosts, limits=limits),
-        http=protocol.impatient(limits.request_seconds),
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level="critical",  # ours is logged; a line for each broken request would let anyone fill a disk
-        access_log=False,
-        proxy_headers=False,  # a client could name itself as it likes
-        server_header=False,
-        backlog=_BACKLOG,
-        h11_max_incomplete_event_size=limits.head_bytes,
-        limit_concurrency=limits.connections,
-        timeout_keep_alive=limits.idle_seconds,
-        timeout_graceful_shutdown=_LAST_ANSWERS,
-    )
-    return uvicorn.Server(config)
+    stop, loop = stop or asyncio.Event(), asyncio.get_running_loop()
+    loop.set_exception_handler(_log_in_one_line)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; not the main thread
+            loop.add_signal_handler(number, stop.set)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * limits.read_seconds))
+    config = hypercorn.Config()
+    config.bind = [f"fd://{listener.dup().detach()}"]
+    config.backlog = _BACKLOG
+    config.errorlog = config.accesslog = None  # a line for each broken request would let anyone fill a disk
+    config.include_server_header = False
+    config.h11_max_incomplete_size = limits.head_bytes
+    config.keep_alive_timeout = limits.idle_seconds
+    config.graceful_timeout = _LAST_ANSWERS
+    server = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait, mode="asgi"))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({server, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    # Python 3.12 and later wait for every connection; one that does not read its answers would never end.
+    await asyncio.wait({server}, timeout=_LAST_ANSWERS + 1)
+    if server.done():
+        server.result()
 
 
-def _listening(host, port):
+def _log_in_one_line(loop, context):
+    """Logs an error of the event loop, but not that a client is gone or that there are too many connections.
+
+    Anyone can cause thousands of those in a second.
+    """
+    error = context.get("exception")
+    others = error.split(OSError)[1] if isinstance(error, BaseExceptionGroup) else error
+    if others is not None and not isinstance(others, OSError):
+        _LOG.error("error: %s: %s: %s", context["message"], type(others).__name__, " ".join(str(others).split())[:500])
+
+
+def _listen(host, port):
     if not 0 <= port <= 65535:
         raise ValueError(f"port must be from 0 to 65535, got {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -93,12 +126,3 @@ def _listening(host, port):
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ValueError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
-
-
-def _is_loopback(listener):
-    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
-
-
-def _address(host, listener):
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listener.getsockname()[1]}/"

@@ -1,6 +1,4 @@
-"""GPLDAN as a method of the comparison, trained by the code that trains it everywhere, and what we made of it.
-
-Fits the methods of the comparison; what is finished is not done again.
+"""GPLDAN as a method of a comparison, and fitting methods with kept results: finished fits are skipped.
 
 METHOD/settings.json   the settings that were tried on validation, with which seed, and the chosen ones
 METHOD/seed-0.json     validation and test figures of the chosen settings with a seed
@@ -15,91 +13,42 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rich.console
 
 from gpldan_jax import _files, retrieval, training
 from gpldan_jax.baselines import Method
 from gpldan_jax.baselines.method import Distances
+from gpldan_jax.config import with_values
 from gpldan_jax.data import PairedDataset, PairedSplit
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.studies.grid_points import Config
+
+GPLDAN_NAMES = ("gpldan", "gpldan-neighbours", "gpldan-infonce", "gpldan-both")
+"""GPLDAN and our changes to it, by name."""
 
 _SOURCE = "Chen, Zhang and Zhan, arXiv 2106.13552"
-NAMES = ("gpldan", "gpldan-neighbours", "gpldan-infonce", "gpldan-both")
-_NEIGHBOURS = {"loss.target": "neighbours", "loss.neighbours": 20}
-_CONTRASTIVE = (
+_NEIGHBOURS: dict[str, Any] = {"loss.target": "neighbours", "loss.neighbours": 20}
+_CONTRASTIVE: tuple[dict[str, Any], ...] = (
     {"loss.contrastive": 0.3, "loss.temperature": 0.5},
     {"loss.contrastive": 1.0, "loss.temperature": 0.5},
     {"loss.contrastive": 0.3, "loss.temperature": 0.2},
 )
-
-
-def methods(config: dict, dataset: PairedDataset) -> dict[str, Method]:
-    """GPLDAN with the settings of a config, and with our changes: each has the same budget of settings.
-
-    Args:
-        config: as `run.py` takes it.
-        dataset: its dataset, scaled; `training.train` selects on its validation pairs as in `run.py`.
-    """
-    alpha = config["loss"]["alpha"]
-    of_paper = {}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha}
-    of_neighbours = tuple(_NEIGHBOURS | change for change in ({}, {"loss.neighbours": 60}, {"loss.alpha": 2 * alpha}))
-    of_both = tuple(_NEIGHBOURS | change for change in _CONTRASTIVE)
-    titles = "GPLDAN", "GPLDAN, neighbours", "GPLDAN, InfoNCE", "GPLDAN, both"
-    settings = of_paper, of_neighbours, _CONTRASTIVE, of_both
-    fit = functools.partial(_fit, config, dataset)
-    return {
-        name: Method(
-            name=name,
-            title=title if name == "gpldan" else f"{title} (ours)",
-            supervision="unsupervised",
-            source=_SOURCE if name == "gpldan" else f"{_SOURCE}, with changes of our own",
-            fit=fit,
-            settings=of_method,
-        )
-        for name, title, of_method in zip(NAMES, titles, settings, strict=True)
-    }
-
-
-def _fit(config, dataset, train, validation, score, *, seed, **changes) -> Distances:
-    settings = {group: dict(keys) for group, keys in config.items()}
-    settings["train"]["seed"] = seed
-    for key, value in changes.items():
-        group, name = key.split(".")
-        settings[group][name] = value
-    options = settings["train"]
-    state, _ = training.train(
-        session.initial_state(settings, dataset),
-        dataset,
-        training.CheckpointsInMemory(),
-        epochs=options["epochs"],
-        batch_size=options["batch_size"],
-        remainder=options["remainder"],
-        criterion=options["selection"],
-        evaluate_every=options["evaluate_every"],
-        patience=options["patience"],
-    )
-    return lambda images, texts: retrieval.retrieval_distances(
-        state.projector, state.projector_parameters, images, texts
-    )
-
-
-# What a method may come to: bad settings, a loss that is not finite, a matrix that cannot be solved, memory.
+# How a fit may fail: bad settings, a loss that is not finite, a matrix that cannot be solved, memory.
 _FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What came of a method.
+    """The figures of a method.
 
     Attributes:
         method: the method.
-        settings: the chosen ones; `None` where it failed.
-        trials: what there was to choose from, as settings.json has it: settings, their value, or why they failed.
+        settings: the chosen settings; `None` where it failed.
+        trials: the settings that were tried, as settings.json has them: each with its value, or why it failed.
         figures: test figures of each seed, as `gpldan_jax.retrieval.evaluate` gives them.
-        validation: likewise on validation.
-        seconds: of fitting and ranking the test items, the median over seeds.
-        failed: why there are no figures; empty where there are.
+        validation: the same on validation.
+        seconds: the time of fitting and of the test distances, the median over seeds.
+        failed: the reason why there are no figures; empty where there are some.
     """
 
     method: Method
@@ -110,57 +59,139 @@ class Row:
     seconds: float
     failed: str = ""
 
+    def values(self, metric: str, direction: str = "average") -> list[float]:
+        """Returns a test figure of each seed."""
+        return [figures[metric][direction] for figures in self.figures]
 
-def check_comparable(dataset: PairedDataset, batch_size: int, criterion: str) -> None:
-    """`ValueError` where methods cannot be chosen on validation or compared on test."""
+
+def gpldan_methods(config: Config, dataset: PairedDataset) -> dict[str, Method]:
+    """Returns GPLDAN with the settings of a config, and with our changes; each tries three settings.
+
+    Args:
+        config: a valid config.
+        dataset: the dataset of the config, scaled; each fit selects its epoch on its validation pairs.
+
+    Returns:
+        A method for each of `GPLDAN_NAMES`.
+    """
+    alpha = config["loss"]["alpha"]
+    settings: tuple[tuple[Mapping[str, Any], ...], ...] = (
+        ({}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha}),
+        tuple(_NEIGHBOURS | change for change in ({}, {"loss.neighbours": 60}, {"loss.alpha": 2 * alpha})),
+        _CONTRASTIVE,
+        tuple(_NEIGHBOURS | change for change in _CONTRASTIVE),
+    )
+    titles = "GPLDAN", "GPLDAN, neighbours", "GPLDAN, InfoNCE", "GPLDAN, both"
+    return {
+        name: Method(
+            name=name,
+            title=title if name == "gpldan" else f"{title} (ours)",
+            supervision="unsupervised",
+            source=_SOURCE if name == "gpldan" else f"{_SOURCE}, with changes of our own",
+            fit=functools.partial(_train_gpldan, config, dataset),
+            settings=of_method,
+        )
+        for name, title, of_method in zip(GPLDAN_NAMES, titles, settings, strict=True)
+    }
+
+
+def load_comparable(config: Config) -> PairedDataset:
+    """Loads the dataset of a config, on which settings can be chosen on validation and methods compared on test.
+
+    Args:
+        config: a valid config.
+
+    Returns:
+        The dataset, scaled.
+
+    Raises:
+        ValueError: the criterion `train.selection` chooses nothing, or pairs or labels that it needs are missing.
+    """
+    criterion = config["train"]["selection"]
     if criterion == "last":
         raise ValueError("train.selection=last chooses nothing on validation; use map or recall")
-    training.check_fits(dataset, batch_size=batch_size, criterion=criterion)
+    dataset, _ = session.load(config["dataset"])
+    training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=criterion)
     if not len(dataset.test):
         raise ValueError(f"{dataset.title} has no test pairs to compare on")
+    return dataset
+
+
+def main_metric_of(dataset: PairedDataset) -> str:
+    """Returns the metric that tables of a dataset are about.
+
+    Args:
+        dataset: a dataset with test pairs.
+
+    Returns:
+        `"map@50"`, or `"recall@10"` where the pairs have no labels.
+    """
+    return "map@50" if dataset.test.labels is not None else "recall@10"
 
 
 def fit_all(
     methods: Sequence[Method],
     dataset: PairedDataset,
     seeds: Sequence[int],
-    directory: Path,
+    folder: Path,
     *,
     criterion: str,
     epochs: int = 0,
     report: Callable[[str], None],
-    on_fits: Callable[[int], None] = lambda count: None,
+    on_fits: Callable[[int], None] = lambda done: None,
 ) -> list[Row]:
-    """A row for each method; one that fails says why in its row and stops no other.
+    """Fits methods with each seed; a method that fails gets a row with the reason, and the others go on.
 
     Args:
         methods: in the order of the table.
         dataset: scaled features.
-        seeds: of each method's fits.
-        directory: where finished fits are kept.
-        criterion: `"map"` or `"recall"`, see `criterion_value`; of settings and, in neural methods, of epochs.
-        epochs: that methods which have epochs are trained at least; more than this where their own default is more.
+        seeds: the seeds of each method; settings are chosen with the first one.
+        folder: where finished fits are kept.
+        criterion: `"map"` or `"recall"`, see `training.criterion_value`; it chooses the settings and, in neural
+            methods, the epoch.
+        epochs: the least number of epochs of methods that have epochs; a method trains longer where its default is
+            higher.
         report: takes a line for each finished fit.
-        on_fits: takes how many of the `fits` of a method were just finished, found finished, or given up.
+        on_fits: takes how many fits of all methods are done; those of a method that failed count.
+
+    Returns:
+        A row for each method.
     """
-    rows = []
+    rows, done = [], 0
+
+    def on_fits_of_method(count: int) -> None:
+        on_fits(done + count)
+
     for method in methods:
-        done = []
-
-        def count(number, done=done):
-            done.append(number)
-            on_fits(number)
-
-        rows.append(_row(method, dataset, seeds, directory, criterion, epochs, report, count))
-        on_fits(fits(method, seeds) - sum(done))
+        task = _task(method, dataset, folder / method.name, criterion, epochs)
+        try:
+            rows.append(_row(task, seeds, report, on_fits_of_method))
+        except _FAILURES as error:
+            rows.append(Row(method, None, (), (), (), 0.0, _files.one_line(error)))
+            report(f"{method.title}: failed: {_files.one_line(error)}")
+        done += _fit_count(method, seeds)
+        on_fits(done)
     return rows
 
 
-def fit_showing(methods: Sequence[Method], dataset: PairedDataset, seeds: Sequence[int], *args, **options) -> list[Row]:
-    """`fit_all`, printing a line for each fit and, on a terminal, a bar."""
-    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+def fit_and_show(
+    methods: Sequence[Method], dataset: PairedDataset, seeds: Sequence[int], *args, **options
+) -> list[Row]:
+    """Calls `fit_all`, prints a line for each fit and, on a terminal, a progress bar.
+
+    Args:
+        methods: as in `fit_all`.
+        dataset: as in `fit_all`.
+        seeds: as in `fit_all`.
+        *args: as in `fit_all`.
+        **options: as in `fit_all`.
+
+    Returns:
+        A row for each method.
+    """
+    console = session.make_console()
     bar = session.progress_bar(console, f"{dataset.title}  fits")
-    task = bar.add_task("fits", total=sum(fits(method, seeds) for method in methods))
+    task = bar.add_task("fits", total=sum(_fit_count(method, seeds) for method in methods))
     with bar:
         return fit_all(
             methods,
@@ -169,97 +200,132 @@ def fit_showing(methods: Sequence[Method], dataset: PairedDataset, seeds: Sequen
             *args,
             **options,
             report=lambda line: console.print(f"{dataset.title}  {line}"),
-            on_fits=lambda count: bar.advance(task, count),
+            on_fits=lambda done: bar.update(task, completed=done),
         )
 
 
-def fits(method: Method, seeds: Sequence[int]) -> int:
-    """How often a method is fitted: with each of its settings, and with the chosen ones and each other seed."""
+def _fit_count(method: Method, seeds: Sequence[int]) -> int:
+    """Returns how often a method is fitted: with each of its settings, then with each other seed."""
     return len(method.settings) + len(seeds) - 1
 
 
-def _row(method, dataset, seeds, directory, criterion, epochs, report, count):
-    try:
-        return _fitted(method, dataset, seeds, directory / method.name, criterion, epochs, report, count)
-    except _FAILURES as error:
-        why = _reason(error)
-        report(f"{method.title}: failed: {why}")
-        return Row(method, None, (), (), (), 0.0, why)
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """A method and what it is fitted and scored on.
+
+    The two splits are made once: a method may keep what it computed from a split for its next settings.
+
+    Attributes:
+        method: the method.
+        dataset: all pairs with their labels, which only the scores see.
+        train: the training pairs; with labels if the method may see them.
+        validation: the validation pairs without labels.
+        folder: where its finished fits are kept.
+        criterion: see `fit_all`.
+        length: the number of epochs as keyword argument, empty for a method without epochs.
+    """
+
+    method: Method
+    dataset: PairedDataset
+    train: PairedSplit
+    validation: PairedSplit
+    folder: Path
+    criterion: str
+    length: Mapping[str, int]
+
+    def score(self, distances: np.ndarray) -> float:
+        """Returns the value of the criterion for the distances of the validation pairs."""
+        figures = retrieval.evaluate(distances, self.dataset.validation.labels)
+        return training.criterion_value(self.criterion, figures, 0)
 
 
-def _reason(error):
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _fitted(method, dataset, seeds, directory, criterion, epochs, report, count):
-    # Made once: methods may keep what they computed from a split for the next settings.
+def _task(method, dataset, folder, criterion, epochs):
     train = dataset.train
     if method.supervision == "unsupervised":
         train = PairedSplit(train.images, train.texts)
     validation = PairedSplit(dataset.validation.images, dataset.validation.texts)
-
-    def score(distances):
-        return training.criterion_value(criterion, retrieval.evaluate(distances, dataset.validation.labels), 0)
-
-    # A small dataset has few steps an epoch: no method is to lose because it was trained less than GPLDAN.
+    # A small dataset has few steps an epoch: no method should lose because it was trained less than GPLDAN.
     length = {} if method.epochs is None else {"epochs": max(method.epochs, epochs)}
+    return _Task(method, dataset, train, validation, folder, criterion, length)
 
-    def fitted(seed, settings):
-        started = time.perf_counter()
-        distances = method.fit(train, validation, score, seed=seed, **length, **settings)
-        return distances, time.perf_counter() - started
 
-    def tested(seed, distances, seconds):
-        started = time.perf_counter()
-        found = distances(dataset.test.images, dataset.test.texts)
-        record = {"seconds": seconds + time.perf_counter() - started}
-        record["test"] = retrieval.evaluate(found, dataset.test.labels)
-        chosen_by = distances(validation.images, validation.texts)
-        record["validation"] = retrieval.evaluate(chosen_by, dataset.validation.labels)
-        if dataset.test.labels is not None:
-            record["curves"] = retrieval.precision_recall(found, dataset.test.labels)
-            record["classes"] = retrieval.map_per_class(found, dataset.test.labels)
-        _files.write_json(directory / f"seed-{seed}.json", record)
-
-    directory.mkdir(parents=True, exist_ok=True)
-    chosen = directory / "settings.json"
-    if not chosen.exists():
-        tried, best, failure = [], None, None
-        for settings in method.settings:
-            try:
-                distances, seconds = fitted(seeds[0], settings)
-            except _FAILURES as error:  # other settings may do
-                failure = error
-                tried.append({"settings": dict(settings), "failed": _reason(error)})
-                report(f"{method.title}  {settings or 'defaults'}  failed: {_reason(error)}")
-                count(1)
-                continue
-            value = score(distances(validation.images, validation.texts))
-            tried.append({"settings": dict(settings), "value": value, "seconds": seconds})
-            if best is None or value > best[0]:
-                best = value, settings, distances, seconds
-            report(f"{method.title}  {settings or 'defaults'}  validation {value:.4f}  {seconds:.1f} s")
-            count(1)
-        if best is None:
-            raise failure
-        _, settings, *fit = best
-        # Before the choice is written: a fit that was judged best is tested, not repeated.
-        tested(seeds[0], *fit)
-        _files.write_json(chosen, {"chosen": dict(settings), "seed": seeds[0], "tried": tried})
-    else:
-        count(len(method.settings))
-    record = workdirs.read_json(chosen)
+def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fits: Callable[[int], None]) -> Row:
+    """Makes the fits of a method that are missing, and reads the results of all."""
+    method = task.method
+    task.folder.mkdir(parents=True, exist_ok=True)
+    path = task.folder / "settings.json"
+    if not path.exists():
+        _choose_settings(task, seeds[0], path, report, on_fits)
+    on_fits(len(method.settings))
+    record = workdirs.read_json(path)
     # JSON has no tuples, and settings that are static to a program must be hashable.
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in record["chosen"].items()}
     results = []
-    for seed in seeds:
-        path = directory / f"seed-{seed}.json"
-        if not path.exists():
-            tested(seed, *fitted(seed, settings))
-        results.append(workdirs.read_json(path))
-        if seed != seeds[0]:
+    for place, seed in enumerate(seeds):
+        if not _seed_path(task, seed).exists():
+            _evaluate(task, seed, *_fit(task, seed, settings))
+        results.append(workdirs.read_json(_seed_path(task, seed)))
+        if place:
             report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
-            count(1)
-    figures, judged = (tuple(result[split] for result in results) for split in ("test", "validation"))
+            on_fits(len(method.settings) + place)
+    figures, validation = (tuple(result[split] for result in results) for split in ("test", "validation"))
     seconds = statistics.median(result["seconds"] for result in results)
-    return Row(method, settings, tuple(record["tried"]), figures, judged, seconds)
+    return Row(method, settings, tuple(record["tried"]), figures, validation, seconds)
+
+
+def _choose_settings(task, seed, path, report, on_fits):
+    """Fits each of the settings, evaluates the best fit on test, and writes the choice."""
+    tried, best, failure = [], None, None
+    for count, settings in enumerate(task.method.settings, start=1):
+        name = f"{task.method.title}  {settings or 'defaults'}"
+        try:
+            distances, seconds = _fit(task, seed, settings)
+        except _FAILURES as error:  # other settings may work
+            failure = error
+            tried.append({"settings": dict(settings), "failed": _files.one_line(error)})
+            report(f"{name}  failed: {_files.one_line(error)}")
+        else:
+            value = task.score(distances(task.validation.images, task.validation.texts))
+            tried.append({"settings": dict(settings), "value": value, "seconds": seconds})
+            if best is None or value > best[0]:
+                best = value, settings, distances, seconds
+            report(f"{name}  validation {value:.4f}  {seconds:.1f} s")
+        on_fits(count)
+    if best is None:
+        raise failure
+    _, settings, distances, seconds = best
+    # Before the choice is written, so that the best fit is evaluated and never repeated.
+    _evaluate(task, seed, distances, seconds)
+    _files.write_json(path, {"chosen": dict(settings), "seed": seed, "tried": tried})
+
+
+def _fit(task: _Task, seed: int, settings: Mapping[str, Any]) -> tuple[Distances, float]:
+    started = time.perf_counter()
+    distances = task.method.fit(task.train, task.validation, task.score, seed=seed, **task.length, **settings)
+    return distances, time.perf_counter() - started
+
+
+def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> None:
+    """Writes the figures of a fit on test and on validation."""
+    test, started = task.dataset.test, time.perf_counter()
+    found = distances(test.images, test.texts)
+    record: dict[str, Any] = {"seconds": seconds + time.perf_counter() - started}
+    record["test"] = retrieval.evaluate(found, test.labels)
+    on_validation = distances(task.validation.images, task.validation.texts)
+    record["validation"] = retrieval.evaluate(on_validation, task.dataset.validation.labels)
+    if test.labels is not None:
+        record["curves"] = retrieval.precision_recall(found, test.labels)
+        record["classes"] = retrieval.map_per_class(found, test.labels)
+    _files.write_json(_seed_path(task, seed), record)
+
+
+def _seed_path(task, seed):
+    return task.folder / f"seed-{seed}.json"
+
+
+def _train_gpldan(config, dataset, train, validation, score, *, seed, **changes) -> Distances:
+    settings = with_values(config, {"train.seed": seed, **changes})
+    state = session.initial_state(settings, dataset)
+    options = training.train_options(settings)
+    state, _ = training.train(state, dataset, training.CheckpointsInMemory(), **options)
+    return functools.partial(retrieval.retrieval_distances, state.projector, state.projector_parameters)

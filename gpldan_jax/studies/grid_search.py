@@ -1,54 +1,68 @@
-"""A sweep from grid to results.
+"""A sweep: trains a grid of settings and seeds, selects a point on validation, and writes the results.
+
+The runs are trained in slices; the runs of a slice are one program.
 
 config.json        the config, the grid, a fingerprint of the data, versions
 slices.json        how many runs are trained together
-slices/0000.json   the results of a finished slice; slices/0000/ the checkpoints of the one under way
+slices/0000.json   the results of a finished slice; slices/0000/ holds the checkpoints of an unfinished one
 models/            the selected models of the best point so far, and of a point that is not finished
 sweep.csv, sweep.json, best.py, figure2.png   the results
 """
 
+import contextlib
 import dataclasses
-import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import rich.console
 
 from gpldan_jax import _files, data, models, retrieval, training
+from gpldan_jax._extras import needed_for
 from gpldan_jax.runs import processes, session
 from gpldan_jax.runs import workdir as workdirs
-from gpldan_jax.studies import grid_points as points
-from gpldan_jax.studies import grid_slices as slices
-from gpldan_jax.studies import grid_summaries as outputs
-from gpldan_jax.studies.grid_points import Grid
-from gpldan_jax.studies.grid_summaries import Result
+from gpldan_jax.studies import grid_summaries
+from gpldan_jax.studies.figure_style import write_figure
+from gpldan_jax.studies.grid_points import (
+    AXIS_NAMES,
+    Config,
+    Grid,
+    Member,
+    best_config_source,
+    check_criterion,
+    member_config,
+    value_text,
+)
+from gpldan_jax.studies.grid_summaries import PointSummary, Result, select, summarize
+from gpldan_jax.training.mesh import available_memory
 
 CSV, JSON, BEST, FIGURE = "sweep.csv", "sweep.json", "best.py", "figure2.png"
 _SLICE, _SLICES, _MODELS = "slices.json", "slices", "models"
+_MEMORY_SHARE = 0.5  # of the free memory; the host, the validation and other processes need theirs too
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
-    """What is swept, on what.
+class _Sweep:
+    """The settings of a sweep and its data.
 
     Attributes:
-        config: the settings of what is not swept.
-        grid: what is.
-        directory: the folder of the sweep.
-        dataset: scaled.
-        standardization: how.
+        config: the settings that are not swept.
+        grid: the points and seeds.
+        folder: the workdir.
+        dataset: scaled features.
+        standardization: how they were scaled.
         mesh: the devices that share the runs of a slice; `None` for one.
-        slice_size: runs trained together at most, `None` for what fits the memory.
-        at_once: see `train_grid_epoch`.
-        on_test: whether every point is evaluated on test, not the selected one alone.
+        slice_size: the most runs trained together, `None` for as many as fit the memory.
+        at_once: see `training.train_grid_epoch`.
+        on_test: whether every point is evaluated on test, or only the selected one.
     """
 
-    config: dict
+    config: Config
     grid: Grid
-    directory: Path
+    folder: Path
     dataset: data.PairedDataset
     standardization: data.Standardization
     mesh: jax.sharding.Mesh | None
@@ -56,217 +70,245 @@ class Sweep:
     at_once: int | None
     on_test: bool
 
+    @property
+    def criterion(self) -> str:
+        return self.config["train"]["selection"]
 
-def run(
-    config: dict,
+
+def sweep(
+    config: Config,
     grid: Grid,
-    directory: Path,
+    folder: Path,
     *,
-    fresh: bool,
-    slice_size: int | None,
-    at_once: int | None,
-    on_test: bool,
-    figure: bool,
-    command: str,
+    fresh: bool = False,
+    slice_size: int | None = None,
+    at_once: int | None = None,
+    on_test: bool = False,
+    figure: bool = True,
+    command: str = "",
+    run_command: str = "",
 ) -> int:
-    """Trains what is missing of a grid, selects on validation, writes and shows the results.
+    """Trains the missing runs of a grid, selects a point on validation, writes and shows the results.
 
     Args:
-        config: the settings of what is not swept.
-        grid: what is.
-        directory: the folder of the sweep.
-        fresh: whether to delete the sweep found there.
-        slice_size: as in `Sweep`.
-        at_once: as in `Sweep`; `None` for 1 on a CPU, where more is slower, and all elsewhere.
-        on_test: as in `Sweep`.
-        figure: whether to draw it, where more than one value of something was tried.
-        command: what was called.
+        config: a valid config; the settings that are not swept.
+        grid: the points and seeds.
+        folder: the workdir.
+        fresh: whether to delete a sweep in the folder and start over.
+        slice_size: the most runs trained together; `None` for as many as fit the memory.
+        at_once: how many runs of a slice are computed side by side; `None` for 1 on a CPU, where more is slower, and
+            for all elsewhere.
+        on_test: whether to evaluate every point on test, and not only the selected one.
+        figure: whether to draw the figure, where some key has more than one value; needs matplotlib.
+        command: the command line of the sweep, for the files.
+        run_command: the command that trains with `best.py`, for its docstring.
 
     Returns:
         The exit status: 0, 1 where no point can be selected, or 128 plus the signal that stopped it.
 
     Raises:
-        ValueError: bad input; nothing has been written.
+        ValueError: bad input; nothing was written.
+        ImportError: the figure is asked for and matplotlib is missing; nothing was written.
     """
-    console = rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = session.make_console()
+    check_criterion(config["train"]["selection"], len(grid.points()))
+    if has_figure := figure and bool(grid.varied()):
+        with needed_for(FIGURE, "plots", otherwise=", or figure=False"):
+            import matplotlib  # noqa: F401, before hours of training, not after
     dataset, standardization = session.load(config["dataset"])
     training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"])
     if on_test and not len(dataset.test):
-        raise ValueError(f"--test needs test pairs, {dataset.title} has none")
+        raise ValueError(f"on_test needs test pairs, {dataset.title} has none")
     mesh = training.data_mesh(config["mesh"]["data"])
     at_once = at_once or (1 if jax.default_backend() == "cpu" else None)
-    sweep = Sweep(config, grid, directory, dataset, standardization, mesh, slice_size, at_once, on_test)
+    search = _Sweep(config, grid, folder, dataset, standardization, mesh, slice_size, at_once, on_test)
     asked = {"axes": {key: list(values) for key, values in grid.axes}, "seeds": list(grid.seeds), "test": on_test}
-    description = session.describe(config | {"sweep": asked}, dataset)
+    description = session.describe({**config, "sweep": asked}, dataset)
     holds = (CSV, JSON, BEST, FIGURE, _SLICE, _SLICES, _MODELS)
-    with workdirs.opened(directory, description, fresh=fresh, holds=holds), processes.interruption() as interrupted:
+    with workdirs.opened(folder, description, fresh=fresh, holds=holds), processes.interruption() as interrupted:
         try:
-            results = _train(sweep, console, lambda: bool(interrupted))
+            results = _train(search, console, lambda: bool(interrupted))
         except training.Interrupted:
-            console.print(f"stopped and saved; the same command continues {directory}")
+            console.print(f"stopped and saved; the same command continues {folder}")
             return 128 + interrupted.signal_number
-        return _finish(sweep, results, console, figure=figure, command=command)
+        about = {"command": command, "versions": description["versions"]}
+        return _write_results(search, results, console, about, run_command=run_command, has_figure=has_figure)
 
 
-def _train(sweep: Sweep, console: rich.console.Console, should_stop: Callable[[], bool]) -> list[Result]:
-    """The results of all members, slice by slice; those of finished slices are read."""
-    members, epochs = sweep.grid.members(), sweep.config["train"]["epochs"]
-    size = _slice_size(sweep, members)
+def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[[], bool]) -> list[Result]:
+    """Returns the results of all members, slice by slice; those of finished slices are read."""
+    members, epochs = search.grid.members(), search.config["train"]["epochs"]
+    size = _slice_size(search, members)
     chunks = [members[start : start + size] for start in range(0, len(members), size)]
-    title = f"{sweep.dataset.title}  {len(sweep.grid.points())} points, {len(members)} runs"
+    title = f"{search.dataset.title}  {len(search.grid.points())} points, {len(members)} runs"
     console.print(f"{title} of {epochs} epochs, {size} at a time")
     for name in (_SLICES, _MODELS):
-        (sweep.directory / name).mkdir(exist_ok=True)
+        (search.folder / name).mkdir(exist_ok=True)
     results: list[Result] = []
     bar = session.progress_bar(console, title)
     task = bar.add_task("sweep", total=len(members) * epochs)
     with bar:
         for index, chunk in enumerate(chunks):
-            path = sweep.directory / _SLICES / f"{index:04d}.json"
+            path = search.folder / _SLICES / f"{index:04d}.json"
             if not path.exists():
                 started, before = time.perf_counter(), len(results) * epochs
 
                 def on_epoch(epoch, before=before, chunk=chunk):
                     bar.update(task, completed=before + epoch * len(chunk))
 
-                found = _train_slice(sweep, chunk, size, path.with_suffix(""), on_epoch, should_stop)
+                found = _train_slice(search, chunk, size, path.with_suffix(""), on_epoch, should_stop)
                 _files.write_json(path, [dataclasses.asdict(result) for result in found])
                 console.print(f"{title}  slice {index + 1}/{len(chunks)}  {time.perf_counter() - started:.1f} s")
             records = workdirs.read_json(path)
             results += [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
             bar.update(task, completed=len(results) * epochs)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-            _prune_models(sweep, results)
+            _delete_models(search, results)
     return results
 
 
-def _slice_size(sweep, members):
-    """Of the first start, for good: how runs are put together may show in their last bits."""
-    path = sweep.directory / _SLICE
+def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
+    """Returns the size of the slices, which is chosen once: it may change the last bits of a run."""
+    path = search.folder / _SLICE
     if not path.exists():
-        wanted = members[: sweep.slice_size]
-        size = slices.fitting_size(sweep.config, sweep.dataset, wanted, at_once=sweep.at_once, mesh=sweep.mesh)
-        _files.write_json(path, {"slice": min(size, len(wanted))})
+        members = members[: search.slice_size]
+        _files.write_json(path, {"slice": min(_fitting_size(search, members), len(members))})
     return workdirs.read_json(path)["slice"]
 
 
-def _train_slice(sweep, chunk, size, folder, on_epoch, should_stop):
-    # The last slice is filled up, and every one to a multiple of the devices: the same program for all.
-    padded = [*chunk, *[chunk[-1]] * (size - len(chunk) + -size % training.shares(sweep.mesh))]
-    settings, checkpoints = sweep.config["train"], training.Checkpoints(folder)
-    try:
+def _fitting_size(search: _Sweep, members: Sequence[Member]) -> int:
+    """Returns how many members fit half of the free memory together, as XLA counts it; at least one a device."""
+    devices = training.shares(search.mesh)
+    device = jax.local_devices()[0]
+    budget = _MEMORY_SHARE * available_memory(device)
+    if device.platform == "cpu":
+        budget /= devices  # the devices of a CPU share one memory; each accelerator has its own
+    neighbours = jax.eval_shape(lambda: _initial_states(search, members[:1])).neighbours
+    pairs = training.resident_pairs(search.dataset.train, neighbours=neighbours)
+    shapes = jax.eval_shape(lambda: pairs)
+    batches = {key: search.config["train"][key] for key in ("batch_size", "remainder")}
+    each = -(-len(members) // devices)
+    while each > 1:
+        states = jax.eval_shape(lambda count=each: _initial_states(search, members[:1] * count))
+        program = training.train_grid_epoch.lower(states, shapes, at_once=search.at_once, **batches).compile()
+        sizes: Any = program.memory_analysis()
+        needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        needed += sizes.temp_size_in_bytes
+        # The selected parameters, and once more while they are replaced.
+        needed += 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states.projector_parameters))
+        if needed <= budget:
+            break
+        each = max(1, min(each - 1, int(each * budget / needed)))
+    return each * devices
+
+
+def _initial_states(search: _Sweep, members: Sequence[Member]) -> training.TrainState:
+    """Returns the members before their first step, stacked."""
+    configs = [member_config(search.config, member) for member in members]
+    return training.stack_states([session.initial_state(config, search.dataset) for config in configs])
+
+
+def _train_slice(search, chunk, size, folder, on_epoch, should_stop):
+    # The last slice is filled up to the size, and each slice to a multiple of the devices: one program for all.
+    padded = [*chunk, *[chunk[-1]] * (size - len(chunk) + -size % training.shares(search.mesh))]
+    with contextlib.closing(training.Checkpoints(folder)) as checkpoints:
         parameters, progress = training.train_grid(
-            slices.states(sweep.config, sweep.dataset, padded),
-            sweep.dataset,
+            _initial_states(search, padded),
+            search.dataset,
             checkpoints,
-            epochs=settings["epochs"],
-            batch_size=settings["batch_size"],
-            remainder=settings["remainder"],
-            criterion=settings["selection"],
-            evaluate_every=settings["evaluate_every"],
-            patience=settings["patience"],
-            at_once=sweep.at_once,
-            mesh=sweep.mesh,
+            **training.train_options(search.config),
+            at_once=search.at_once,
+            mesh=search.mesh,
             on_epoch=on_epoch,
             should_stop=should_stop,
         )
-    finally:
-        checkpoints.close()
     return [
-        _result(sweep, member, progress[index], training.member_of(parameters, index))
+        _result(search, member, progress[index], training.member_of(parameters, index))
         for index, member in enumerate(chunk)
     ]
 
 
-def _result(sweep, member, progress, parameters):
+def _result(search, member, progress, parameters):
+    """Saves the selected model of a run and returns its figures."""
     if progress.failed:
         return Result(member, 0, None, None, None, progress.failed)
-    config = slices.member_config(sweep.config, member)
     epoch = progress.selection.epoch
-    model = session.trained_model(config, sweep.dataset, sweep.standardization, parameters, epoch)
-    models.save_model(_model_path(sweep, member), model)
+    config = member_config(search.config, member)
+    model = session.trained_model(config, search.dataset, search.standardization, parameters, epoch)
+    models.save_model(_model_path(search, member), model)
     figures = {
-        name: training.evaluate_parameters(model.projector, parameters, getattr(sweep.dataset, name))
-        for name in ("validation", *["test"] * sweep.on_test)
-        if len(getattr(sweep.dataset, name))
+        name: training.evaluate_parameters(model.projector, parameters, getattr(search.dataset, name))
+        for name in ("validation", *["test"] * search.on_test)
+        if len(getattr(search.dataset, name))
     }
     return Result(member, epoch, progress.selection.value, figures.get("validation"), figures.get("test"))
 
 
-def _model_path(sweep, member):
-    values = [*((points.name(key), points.number(value)) for key, value in member.point), ("seed", member.seed)]
-    return sweep.directory / _MODELS / ("-".join(f"{name}-{value}" for name, value in values) + ".safetensors")
+def _model_path(search, member):
+    values = [*((AXIS_NAMES[key], value_text(value)) for key, value in member.point), ("seed", member.seed)]
+    return search.folder / _MODELS / ("-".join(f"{name}-{value}" for name, value in values) + ".safetensors")
 
 
-def _prune_models(sweep, results):
-    """Keeps the models of the best finished point, and of the one that is not finished."""
-    each = len(sweep.grid.seeds)
+def _delete_models(search, results):
+    """Deletes all models but those of the best finished point, and of a point that is not finished."""
+    each = len(search.grid.seeds)
     finished = results[: len(results) // each * each]
     try:
-        best = outputs.select(outputs.summarize(finished), sweep.config["train"]["selection"]).point
+        best = select(summarize(finished), search.criterion).point
     except ValueError:  # all failed, so far
         best = None
     for result in finished:
         if result.member.point != best:
-            _model_path(sweep, result.member).unlink(missing_ok=True)
+            _model_path(search, result.member).unlink(missing_ok=True)
 
 
-def _finish(sweep, results, console, *, figure, command):
-    config, grid, dataset, directory = sweep.config, sweep.grid, sweep.dataset, sweep.directory
-    criterion = config["train"]["selection"]
-    about = {"criterion": criterion, "dataset": dataset.title}
+def _write_results(search, results, console, about, *, run_command, has_figure):
+    """Selects a point, evaluates it on test, writes the files and shows the figures."""
+    dataset, folder, criterion = search.dataset, search.folder, search.criterion
     chance = retrieval.chance(len(dataset.test), dataset.test.labels) if len(dataset.test) else None
     try:
-        point = outputs.select(outputs.summarize(results), criterion).point
+        point = select(summarize(results), criterion).point
     except ValueError as error:
-        outputs.write_csv(directory / CSV, results, criterion=criterion, synthetic=dataset.synthetic)
-        outputs.show(outputs.summarize(results), None, console, **about)
+        grid_summaries.write_csv(folder / CSV, results, criterion=criterion, synthetic=dataset.synthetic)
+        grid_summaries.show(summarize(results), None, console, criterion=criterion, dataset=dataset.title)
         console.print(f"error: {error}")
         return 1
-    results = [_with_test(sweep, of) if of.member.point == point else of for of in results]
-    summaries = outputs.summarize(results)
+    results = [_with_test(search, of) if of.member.point == point else of for of in results]
+    summaries = summarize(results)
     selected = next(summary for summary in summaries if summary.point == point)
-    outputs.write_csv(directory / CSV, results, criterion=criterion, synthetic=dataset.synthetic)
-    outputs.write_json(
-        directory / JSON,
-        summaries,
-        selected,
-        grid=grid,
-        synthetic=dataset.synthetic,
-        command=command,
-        versions=session.versions(),
-        chance=chance,
-        **about,
-    )
-    best = directory / BEST
-    source = outputs.best_config_source(
-        config,
+    about |= {"dataset": dataset.title, "synthetic": dataset.synthetic, "criterion": criterion, "chance": chance}
+    grid_summaries.write_csv(folder / CSV, results, criterion=criterion, synthetic=dataset.synthetic)
+    grid_summaries.write_json(folder / JSON, summaries, selected, grid=search.grid, about=about)
+    source = best_config_source(
+        search.config,
         point,
-        grid,
+        search.grid,
         title=dataset.title,
-        command=command,
-        run=shlex.join(["python", "experiments/run.py", f"--config={best}", f"--workdir={directory / 'best'}"]),
-        figure=outputs.describe(selected, criterion),
+        command=about["command"],
+        run=run_command,
+        figure=grid_summaries.describe(selected, criterion),
     )
-    _files.write_text(best, source)
+    _files.write_text(folder / BEST, source)
     written = [CSV, JSON, BEST]
-    if figure and grid.varied():
-        from gpldan_jax.studies import figures  # matplotlib takes seconds to import
-
-        metric = outputs.CRITERIA[criterion]
-        split = "test" if sweep.on_test else "validation"
-        figures.draw_grid(
-            summaries, selected, grid, directory / FIGURE, dataset=dataset.title, metric=metric, split=split
-        )
+    if has_figure:
+        _draw(search, summaries, selected)
         written.append(FIGURE)
-    outputs.show(summaries, selected, console, chance=chance, **about)
-    console.print(f"written to {directory}: {', '.join(written)}")
+    grid_summaries.show(summaries, selected, console, criterion=criterion, dataset=dataset.title, chance=chance)
+    console.print(f"written to {folder}: {', '.join(written)}")
     return 0
 
 
-def _with_test(sweep, result):
-    if result.test or not len(sweep.dataset.test):
+def _draw(search: _Sweep, summaries: Sequence[PointSummary], selected: PointSummary) -> None:
+    from gpldan_jax.studies import figures  # matplotlib takes seconds to import
+
+    metric, split = grid_summaries.CRITERIA[search.criterion], "test" if search.on_test else "validation"
+    about = {"dataset": search.dataset.title, "metric": metric, "split": split}
+    write_figure(figures.compose_grid(summaries, selected, search.grid, **about), search.folder / FIGURE)
+
+
+def _with_test(search, result):
+    if result.test or not len(search.dataset.test):
         return result
-    model = models.load_model(_model_path(sweep, result.member))
-    figures = training.evaluate_parameters(model.projector, model.parameters, sweep.dataset.test)
+    model = models.load_model(_model_path(search, result.member))
+    figures = training.evaluate_parameters(model.projector, model.parameters, search.dataset.test)
     return dataclasses.replace(result, test=figures)

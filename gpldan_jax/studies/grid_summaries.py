@@ -1,38 +1,33 @@
-"""What comes out of a sweep: the figures of each point over its seeds, the point they select, and the files of both."""
+"""What comes out of a sweep: the figures of each point over its seeds, the selected point, and the files of both."""
 
-import csv
 import dataclasses
-import json
-import statistics
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import rich.box
 import rich.console
 import rich.table
 
 from gpldan_jax import _files
-from gpldan_jax.config import default_config, with_values
-from gpldan_jax.studies import grid_points as points
-from gpldan_jax.studies.grid_points import Grid, Member, Point
+from gpldan_jax.studies.grid_points import AXIS_NAMES, Grid, Member, Point, check_criterion, point_title
+from gpldan_jax.studies.tables import DIRECTIONS, TITLES, MeanSd, csv_text, mean_and_sd
 
-DIRECTIONS = ("image_to_text", "text_to_image", "average")
 CRITERIA = {"map": "map@50", "recall": "recall", "last": "last epoch"}
-"""What each criterion of `train.selection` is called beside the figures that it comes from."""
+"""The figure that each criterion of `train.selection` looks at."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What came of one run.
+    """The figures of one run.
 
     Attributes:
         member: the run.
         epoch: the epoch selected on validation.
-        value: what the criterion says of that epoch, finite; `None` where the run failed.
-        validation: figures of that epoch as `gpldan_jax.retrieval.evaluate` gives them, where there are any.
-        test: likewise, where they were asked for.
-        failed: why there is no result, such as "the pairwise loss is nan at step 11"; empty where there is one.
+        value: the value of the criterion in that epoch, finite; `None` where the run failed.
+        validation: the figures of that epoch as `gpldan_jax.retrieval.evaluate` gives them; `None` without such pairs.
+        test: the same on test, where the point was evaluated there.
+        failed: the reason for a failure, such as "the pairwise loss is nan at step 11"; empty where it did not fail.
     """
 
     member: Member
@@ -44,22 +39,6 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
-    """The mean of a figure over seeds and its sample standard deviation, `None` for a single seed.
-
-    Example:
-        >>> str(Spread(0.5, 0.01)), str(Spread(0.5, None))
-        ('0.500 ± 0.010', '0.500')
-    """
-
-    mean: float
-    sd: float | None
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
-
-
-@dataclasses.dataclass(frozen=True)
 class PointSummary:
     """The figures of a point over its seeds.
 
@@ -68,23 +47,30 @@ class PointSummary:
         seeds: its seeds.
         epochs: the epoch selected for each seed, none where one failed.
         value: the criterion; `None` where a seed failed.
-        validation: metric -> direction -> spread, `None` where a seed failed or has none. `"recall"` among the metrics
-            is the mean of recall@1, 5 and 10, as the criterion of this name takes it.
-        test: likewise.
-        failed: (seed, why) of each seed that failed.
+        validation: metric -> direction -> mean, `None` where a seed failed or has none. The metric `"recall"` is the
+            mean of recall@1, 5 and 10, as the criterion of this name takes it.
+        test: the same on test.
+        failed: (seed, reason) of each seed that failed.
     """
 
     point: Point
     seeds: tuple[int, ...]
     epochs: tuple[int, ...]
-    value: Spread | None
-    validation: dict[str, dict[str, Spread]] | None
-    test: dict[str, dict[str, Spread]] | None
+    value: MeanSd | None
+    validation: dict[str, dict[str, MeanSd]] | None
+    test: dict[str, dict[str, MeanSd]] | None
     failed: tuple[tuple[int, str], ...] = ()
 
 
 def summarize(results: Sequence[Result]) -> tuple[PointSummary, ...]:
-    """The summary of each point, in the order in which the points first appear."""
+    """Returns the summary of each point, in the order in which the points first appear.
+
+    Args:
+        results: the runs.
+
+    Returns:
+        One summary for each point.
+    """
     groups: dict[Point, list[Result]] = {}
     for result in results:
         groups.setdefault(result.member.point, []).append(result)
@@ -92,71 +78,87 @@ def summarize(results: Sequence[Result]) -> tuple[PointSummary, ...]:
 
 
 def select(summaries: Sequence[PointSummary], criterion: str) -> PointSummary:
-    """The point of the highest mean on validation; a tie keeps the earlier one.
+    """Returns the point with the highest mean on validation; of equal points the first.
+
+    Args:
+        summaries: all points.
+        criterion: the setting `train.selection`.
+
+    Returns:
+        One of the summaries.
 
     Raises:
-        ValueError: every point failed, or the criterion is `"last"`, whose value is the epoch, and there is a choice.
+        ValueError: a seed of every point failed, or the criterion is `"last"` and there are several points.
     """
-    points.check_criterion(criterion, len(summaries))
-    whole = [summary for summary in summaries if summary.value is not None]
-    if not whole:
-        point, (seed, why) = points.title(summaries[0].point), summaries[0].failed[0]
+    check_criterion(criterion, len(summaries))
+    complete = [(summary.value.mean, summary) for summary in summaries if summary.value is not None]
+    if not complete:
+        point, (seed, why) = point_title(summaries[0].point), summaries[0].failed[0]
         raise ValueError(f"no point can be selected, a seed of each failed; {point}, seed {seed}: {why}")
-    return max(whole, key=lambda summary: summary.value.mean)
+    return max(complete, key=lambda pair: pair[0])[1]
 
 
 def describe(selected: PointSummary, criterion: str) -> str:
-    """A point's figure as the configs give theirs.
+    """Returns the figure of a point in words, as the files in `configs/` give theirs.
+
+    Args:
+        selected: the point.
+        criterion: the setting `train.selection`.
+
+    Returns:
+        The words.
 
     Example:
-        >>> describe(PointSummary((), (0, 1), (3, 4), Spread(0.5, 0.01), None, None), "map")
+        >>> describe(PointSummary((), (0, 1), (3, 4), MeanSd(0.5, 0.01), None, None), "map")
         'average validation map@50 0.500 ± 0.010 over 2 seeds'
-        >>> describe(PointSummary((), (0,), (20,), Spread(20.0, None), None, None), "last")
+        >>> describe(PointSummary((), (0,), (20,), MeanSd(20.0, None), None, None), "last")
         'the last epoch, nothing chosen on validation, 1 seed'
     """
-    seeds = f"{len(selected.seeds)} seed" + "s" * (len(selected.seeds) > 1)
+    seeds = f"{len(selected.seeds)} seed{'s' * (len(selected.seeds) > 1)}"
     if criterion == "last":
         return f"the last epoch, nothing chosen on validation, {seeds}"
     return f"average validation {CRITERIA[criterion]} {selected.value} over {seeds}"
 
 
 def failed_seeds(summary: PointSummary) -> str:
-    """Which seeds failed.
+    """Returns which seeds of a point failed, in words.
+
+    Args:
+        summary: a point with at least one failed seed.
+
+    Returns:
+        The words.
 
     Example:
         >>> failed_seeds(PointSummary((), (0, 1, 2), (), None, None, None, ((0, "nan"), (2, "nan"))))
         'seeds 0, 2'
     """
-    return "seed" + "s" * (len(summary.failed) > 1) + " " + ", ".join(str(seed) for seed, _ in summary.failed)
+    return f"seed{'s' * (len(summary.failed) > 1)} {', '.join(str(seed) for seed, _ in summary.failed)}"
 
 
 def write_csv(path: Path, results: Sequence[Result], *, criterion: str, synthetic: bool = False) -> None:
-    """Writes one row for each run, whole or not at all; the same results give the same bytes.
+    """Writes one row for each run; the same results give the same bytes.
 
     The columns: swept keys, seed, epoch, the criterion, `validation/map@50` (the average),
     `validation/map@50/image_to_text` and so on for each metric, the same for test where some run has test figures,
-    failed; with synthetic data one that says so. What a run does not have is empty.
+    failed; with synthetic data also `synthetic`. A cell is empty where a run has no such value.
 
     Args:
-        path: where to.
-        results: in the order of `Grid.members`.
-        criterion: its name, the heading of its column.
-        synthetic: whether the data were.
+        path: the file to write.
+        results: the runs, in the order of `Grid.members`.
+        criterion: the setting `train.selection`, the heading of its column.
+        synthetic: whether the features were generated.
     """
     rows = []
     for result in results:
-        row = {points.name(key): value for key, value in result.member.point}
+        row: dict[str, Any] = {AXIS_NAMES[key]: value for key, value in result.member.point}
         row |= {"seed": result.member.seed, "epoch": result.epoch, criterion: result.value}
         rows.append(row | _columns("validation", result.validation) | _columns("test", result.test))
-    # A run that failed has no figures, and not every run those of test: the columns are those of all runs.
+    # A run that failed has no figures, and some runs have none on test: the columns are those of all runs.
     names = [*dict.fromkeys(name for row in rows for name in row), "failed", *["synthetic"] * synthetic]
     for row, result in zip(rows, results, strict=True):
         row |= {"failed": result.failed, "synthetic": synthetic}
-
-    with _files.replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    _files.write_text(path, csv_text(names, ([row.get(name) for name in names] for row in rows)))
 
 
 def write_json(
@@ -165,78 +167,27 @@ def write_json(
     selected: PointSummary | None,
     *,
     grid: Grid,
-    criterion: str,
-    dataset: str,
-    synthetic: bool,
-    command: str,
-    versions: Mapping[str, str],
-    chance: Mapping[str, float] | None = None,
+    about: Mapping[str, Any],
 ) -> None:
-    """Writes the figures of every point and of the selected one, whole or not at all.
+    """Writes the figures of every point and of the selected one.
 
     Args:
-        path: where to.
+        path: the file to write.
         summaries: all points.
         selected: one of them, `None` where none could be selected.
-        grid: what was swept.
-        criterion: what selected it.
-        dataset: its title.
-        synthetic: whether the data were.
-        command: what was called.
-        versions: of what computed.
-        chance: what random rankings give on test.
+        grid: the grid.
+        about: `dataset`, `synthetic`, `criterion`, `chance`, `command` and `versions`, which go into the file.
     """
     record = {
-        "dataset": dataset,
-        "synthetic": synthetic,
-        "criterion": criterion,
+        **{name: about[name] for name in ("dataset", "synthetic", "criterion")},
         "axes": dict(grid.axes),
         "seeds": grid.seeds,
         "selected": selected and _record(selected),
-        "chance": chance,
+        "chance": about["chance"],
         "points": [_record(summary) for summary in summaries],
-        "command": command,
-        "versions": versions,
+        **{name: about[name] for name in ("command", "versions")},
     }
-    _files.write_text(path, json.dumps(record, indent=2) + "\n")
-
-
-def best_config_source(
-    config: Mapping[str, Mapping], point: Point, grid: Grid, *, title: str, command: str, run: str, figure: str
-) -> str:
-    """The source of a config file with what a sweep chose.
-
-    Args:
-        config: the config that was swept.
-        point: the selected point; its values go before those of `config`.
-        grid: what was swept; keys with a single value were not chosen, and are not said to be.
-        title: of the dataset.
-        command: the sweep as it was called.
-        run: the command that trains with this file.
-        figure: the expected figure, from `describe`.
-
-    Returns:
-        Python as in `configs/`: `get_config` sets each key that was chosen or differs from `configs.default`.
-    """
-    known, chosen = default_config(), grid.varied()
-    lines = []
-    for group, keys in with_values(config, dict(point)).items():
-        for name, value in keys.items():
-            key = f"{group}.{name}"
-            if key in chosen or value != known[group][name]:
-                comment = "  # ours: chosen on validation by a sweep" if key in chosen else ""
-                lines.append(f"    config.{key} = {_literal(value)}{comment}\n")
-    about = _fill(f"{title}: {points.title(point)}{', chosen on validation by a sweep' * bool(chosen)}.")
-    expected = _fill(f"Expected: {figure}, as found by")
-    docstring = f"{about}\n\nModel and loss: arXiv 2106.13552.\n\n    {run}\n\n{expected}\n\n    {command}\n"
-    return (
-        f'"""{_in_docstring(docstring)}"""\n\n'
-        "from ml_collections import config_dict\n\n"
-        "from gpldan_jax.config import default_config\n\n\n"
-        "def get_config():\n"
-        '    """The settings of the sweep, at the point it selected."""\n'
-        "    config = config_dict.ConfigDict(default_config())\n" + "".join(lines) + "    return config\n"
-    )
+    _files.write_json(path, record)
 
 
 def show(
@@ -253,21 +204,20 @@ def show(
     Args:
         summaries: all points.
         selected: one of them, `None` where none could be selected.
-        console: where to.
-        criterion: what selected it.
-        dataset: its title.
-        chance: what random rankings give on test.
+        console: where to print.
+        criterion: the setting `train.selection`.
+        dataset: the title of the dataset.
+        chance: the figures of random rankings on test, by metric.
     """
-    seeds = max(len(summary.seeds) for summary in summaries)
-    over = f"{seeds} seed{'s' * (seeds > 1)}{' each' * (len(summaries) > 1)}"
-    table = _table(f"{dataset}: {over}")
+    n = max(len(summary.seeds) for summary in summaries)
+    table = _table(f"{dataset}: {n} seed{'s' * (n > 1)}{' each' * (len(summaries) > 1)}")
     table.add_column("point")
     if criterion != "last":
         table.add_column(f"validation {CRITERIA[criterion]}", justify="right")
     table.add_column("epoch", justify="right")
     table.add_column("")
     for summary in summaries:
-        cells = [points.title(summary.point)]
+        cells = [point_title(summary.point)]
         if criterion != "last":
             cells.append(str(summary.value or "-"))
         cells.append(_range(summary.epochs))
@@ -277,9 +227,9 @@ def show(
     console.print(table)
     for summary in summaries:
         for seed, why in summary.failed:
-            console.print(f"{points.title(summary.point)}, seed {seed}: {why}")
+            console.print(f"{point_title(summary.point)}, seed {seed}: {why}")
     if selected and (selected.test or selected.validation):
-        console.print(_table_of(selected, criterion, dataset, dict(chance or {})))
+        console.print(_figures_table(selected, criterion, dataset, dict(chance or {})))
 
 
 def _summary(point, results):
@@ -291,28 +241,24 @@ def _summary(point, results):
         point,
         seeds,
         tuple(result.epoch for result in results),
-        _spread([result.value for result in results]),
-        _spreads([result.validation for result in results]),
-        _spreads([result.test for result in results]),
+        mean_and_sd([result.value for result in results]),
+        _means([result.validation for result in results]),
+        _means([result.test for result in results]),
     )
 
 
-def _spread(values):
-    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-
-def _spreads(figures):
+def _means(figures):
     if not all(figures):
         return None
     figures = [_with_recall(one) for one in figures]
     return {
-        metric: {direction: _spread([one[metric][direction] for one in figures]) for direction in DIRECTIONS}
+        metric: {direction: mean_and_sd([one[metric][direction] for one in figures]) for direction in DIRECTIONS}
         for metric in figures[0]
     }
 
 
 def _with_recall(figures):
-    # The criterion on test and in plots needs a spread of its own: that of a mean is not the mean of the spreads.
+    # The standard deviation of a mean of metrics is not the mean of their standard deviations.
     recalls = [values for metric, values in figures.items() if metric.startswith("recall@")]
     if not recalls:
         return figures
@@ -327,30 +273,9 @@ def _columns(split, figures):
     return columns
 
 
-def _cell(value):
-    # `repr` so that a float survives; of a plain one, since numpy's says its type.
-    return "" if value is None else repr(float(value)) if isinstance(value, float) else value
-
-
 def _record(summary):
-    record = dataclasses.asdict(summary) | {"point": dict(summary.point), "title": points.title(summary.point)}
+    record = dataclasses.asdict(summary) | {"point": dict(summary.point), "title": point_title(summary.point)}
     return record | {"failed": [{"seed": seed, "why": why} for seed, why in summary.failed]}
-
-
-def _literal(value):
-    text = repr(value)
-    is_plain = isinstance(value, str) and not set(text[1:-1]) & {"'", '"'}
-    return f'"{text[1:-1]}"' if is_plain else text  # quotes as in the other configs
-
-
-def _fill(text):
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
-
-
-def _in_docstring(text):
-    # File names may hold anything, bytes that are not UTF-8 included.
-    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _range(epochs):
@@ -361,17 +286,16 @@ def _range(epochs):
 
 
 def _table(title):
-    # Without its edges, so that four figures with their spread fit the 80 columns of a pipe.
+    # Without its edges, so that four means with their standard deviations fit the 80 columns of a pipe.
     style = {"collapse_padding": True, "pad_edge": False, "show_edge": False}
     return rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, **style)
 
 
-def _table_of(selected, criterion, dataset, chance):
+def _figures_table(selected, criterion, dataset, chance):
     on_test = " on test" if selected.test else ""
-    table = _table(f"{dataset}{on_test}: {points.title(selected.point)}, {describe(selected, criterion)}")
+    table = _table(f"{dataset}{on_test}: {point_title(selected.point)}, {describe(selected, criterion)}")
     table.add_column("metric")
-    headings = ("image to text", "text to image", "average", "chance", "validation")
-    for heading in headings:
+    for heading in (*TITLES.values(), "chance", "validation"):
         table.add_column(heading, justify="right")
     test, validation = selected.test or {}, selected.validation or {}
     recalls = [value for metric, value in chance.items() if metric.startswith("recall@")]

@@ -1,50 +1,100 @@
-"""The table of a comparison in Markdown, CSV and JSON, as Table 2 of the paper has it."""
+"""The comparison of methods on the same features, as Table 2 of the paper has it, in Markdown, CSV and JSON.
 
-import csv
-import io
-import json
+The published figures are of features (VGG-19, AlexNet, BERT) that do not circulate, so they are for orientation.
+"""
+
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _files
-from gpldan_jax.baselines import published
 from gpldan_jax.baselines.registry import METHODS
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting
 from gpldan_jax.studies.fitting import Row
-
-DIRECTIONS = ("image_to_text", "text_to_image", "average")
-
+from gpldan_jax.studies.grid_points import Config
+from gpldan_jax.studies.tables import (
+    DIRECTIONS,
+    TITLES,
+    best_of_groups,
+    csv_text,
+    markdown_table,
+    mean_and_sd,
+    seeds_in_words,
+    write_tables,
+)
 
 TABLES = ("table2.md", "table2.csv", "table2.json")
 
+_PUBLISHED_METHODS = ("cmcp", "acmr", "dscmr", "jrl", "cca", "dcca", "dccae", "cdpae", "gpldan")
+_PUBLISHED = {  # image to text, text to image, average
+    "wikipedia": (
+        (0.499, 0.443, 0.493, 0.472, 0.296, 0.388, 0.361, 0.470, 0.482),
+        (0.593, 0.499, 0.632, 0.560, 0.346, 0.426, 0.425, 0.475, 0.543),
+        (0.546, 0.471, 0.563, 0.516, 0.321, 0.407, 0.393, 0.473, 0.513),
+    ),
+    "pascal": (
+        (0.378, 0.407, 0.392, 0.341, 0.279, 0.366, 0.405, 0.413, 0.476),
+        (0.355, 0.410, 0.415, 0.359, 0.256, 0.354, 0.413, 0.353, 0.462),
+        (0.366, 0.408, 0.404, 0.350, 0.268, 0.360, 0.409, 0.383, 0.469),
+    ),
+    "nuswide": (
+        (0.378, 0.306, 0.408, 0.400, 0.258, 0.346, 0.329, 0.383, 0.389),
+        (0.334, 0.308, 0.373, 0.376, 0.250, 0.337, 0.337, 0.368, 0.381),
+        (0.356, 0.307, 0.390, 0.388, 0.254, 0.342, 0.333, 0.376, 0.385),
+    ),
+    "xmedia": (
+        (0.831, 0.895, 0.911, 0.899, 0.122, 0.762, 0.772, 0.901, 0.904),
+        (0.765, 0.931, 0.935, 0.934, 0.120, 0.801, 0.773, 0.947, 0.942),
+        (0.798, 0.913, 0.923, 0.917, 0.121, 0.773, 0.781, 0.924, 0.923),
+    ),
+}
+
+
+def published_text(dataset: str, method: str) -> str:
+    """Returns the MAP@50 that the paper reports for a method, as a cell of a table.
+
+    Args:
+        dataset: the name of the dataset.
+        method: the name of the method.
+
+    Returns:
+        Image to text, text to image and average; an empty text where the paper reports nothing.
+
+    Example:
+        >>> published_text("wikipedia", "gpldan"), published_text("cub", "gpldan")
+        ('0.482 / 0.543 / 0.513', '')
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Table 2.
+    """
+    return " / ".join(f"{figure:.3f}" for figure in _published(dataset, method) or ())
+
 
 def method_names() -> list[str]:
-    """The methods that `compare` knows, in the order of the table."""
-    return [*METHODS, *fitting.NAMES]
+    """Returns the names of the methods that `compare` knows, in the order of the table."""
+    return [*METHODS, *fitting.GPLDAN_NAMES]
 
 
 def compare(
-    config: Mapping[str, Mapping[str, Any]],
+    config: Config,
     methods: Sequence[str],
     seeds: Sequence[int],
-    directory: Path,
+    folder: Path,
     *,
-    fresh: bool,
-    command: str,
+    fresh: bool = False,
+    command: str = "",
 ) -> int:
-    """Fits methods, writes the tables and prints one of them.
+    """Fits methods, writes the tables and prints one of them; finished fits are skipped.
 
     Args:
         config: a valid config.
-        methods: names, of `method_names()`.
-        seeds: of the fits.
-        directory: the workdir.
-        fresh: whether to delete the comparison found there.
-        command: what was called.
+        methods: names of `method_names()`.
+        seeds: the seeds of the fits.
+        folder: the workdir.
+        fresh: whether to delete a comparison in the folder and start over.
+        command: the command line, for the files.
 
     Returns:
         The exit status: 0, or 1 where a method failed.
@@ -52,98 +102,63 @@ def compare(
     Raises:
         ValueError: bad input; nothing was written.
     """
-    dataset, _ = session.load(config["dataset"])
+    if unknown := [name for name in methods if name not in method_names()]:
+        raise ValueError(f"methods: no method {unknown[0]!r}; there are {', '.join(method_names())}")
+    dataset = fitting.load_comparable(config)
     criterion, epochs = config["train"]["selection"], config["train"]["epochs"]
-    fitting.check_comparable(dataset, config["train"]["batch_size"], criterion)
-    known = METHODS | fitting.methods(config, dataset)
+    known = METHODS | fitting.gpldan_methods(config, dataset)
     chosen = [known[name] for name in method_names() if name in methods]
     if dataset.train.labels is None and (needing := [of.name for of in chosen if of.supervision != "unsupervised"]):
         raise ValueError(f"{dataset.title} has no labels, which {needing[0]} needs")
     description = session.describe(config, dataset)
-    with workdirs.opened(directory, description, fresh=fresh, holds=(*TABLES, *known)):
-        rows = fitting.fit_showing(chosen, dataset, seeds, directory, criterion=criterion, epochs=epochs)
-        metric = "map@50" if dataset.test.labels is not None else "recall@10"
-        name = "" if dataset.synthetic else config["dataset"]["name"]  # nothing is published of generated features
+    with workdirs.opened(folder, description, fresh=fresh, holds=(*TABLES, *known)):
+        rows = fitting.fit_and_show(chosen, dataset, seeds, folder, criterion=criterion, epochs=epochs)
+        metric = fitting.main_metric_of(dataset)
+        name = "" if dataset.synthetic else config["dataset"]["name"]  # nothing is published for generated features
+        text = _markdown(rows, dataset=dataset.title, name=name, metric=metric, seeds=seeds, command=command)
         about = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seeds": seeds, "command": command}
-        text = markdown(rows, dataset=dataset.title, name=name, metric=metric, seeds=seeds, command=command)
-        versions = {"versions": description["versions"]}
-        contents = (text, table_csv(rows, name=name), record(rows, about | versions))
-        for table, content in zip(TABLES, contents, strict=True):
-            _files.write_text(directory / table, content)
-    print(f"\n{text}\nwritten to {directory}: {', '.join(TABLES)}")
+        about["versions"] = description["versions"]
+        write_tables(folder, TABLES, text, _csv(rows, name=name), _record(rows, about))
+    print(f"\n{text}\nwritten to {folder}: {', '.join(TABLES)}")
     return int(any(row.failed for row in rows))
 
 
-def markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], command: str) -> str:
-    """A table for a paper or an issue: mean ± standard deviation over seeds, the best average of each group in bold.
-
-    Args:
-        rows: in the order of the table.
-        dataset: its title.
-        name: its name, for the published figures.
-        metric: such as `"map@50"`.
-        seeds: of the fits.
-        command: what was called.
-    """
-    best = _best(rows, metric)
-    lines = [
-        f"| {dataset}, {metric} | supervision | image to text | text to image | average | on validation | published "
-        "| seconds |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
+def _markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], command: str) -> str:
+    """Returns a table for a paper or an issue: means over seeds, the best average of each supervision in bold."""
+    averages = [(row.method.supervision, row.method.name, row.values(metric)) for row in rows if row.figures]
+    best = best_of_groups((group, of, statistics.mean(values)) for group, of, values in averages)
+    lines = []
     for row in rows:
         method = row.method
-        supervision = method.supervision + (", transductive" if method.transductive else "")
+        cells = [method.title, method.supervision + (", transductive" if method.transductive else "")]
         if row.failed:
-            lines.append(f"| {method.title} | {supervision} | failed: {row.failed.replace('|', '/')} | | | | | |")
+            lines.append([*cells, f"failed: {row.failed}", "", "", "", "", ""])
             continue
-        cells = [spread(values(row, metric, direction)) for direction in DIRECTIONS]
+        cells += [str(mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
         if method.name in best:
-            cells[2] = f"**{cells[2]}**"
+            cells[-1] = f"**{cells[-1]}**"
         cells.append(f"{statistics.mean(figures[metric]['average'] for figures in row.validation):.3f}")
-        cells.append(" / ".join(f"{figure:.3f}" for figure in published.row(name, method.name) or ()))
-        lines.append(f"| {method.title} | {supervision} | {' | '.join(cells)} | {row.seconds:.1f} |")
-    budget = ", ".join(f"{row.method.title} {len(row.method.settings)}" for row in rows)
-    over = ("mean ± standard deviation over seeds " if len(seeds) > 1 else "seed ") + ", ".join(map(str, seeds))
-    notes = [
-        f"On test; {over}. The settings of each method were chosen on validation with the first seed, among: {budget}."
-    ]
-    notes.append(
-        "On validation: the average, mean over seeds. Seconds are of one fit and its test distances, the median."
-    )
-    if any(row.method.title.endswith("(ours)") for row in rows):
-        notes.append(
-            "Ours: GPLDAN with targets from neighbourhoods of training pairs, with an InfoNCE term, and with both."
-        )
-    if any(published.row(name, row.method.name) for row in rows):
-        notes.append(
-            "Published (arXiv 2106.13552: image to text / text to image / average) are figures of other features: "
-            "VGG-19, AlexNet, BERT."
-        )
-    return "\n".join([*lines, "", " ".join(notes), "", f"    {command}", ""])
+        lines.append([*cells, published_text(name, method.name), f"{row.seconds:.1f}"])
+    columns = [f"{dataset}, {metric}", "supervision", *TITLES.values(), "on validation", "published", "seconds"]
+    table = markdown_table(columns, lines, "llrrrrrr")
+    return "\n".join([*table, "", " ".join(_notes(rows, name, seeds)), "", f"    {command}", ""])
 
 
-def table_csv(rows: Sequence[Row], *, name: str) -> str:
-    """A line for each method, seed and metric."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "supervision", "run", "metric", *DIRECTIONS, "published_average"])
+def _csv(rows: Sequence[Row], *, name: str) -> str:
+    """Returns the figures as CSV: a line for each method, seed and metric."""
+    lines = []
     for row in rows:
+        known = _published(name, row.method.name)
         for run, figures in enumerate(row.figures):
             for metric, found in figures.items():
-                known = published.row(name, row.method.name) if metric == "map@50" else None
-                cells = [repr(float(found[direction])) for direction in DIRECTIONS]
-                writer.writerow([row.method.name, row.method.supervision, run, metric, *cells, known and known[-1]])
-    return text.getvalue()
+                average = known[-1] if known and metric == "map@50" else None
+                values = (found[direction] for direction in DIRECTIONS)
+                lines.append([row.method.name, row.method.supervision, run, metric, *values, average])
+    return csv_text(["method", "supervision", "run", "metric", *DIRECTIONS, "published_average"], lines)
 
 
-def record(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
-    """All of it as JSON.
-
-    Args:
-        rows: in the order of the table.
-        about: what else the file says.
-    """
+def _record(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the figures, the settings and the trials of each method for a JSON file."""
     methods = [
         {
             "name": row.method.name,
@@ -161,34 +176,28 @@ def record(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({**about, "methods": methods}, indent=2) + "\n"
+    return {**about, "methods": methods}
 
 
-def values(row: Row, metric: str, direction: str) -> list[float]:
-    """A figure of each seed."""
-    return [figures[metric][direction] for figures in row.figures]
+def _notes(rows, name, seeds):
+    budget = ", ".join(f"{row.method.title} {len(row.method.settings)}" for row in rows)
+    yield (
+        f"On test; {seeds_in_words(seeds)}. The settings of each method were chosen on validation with the first seed, "
+        f"among: {budget}."
+    )
+    yield "On validation: the average, mean over seeds. Seconds are of one fit and its test distances, the median."
+    if any(row.method.title.endswith("(ours)") for row in rows):
+        yield "Ours: GPLDAN with targets from neighbourhoods of training pairs, with an InfoNCE term, and with both."
+    if any(_published(name, row.method.name) for row in rows):
+        yield (
+            "Published (arXiv 2106.13552: image to text / text to image / average) are figures of other features: "
+            "VGG-19, AlexNet, BERT."
+        )
 
 
-def spread(values: Sequence[float], sign: str = "") -> str:
-    """Mean ± standard deviation; of a single value, itself.
-
-    Args:
-        values: one for each seed.
-        sign: `"+"` gives a mean above 0 its sign too.
-
-    Example:
-        >>> spread([0.25, 0.5]), spread([0.25], "+")
-        ('0.375 ± 0.177', '+0.250')
-    """
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{sign}.3f}{deviation}"
-
-
-def _best(rows, metric):
-    """The method with the best mean of each group."""
-    groups = {}
-    for row in rows:
-        if row.figures:
-            mean = statistics.mean(values(row, metric, "average"))
-            groups.setdefault(row.method.supervision, []).append((mean, row.method.name))
-    return {max(group)[1] for group in groups.values()}
+def _published(dataset: str, method: str) -> tuple[float, ...] | None:
+    """Returns the published image to text, text to image and average; `None` where there are none."""
+    if dataset not in _PUBLISHED or method not in _PUBLISHED_METHODS:
+        return None
+    place = _PUBLISHED_METHODS.index(method)
+    return tuple(figures[place] for figures in _PUBLISHED[dataset])

@@ -1,14 +1,9 @@
-"""The rows of the paper's Table 3: what of GPLDAN each one has, and what its authors report (arXiv 2106.13552).
+"""The ablation: GPLDAN without its parts, as Table 3 of the paper has it, in Markdown, CSV and JSON, and in words.
 
-Its features (VGG-19 and BERT) are not those that circulate, so the figures are for orientation.
-
-The table of an ablation in Markdown, CSV and JSON, as Table 3 of the paper has it, and what it shows in words.
+The published averages are of features (VGG-19, BERT) that do not circulate, so they are for orientation.
 """
 
-import csv
 import dataclasses
-import io
-import json
 import math
 import statistics
 import sys
@@ -18,18 +13,33 @@ from typing import Any
 
 import jax
 
-from gpldan_jax import _files, retrieval
+from gpldan_jax import retrieval
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting
+from gpldan_jax.studies.figure_style import write_figure
 from gpldan_jax.studies.fitting import Row
-from gpldan_jax.studies.table2 import DIRECTIONS, spread, values
+from gpldan_jax.studies.grid_points import Config
+from gpldan_jax.studies.tables import (
+    DIRECTIONS,
+    TITLES,
+    csv_text,
+    markdown_table,
+    mean_and_sd,
+    seeds_in_words,
+    write_tables,
+)
 
 TERMS = {"unpaired": "loss.alpha", "mutual": "loss.beta", "classifier": "loss.adversarial", "attention": "model.parts"}
-"""What GPLDAN adds to L_pd: L_ud, L_md, the modality classifier, diversified attention; and the config key of each."""
+"""The parts that GPLDAN adds to L_pd: L_ud, L_md, the modality classifier, diversified attention; their config keys."""
 
 TABLES, FIGURE = ("table3.md", "table3.csv", "table3.json"), "table3.png"
+
 _WITHOUT = {"loss.alpha": 0.0, "loss.beta": 0.0, "loss.adversarial": 0.0, "model.parts": 1}
+_PARTS = ("mutual", "unpaired", "classifier", "attention")  # in the order of their columns
+_COLUMNS = ("L_pd", "L_md", "L_ud", "classifier", "attention", *TITLES.values(), "step")
+_ERRORS = 2  # standard errors that a difference must exceed to be shown
+_SELECTION = {"map": "average map@50", "recall": "mean of recall@1, @5 and @10"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +47,16 @@ class Variant:
     """A row of Table 3.
 
     Attributes:
+        number: its number in the table, from 1.
         name: the folder of its runs.
-        title: what the table calls it.
-        adds: what it has and `extends` has not.
+        title: its name in the table.
+        adds: the part that it has and `extends` has not.
         extends: the name of the row that it is compared with.
-        terms: what it has beside L_pd, of `TERMS`.
+        terms: its parts besides L_pd, of `TERMS`.
         published: average MAP@50 on the paper's Wikipedia.
     """
 
+    number: int
     name: str
     title: str
     adds: str | None
@@ -53,7 +65,7 @@ class Variant:
     published: float
 
     def settings(self) -> dict[str, float]:
-        """The config keys that it changes.
+        """Returns the config keys that it changes.
 
         Example:
             >>> VARIANTS["classifier"].settings()
@@ -64,29 +76,19 @@ class Variant:
 
 _PATTERN = ("unpaired", "mutual")
 _ROWS = (
-    Variant("pairwise", "L_pd alone", None, None, (), 0.202),
-    Variant("mutual", "+ L_md", "L_md", "pairwise", ("mutual",), 0.233),
-    Variant("unpaired", "+ L_ud", "L_ud", "pairwise", ("unpaired",), 0.481),
-    Variant("pattern", "+ L_md + L_ud", "L_md", "unpaired", _PATTERN, 0.487),
-    Variant("classifier", "+ modality classifier", "the classifier", "pattern", (*_PATTERN, "classifier"), 0.496),
-    Variant("attention", "+ diversified attention", "diversified attention", "classifier", tuple(TERMS), 0.513),
+    Variant(1, "pairwise", "L_pd alone", None, None, (), 0.202),
+    Variant(2, "mutual", "+ L_md", "L_md", "pairwise", ("mutual",), 0.233),
+    Variant(3, "unpaired", "+ L_ud", "L_ud", "pairwise", ("unpaired",), 0.481),
+    Variant(4, "pattern", "+ L_md + L_ud", "L_md", "unpaired", _PATTERN, 0.487),
+    Variant(5, "classifier", "+ modality classifier", "the classifier", "pattern", (*_PATTERN, "classifier"), 0.496),
+    Variant(6, "attention", "+ diversified attention", "diversified attention", "classifier", tuple(TERMS), 0.513),
 )
 VARIANTS = {row.name: row for row in _ROWS}
 """Every row by its name, in the order of the table."""
 
 
-def number(name: str) -> int:
-    """Which row of the table it is, from 1.
-
-    Example:
-        >>> number("pairwise"), number("attention")
-        (1, 6)
-    """
-    return [*VARIANTS].index(name) + 1
-
-
-def check(config: Mapping[str, Mapping[str, Any]]) -> None:
-    """`ValueError` where a config lacks a term already, so that leaving it out changes nothing, or has one of ours."""
+def _check_config(config: Config) -> None:
+    """Checks that a config has all parts of GPLDAN and no term of ours."""
     for key in TERMS.values():
         group, name = key.split(".")
         if config[group][name] == _WITHOUT[key]:
@@ -95,37 +97,28 @@ def check(config: Mapping[str, Mapping[str, Any]]) -> None:
         raise ValueError(f"config.loss.contrastive is {weight}, a term that no row of Table 3 has; leave it 0")
 
 
-def published(name: str, dataset: Mapping[str, Any]) -> float | None:
-    """The average MAP@50 that the paper reports for a row, `None` but for its dataset.
-
-    Args:
-        name: of the row.
-        dataset: the group of the config.
+def _published(name: str, dataset: Mapping[str, Any]) -> float | None:
+    """Returns the average MAP@50 that the paper reports for a row.
 
     Example:
-        >>> published("unpaired", {"name": "wikipedia", "synthetic": False})
+        >>> _published("unpaired", {"name": "wikipedia", "synthetic": False})
         0.481
+
+    References:
+        Chen, Zhang and Zhan, arXiv 2106.13552, Table 3.
     """
     return VARIANTS[name].published if dataset["name"] == "wikipedia" and not dataset["synthetic"] else None
 
 
-_HEADINGS = "L_pd | L_md | L_ud | classifier | attention | image to text | text to image | average | step"
-_MARKED = ("mutual", "unpaired", "classifier", "attention")  # as the columns stand
-_ERRORS = 2  # standard errors that a difference must exceed to be shown
-_SELECTION = {"map": "average map@50", "recall": "mean of recall@1, @5 and @10"}
-
-
-def ablate(
-    config: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], directory: Path, *, fresh: bool, command: str
-) -> int:
-    """Trains the rows, writes the tables and the figure, and prints one table.
+def ablate(config: Config, seeds: Sequence[int], folder: Path, *, fresh: bool = False, command: str = "") -> int:
+    """Trains the rows, writes the tables and the figure, and prints one table; finished fits are skipped.
 
     Args:
-        config: a valid config, of all of GPLDAN.
-        seeds: of the runs.
-        directory: the workdir.
-        fresh: whether to delete the ablation found there.
-        command: what was called.
+        config: a valid config with all parts of GPLDAN.
+        seeds: the seeds of the runs.
+        folder: the workdir.
+        fresh: whether to delete an ablation in the folder and start over.
+        command: the command line, for the files.
 
     Returns:
         The exit status: 0, or 1 where a row failed.
@@ -133,71 +126,54 @@ def ablate(
     Raises:
         ValueError: bad input; nothing was written.
     """
-    check(config)
-    dataset, _ = session.load(config["dataset"])
-    criterion = config["train"]["selection"]
-    fitting.check_comparable(dataset, config["train"]["batch_size"], criterion)
-    whole = fitting.methods(config, dataset)["gpldan"]
+    _check_config(config)
+    dataset, criterion = fitting.load_comparable(config), config["train"]["selection"]
+    whole = fitting.gpldan_methods(config, dataset)["gpldan"]
     methods = [
         dataclasses.replace(whole, name=row.name, title=row.title, settings=(row.settings(),))
         for row in VARIANTS.values()
     ]
     description = session.describe(config, dataset)
-    with workdirs.opened(directory, description, fresh=fresh, holds=(*TABLES, FIGURE, *VARIANTS)):
-        rows = fitting.fit_showing(methods, dataset, seeds, directory, criterion=criterion)
-        metric = "map@50" if dataset.test.labels is not None else "recall@10"
-        averages = {name: published(name, config["dataset"]) for name in VARIANTS}
-        shown = {
+    with workdirs.opened(folder, description, fresh=fresh, holds=(*TABLES, FIGURE, *VARIANTS)):
+        rows = fitting.fit_and_show(methods, dataset, seeds, folder, criterion=criterion)
+        metric = fitting.main_metric_of(dataset)
+        averages = {name: _published(name, config["dataset"]) for name in VARIANTS}
+        shown: dict[str, Any] = {
             "dataset": dataset.title,
             "metric": metric,
             "chance": retrieval.chance(len(dataset.test), dataset.test.labels)[metric],
             "published": averages,
         }
-        text = markdown(rows, seeds=seeds, criterion=criterion, command=command, **shown)
+        text = _markdown(rows, seeds=seeds, criterion=criterion, command=command, **shown)
         about = {key: description[key] for key in ("dataset", "versions")}
         about |= {"synthetic": dataset.synthetic, "metric": metric, "seeds": seeds, "command": command}
-        contents = (text, table_csv(rows, seeds=seeds, published=averages), record(rows, about, published=averages))
-        for table, content in zip(TABLES, contents, strict=True):
-            _files.write_text(directory / table, content)
-        has_figure = _draw(rows, directory / FIGURE, **shown)
-    print(f"\n{text}\nwritten to {directory}: {', '.join(TABLES)}{f', {FIGURE}' if has_figure else ''}")
+        csv = _csv(rows, seeds=seeds, published=averages)
+        write_tables(folder, TABLES, text, csv, _record(rows, about, published=averages))
+        has_figure = _draw(rows, folder / FIGURE, **shown)
+    print(f"\n{text}\nwritten to {folder}: {', '.join(TABLES)}{f', {FIGURE}' if has_figure else ''}")
     if not has_figure:
         print(f"{FIGURE} needs matplotlib: pip install 'gpldan_jax[plots]', then the same command", file=sys.stderr)
     return int(any(row.failed for row in rows))
 
 
-def _draw(rows, path, **shown):
-    try:
-        from gpldan_jax.studies import figures  # matplotlib takes a second to import
-    except ImportError:
-        path.unlink(missing_ok=True)  # it would not be of these tables
-        return False
-    figures.draw_ablation(rows, path, **shown)
-    return True
-
-
-def steps(rows: Sequence[Row], metric: str) -> dict[str, list[float]]:
-    """By how much each row's average differs from that of the row it extends, with each seed.
-
-    Args:
-        rows: in the order of the table; those that failed, and those that extend them, have no step.
-        metric: such as `"map@50"`.
-    """
-    averages = {row.method.name: values(row, metric, "average") for row in rows if not row.failed}
+def _steps(rows: Sequence[Row], metric: str) -> dict[str, list[float]]:
+    """Returns by how much the average of each row differs from that of the row it extends."""
+    averages = {row.method.name: row.values(metric) for row in rows if not row.failed}
+    bases = {name: averages.get(VARIANTS[name].extends or "") for name in averages}
     return {
-        name: [new - old for new, old in zip(found, averages[VARIANTS[name].extends], strict=True)]
-        for name, found in averages.items()
-        if VARIANTS[name].extends in averages
+        name: [new - old for new, old in zip(averages[name], base, strict=True)]
+        for name, base in bases.items()
+        if base is not None
     }
 
 
-def verdict(differences: Sequence[float]) -> str:
-    """Whether the mean of two or more differences exceeds twice its standard error.
+def _verdict(differences: Sequence[float]) -> str:
+    """Returns whether the mean of some differences exceeds twice its standard error, in words.
 
     Example:
-        >>> verdict([0.02, 0.03]), verdict([-0.02, -0.03])
+        >>> _verdict([0.02, 0.03]), _verdict([-0.02, -0.03])
         ('shows (+0.025 ± 0.007)', 'shows, as a drop (−0.025 ± 0.007)')
-        >>> verdict([0.02, -0.03])
+        >>> _verdict([0.02, -0.03])
         'does not show (−0.005 ± 0.035)'
     """
     mean = statistics.mean(differences)
@@ -207,11 +183,11 @@ def verdict(differences: Sequence[float]) -> str:
     return f"{found} ({_signed(differences)})"
 
 
-def findings(rows: Sequence[Row], metric: str, seeds: Sequence[int]) -> str:
-    """In words: which steps show, and whether every row with L_ud is above those without it."""
+def _findings(rows: Sequence[Row], metric: str, seeds: Sequence[int]) -> str:
+    """Returns in words which steps show, and whether every row with L_ud is above those without it."""
     n = len(seeds)
     if n == 1:
-        lines = ["With one seed nothing can be said about single steps; --seeds=5 trains five."]
+        lines = ["With one seed nothing can be said about single steps; five seeds can show them."]
     else:
         by_chance = float(jax.scipy.special.betainc((n - 1) / 2, 0.5, (n - 1) / (n - 1 + _ERRORS**2)))  # Student's t
         lines = [
@@ -219,14 +195,16 @@ def findings(rows: Sequence[Row], metric: str, seeds: Sequence[int]) -> str:
             f"steps that change nothing, {by_chance:.0%} would pass with {n} seeds.",
             "",
         ]
-        found = steps(rows, metric)
-        for variant in [VARIANTS[row.method.name] for row in rows if VARIANTS[row.method.name].extends]:
-            said = verdict(found[variant.name]) if variant.name in found else "cannot be said, since a row failed"
-            lines.append(f"- Row {number(variant.name)}, {variant.adds} added to row {number(variant.extends)}: {said}")
+        found = _steps(rows, metric)
+        for variant in [VARIANTS[row.method.name] for row in rows]:
+            if variant.extends:
+                said = _verdict(found[variant.name]) if variant.name in found else "cannot be said, since a row failed"
+                step = f"{variant.adds} added to row {VARIANTS[variant.extends].number}"
+                lines.append(f"- Row {variant.number}, {step}: {said}")
     return "\n".join([*lines, "", _with_and_without(rows, metric), ""])
 
 
-def markdown(
+def _markdown(
     rows: Sequence[Row],
     *,
     dataset: str,
@@ -237,70 +215,48 @@ def markdown(
     published: Mapping[str, float | None],
     command: str,
 ) -> str:
-    """A table for a paper or an issue: mean ± standard deviation over seeds; below it, what it shows in words.
-
-    Args:
-        rows: in the order of the table.
-        dataset: its title.
-        metric: such as `"map@50"`.
-        seeds: of the runs.
-        criterion: `"map"` or `"recall"`, which selected the epochs.
-        chance: what random rankings give.
-        published: the average of each row, `None` where there is none.
-        command: what was called.
-    """
+    """Returns a table for a paper or an issue: means over seeds; below it, what they show in words."""
     with_published = any(published.values())
-    last = " | published | seconds |" if with_published else " | seconds |"
-    columns = _HEADINGS.count("|") + last.count("|")
-    lines = [f"| {dataset}, {metric} | {_HEADINGS}{last}", "|---" + "|:-:" * 5 + "|---:" * (columns - 5) + "|"]
-    found = steps(rows, metric)
+    found, lines = _steps(rows, metric), []
     for row in rows:
         variant = VARIANTS[row.method.name]
-        cells = [f"{number(variant.name)}. {variant.title}", "✓"]
-        cells += ["✓" if term in variant.terms else "" for term in _MARKED]
+        cells = [f"{variant.number}. {variant.title}", "✓"]
+        cells += ["✓" if term in variant.terms else "" for term in _PARTS]
         if row.failed:
-            cells += [f"failed: {row.failed.replace('|', '/')}", "", "", ""]
+            cells += [f"failed: {row.failed}", "", "", ""]
         else:
-            cells += [spread(values(row, metric, direction)) for direction in DIRECTIONS]
+            cells += [str(mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
             cells.append(_signed(found[variant.name]) if variant.name in found else "")
         if with_published:
             cells.append(f"{published[variant.name]:.3f}")
-        cells.append("" if row.failed else f"{row.seconds:.1f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    over = ("mean ± standard deviation over seeds " if len(seeds) > 1 else "seed ") + ", ".join(map(str, seeds))
+        lines.append([*cells, "" if row.failed else f"{row.seconds:.1f}"])
+    columns = [f"{dataset}, {metric}", *_COLUMNS, *["published"] * with_published, "seconds"]
     notes = [
-        f"On test; {over}. Chance is {chance:.3f}. The epoch of each run was chosen on validation by "
+        f"On test; {seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen on validation by "
         f"{_SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as in the "
         "config. A step is the difference of the average to that of row 1 (rows 2 and 3), row 3 (row 4) or the row "
         "above, with the same seed. Seconds are of one run and its test distances, compilation included."
     ]
     if with_published:
         notes.append("The published averages are of other features (VGG-19 and BERT).")
-    return "\n".join([*lines, "", " ".join(notes), "", findings(rows, metric, seeds), f"    {command}", ""])
+    table = markdown_table(columns, lines, "lccccc" + "r" * (len(columns) - 6))
+    return "\n".join([*table, "", " ".join(notes), "", _findings(rows, metric, seeds), f"    {command}", ""])
 
 
-def table_csv(rows: Sequence[Row], *, seeds: Sequence[int], published: Mapping[str, float | None]) -> str:
-    """A line for each row, seed and metric."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "seed", "metric", *DIRECTIONS, "published_average"])
+def _csv(rows: Sequence[Row], *, seeds: Sequence[int], published: Mapping[str, float | None]) -> str:
+    """Returns the figures as CSV: a line for each row, seed and metric."""
+    lines = []
     for row in rows:
         name = row.method.name
         for seed, figures in zip(seeds if row.figures else (), row.figures, strict=True):
             for metric, found in figures.items():
-                cells = [repr(float(found[direction])) for direction in DIRECTIONS]
-                writer.writerow([name, seed, metric, *cells, published[name] if metric == "map@50" else None])
-    return text.getvalue()
+                known = published[name] if metric == "map@50" else None
+                lines.append([name, seed, metric, *(found[direction] for direction in DIRECTIONS), known])
+    return csv_text(["row", "seed", "metric", *DIRECTIONS, "published_average"], lines)
 
 
-def record(rows: Sequence[Row], about: Mapping[str, Any], *, published: Mapping[str, float | None]) -> str:
-    """All of it as JSON.
-
-    Args:
-        rows: in the order of the table.
-        about: what else the file says.
-        published: the average of each row, `None` where there is none.
-    """
+def _record(rows: Sequence[Row], about: Mapping[str, Any], *, published: Mapping[str, float | None]) -> dict[str, Any]:
+    """Returns the figures and settings of each row for a JSON file."""
     found = [
         {
             "name": row.method.name,
@@ -314,11 +270,21 @@ def record(rows: Sequence[Row], about: Mapping[str, Any], *, published: Mapping[
         }
         for row in rows
     ]
-    return json.dumps({**about, "rows": found}, indent=2) + "\n"
+    return {**about, "rows": found}
+
+
+def _draw(rows, path, **shown):
+    try:
+        from gpldan_jax.studies import figures  # matplotlib takes a second to import
+    except ImportError:
+        path.unlink(missing_ok=True)  # an old figure would not belong to these tables
+        return False
+    write_figure(figures.compose_ablation(rows, **shown), path)
+    return True
 
 
 def _signed(differences):
-    return spread(differences, "+").replace("-", "\N{MINUS SIGN}")
+    return f"{mean_and_sd(differences):+}".replace("-", "\N{MINUS SIGN}")
 
 
 def _with_and_without(rows, metric):
@@ -326,8 +292,7 @@ def _with_and_without(rows, metric):
         return "Whether L_ud makes the difference cannot be said, since a row failed."
     means = {True: [], False: []}
     for row in rows:
-        mean = statistics.mean(values(row, metric, "average"))
-        means["unpaired" in VARIANTS[row.method.name].terms].append(mean)
+        means["unpaired" in VARIANTS[row.method.name].terms].append(statistics.mean(row.values(metric)))
     worst, best = min(means[True]), max(means[False])
     between = f"the least mean with it is {worst:.3f}, the greatest without {best:.3f}"
     if worst > best:

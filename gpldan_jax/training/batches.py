@@ -121,8 +121,9 @@ def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbou
     """
     if neighbours is None:
         return None
-    columns, weights = nearest_neighbours(split.images, split.texts, neighbours=neighbours)
-    return Neighbourhoods(*jax.device_get((columns, weights)), count=len(split))
+    images, texts = jnp.asarray(split.images), jnp.asarray(split.texts)
+    columns, weights = jax.device_get(nearest_neighbours(images, texts, neighbours=neighbours))
+    return Neighbourhoods(columns, weights, count=len(split))
 
 
 def resident_pairs(
@@ -146,7 +147,8 @@ def resident_pairs(
     """
     rows = np.minimum(np.arange(len(split) + -len(split) % shares(mesh)), len(split) - 1)
     arrays = split.images, split.texts, split_neighbourhoods(split, neighbours)
-    return ResidentPairs(*jax.tree.map(lambda of: _send(of, rows, mesh), arrays), count=len(split), mesh=mesh)
+    images, texts, neighbourhoods = jax.tree.map(lambda of: _send(of, rows, mesh), arrays)
+    return ResidentPairs(images, texts, neighbourhoods, count=len(split), mesh=mesh)
 
 
 def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
@@ -188,7 +190,7 @@ def epoch_rows(
     """
     steps = steps_per_epoch(n, batch_size, remainder)
     order = jax.random.permutation(shuffling_key(key, epoch), n)
-    whole = jnp.resize(order, steps * batch_size).reshape(steps, batch_size)
+    whole = jnp.resize(order, (steps * batch_size,)).reshape(steps, batch_size)
     padding = -batch_size % multiple
     rows = jnp.pad(whole, ((0, 0), (0, padding)), mode="wrap") if padding else whole
     if not padding and remainder == "drop":

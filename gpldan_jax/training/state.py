@@ -90,14 +90,14 @@ class Hyperparameters(flax.struct.PyTreeNode):
         temperature: of the contrastive term; `None` with none.
     """
 
-    alpha: jax.Array
-    beta: jax.Array
-    adversarial: jax.Array
-    learning_rate: jax.Array
-    weight_decay: jax.Array
-    classifier_learning_rate: jax.Array
-    contrastive: jax.Array | None = None
-    temperature: jax.Array | None = None
+    alpha: float | jax.Array
+    beta: float | jax.Array
+    adversarial: float | jax.Array
+    learning_rate: float | jax.Array
+    weight_decay: float | jax.Array
+    classifier_learning_rate: float | jax.Array
+    contrastive: float | jax.Array | None = None
+    temperature: float | jax.Array | None = None
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -9,7 +9,7 @@ import pytest
 
 from gpldan_jax.baselines import cdpae
 from gpldan_jax.baselines.network_method import LabelledBatch
-from gpldan_jax.baselines.networks import initial_parameters
+from gpldan_jax.baselines.perceptrons import initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from gpldan_jax.baselines.corr_ae import CORRESPONDENCE, METHODS, VARIANTS, correspondence_loss, encode
 from gpldan_jax.baselines.network_method import LabelledBatch
-from gpldan_jax.baselines.networks import initial_parameters
+from gpldan_jax.baselines.perceptrons import initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

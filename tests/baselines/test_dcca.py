@@ -10,7 +10,7 @@ import pytest
 from gpldan_jax.baselines import dcca, ridge_cca
 from gpldan_jax.baselines.dcca import dcca_loss, dccae_loss, total_correlation, trace_norm
 from gpldan_jax.baselines.network_method import LabelledBatch
-from gpldan_jax.baselines.networks import initial_parameters
+from gpldan_jax.baselines.perceptrons import initial_parameters
 from tests.baselines import shared_latent
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from gpldan_jax.benchmarking import feature_times as features
-from gpldan_jax.cli import benchmark
+from gpldan_jax.benchmarking import feature_times
 from gpldan_jax.features import networks
+from tests.benchmarking.records import benchmark
 
 FLAGS = (
     "--network=alexnet",
@@ -30,7 +30,7 @@ def small(monkeypatch, quick_compilation):
 
 
 def test_the_figures(tmp_path, capsys):
-    assert benchmark.main(["features", *FLAGS, f"--out={tmp_path / 'found.json'}"]) == 0
+    assert benchmark("features", *FLAGS, f"--out={tmp_path / 'found.json'}") == 0
     found = json.loads((tmp_path / "found.json").read_text())
     assert [(row["implementation"], row["mode"], row["n"]) for row in found["rows"]] == [
         ("jax", "features", 2),
@@ -45,29 +45,29 @@ def test_the_figures(tmp_path, capsys):
 
 def test_there_is_no_plot_of_it(tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
-    assert benchmark.main(["features", *FLAGS, f"--out={tmp_path / 'found.json'}"]) == 0
+    assert benchmark("features", *FLAGS, f"--out={tmp_path / 'found.json'}") == 0
     capsys.readouterr()
-    assert benchmark.main(["plot", str(tmp_path / "found.json"), f"--out={tmp_path / 'found.png'}"]) == 2
-    assert capsys.readouterr().err.endswith("expected results of loss or train to draw, found features\n")
-    assert benchmark.main(["features", *FLAGS, f"--plot={tmp_path / 'found.png'}"]) == 2
+    assert benchmark("plot", str(tmp_path / "found.json"), f"--out={tmp_path / 'found.png'}") == 2
+    assert capsys.readouterr().err.endswith("expected results of loss or train, found those of features\n")
+    assert benchmark("features", *FLAGS, f"--plot={tmp_path / 'found.png'}") == 2
     assert "unexpected argument '--plot" in capsys.readouterr().err
 
 
 def test_other_features_are_an_error(tmp_path, capsys, monkeypatch):
-    right = features._call
+    right = feature_times._make_call
 
     def wrong(name, *args):
         call = right(name, *args)
         return lambda: call() * np.float32(1 + 1e-3 * (name == "jax-batch"))
 
-    monkeypatch.setattr(features, "_call", wrong)
-    assert benchmark.main(["features", *FLAGS, f"--out={tmp_path / 'found.json'}"]) == 1
+    monkeypatch.setattr(feature_times, "_make_call", wrong)
+    assert benchmark("features", *FLAGS, f"--out={tmp_path / 'found.json'}") == 1
     assert "error: jax and jax-batch find features that differ by 0.001" in capsys.readouterr().err
     assert not (tmp_path / "found.json").exists()
 
 
 def test_random_weights_are_torchvisions_by_name_and_shape():
-    found = {name: array.shape for name, array in features.random_weights("alexnet").items()}
+    found = {name: array.shape for name, array in feature_times.random_weights("alexnet").items()}
     assert found == {
         "features.0.weight": (4, 3, 11, 11),
         "features.0.bias": (4,),

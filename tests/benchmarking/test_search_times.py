@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from gpldan_jax.benchmarking import search_times as search
-from gpldan_jax.benchmarking import search_times as search_peers
-from gpldan_jax.cli import benchmark
+from gpldan_jax.benchmarking import search_times
 from gpldan_jax.index.nearest import all_distances
+from tests.benchmarking.records import benchmark
 from tests.index import galleries
 
 SMALL = ("--width=16", "--representations=2", "--queries=3", "-k=4", "--ceiling_size=16", "--rounds=2")
@@ -17,16 +16,16 @@ PEER_TOLERANCE = 1e-5  # peers compute in float32
 
 has_torch = importlib.util.find_spec("torch") is not None
 PEERS = [
-    pytest.param(name, marks=[] if has_torch or name.startswith("numpy") else pytest.mark.skip(reason="needs torch"))
-    for name in ("numpy_broadcast", "torch_broadcast", "torch_matmul")
+    pytest.param(name, marks=[] if has_torch or "numpy" in name else pytest.mark.skip(reason="needs torch"))
+    for name in ("_numpy_broadcast", "_torch_broadcast", "_torch_matmul")
 ]
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_peers_find_the_nearest(name):
-    queries, gallery = galleries.items(3, seed=1), galleries.gallery(galleries.items(50))
-    blocks = ((first, items) for first, items in search._whole_blocks(gallery, 16))
-    distances, positions = getattr(search_peers, name)(queries, blocks, 5)
+    queries, gallery = galleries.encoded_items(3, seed=1), galleries.gallery(galleries.encoded_items(50))
+    blocks = ((first, items) for first, items in search_times._whole_blocks(gallery, 16))
+    distances, positions = getattr(search_times, name)(queries, blocks, 5)
     matrix = all_distances(queries, gallery)
     np.testing.assert_array_equal(positions, np.argsort(matrix, axis=1)[:, :5])
     np.testing.assert_allclose(distances, np.sort(matrix, axis=1)[:, :5], atol=PEER_TOLERANCE)
@@ -36,7 +35,7 @@ def test_peers_find_the_nearest(name):
 def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
     out, names = tmp_path / "found.json", ("jax", "numpy-broadcast")
     flags = ["--implementations", *names, "--sizes", "30", "20", f"--out={out}", f"--folder={tmp_path}"]
-    assert benchmark.main(["search", *SMALL, *flags]) == 0
+    assert benchmark("search", *SMALL, *flags) == 0
     found = json.loads(out.read_text())
     assert [(row["n"], row["implementation"]) for row in found["rows"]] == [
         (n, name) for n in (20, 30) for name in names
@@ -55,11 +54,9 @@ def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
 def test_a_search_in_two_stages_has_a_recall(tmp_path, monkeypatch):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
     for candidates, expected in ((200, 1), (4, 0.9)):
-        monkeypatch.setattr(search, "_CANDIDATES", candidates)
+        monkeypatch.setattr(search_times, "_CANDIDATES", candidates)
         out = tmp_path / f"{candidates}.json"
-        assert (
-            benchmark.main(["search", *SMALL, "--implementations=jax-candidates", "--sizes=200", f"--out={out}"]) == 0
-        )
+        assert benchmark("search", *SMALL, "--implementations=jax-candidates", "--sizes=200", f"--out={out}") == 0
         (row,) = json.loads(out.read_text())["rows"]
         assert row["recall"] <= expected and row["fraction_of_ceiling"] is None and row["median_s"] > 0
     assert row["recall"] < 1 == json.loads((tmp_path / "200.json").read_text())["rows"][0]["recall"]
@@ -67,23 +64,9 @@ def test_a_search_in_two_stages_has_a_recall(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_peer_that_finds_something_else_is_an_error(tmp_path, capsys, monkeypatch):
-    right = search_peers.numpy_broadcast
-    monkeypatch.setattr(search_peers, "numpy_broadcast", lambda *args: (right(*args)[0] + 1e-3, right(*args)[1]))
+    right = search_times._numpy_broadcast
+    monkeypatch.setattr(search_times, "_numpy_broadcast", lambda *args: (right(*args)[0] + 1e-3, right(*args)[1]))
     flags = ["--implementations", "jax", "numpy-broadcast", "--sizes", "20", f"--out={tmp_path / 'found.json'}"]
-    assert benchmark.main(["search", *SMALL, *flags]) == 1
+    assert benchmark("search", *SMALL, *flags) == 1
     assert "error: jax and numpy-broadcast find distances that differ by 0.001" in capsys.readouterr().err
     assert not (tmp_path / "found.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--width=10", "--representations=4"], "--representations must divide --width, got 4 and 10"),
-        (["--implementations", "numpy"], "invalid choice: 'numpy'"),
-        (["--folder=nowhere"], "--folder must be a folder, got nowhere"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(flags, message, capsys):
-    assert benchmark.main(["search", "--out=runs/found.json", *flags]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1

@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 
 from gpldan_jax import models, training
-from gpldan_jax.benchmarking import machine, results
+from gpldan_jax.benchmarking import results
+from gpldan_jax.training import mesh
 from tests.training import tiny
 
 torch = pytest.importorskip("torch", reason="the peers need torch")
 
-from gpldan_jax.benchmarking import (
-    torch_losses,
-    torch_train,
-)
+from gpldan_jax.benchmarking import torch_losses, torch_train  # noqa: E402
 
 STEPS, N = 5, 8
 # Both compute in float32, in another order; they differ by a tenth of it. Wrong terms change losses by 1e-3 and more.
@@ -42,7 +40,7 @@ def test_peers_train_as_we_do(parts, text_denoising):
     projector = models.Projector(hidden=16, width=8, parts=parts)
     ours = state(projector=projector, text_denoising=text_denoising)
     start = parameters(ours)
-    peers = {name: torch_train.peer(name, ours, split) for name in torch_losses.LOSSES}
+    peers = {name: torch_train.make_peer(name, ours, split) for name in torch_losses.LOSSES}
     for step in np.random.default_rng(0).permuted(np.tile(np.arange(len(split)), (STEPS, 1)), axis=1)[:, :N]:
         ours, expected = training.train_step(ours, training.Batch(split.images[step], split.texts[step]))
         for name, peer in peers.items():
@@ -56,7 +54,7 @@ def test_peers_train_as_we_do(parts, text_denoising):
 
 def test_a_peer_starts_with_our_parameters_and_gives_copies():
     start = state()
-    peer = torch_train.peer("torch-matmul", start, tiny.dataset().train)
+    peer = torch_train.make_peer("torch-matmul", start, tiny.dataset().train)
     theirs = peer.parameters()
     ours = start.projector_parameters, start.classifier_parameters
     jax.tree.map(np.testing.assert_array_equal, theirs, ours)
@@ -77,16 +75,17 @@ def test_whole_columns_are_denoised():
 
 def test_losses_that_the_peers_do_not_have_are_refused():
     with pytest.raises(ValueError, match="'absolute' only, got 'signed'"):
-        torch_train.settings_of(state(discrepancy="signed"))
+        torch_train._read_settings(state(discrepancy="signed"))
     for ours in ({"neighbours": 5}, {"contrastive": 0.3, "temperature": 0.5}):
         with pytest.raises(ValueError, match="the paper's losses only"):
-            torch_train.settings_of(state(**ours))
+            torch_train._read_settings(state(**ours))
 
 
+@pytest.mark.slow
 def test_memory_is_measured_or_predicted(monkeypatch):
     start, split = state(), tiny.dataset().train
     row = results.Row(N, "torch-matmul", "train", "default")
     assert torch_train.with_memory(row, start, split).memory_bytes > 0
-    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
+    monkeypatch.setattr(mesh, "available_memory", lambda device=None: 1000)
     found = torch_train.with_memory(row, start, split)
     assert found.not_run == "does not fit (predicted 0.0 GB)" and found.memory_bytes > 4 * (40 + N) * (10 + 6)

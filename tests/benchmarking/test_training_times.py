@@ -1,26 +1,21 @@
-"""`benchmark.py train` and `quality`: all ways to train do the same, and what is counted. No test depends on a time."""
+"""The times of training: what is counted, and what ends a run. No test depends on a time."""
 
 import importlib.util
 import json
 
-import jax
 import numpy as np
 import pytest
 
-from gpldan_jax import config as settings
 from gpldan_jax import training
-from gpldan_jax.benchmarking import machine, results, trainers
-from gpldan_jax.benchmarking import quality_times as quality
-from gpldan_jax.benchmarking import training_times as train
-from gpldan_jax.cli import benchmark
+from gpldan_jax.benchmarking import results, timing, trainers
+from gpldan_jax.benchmarking import training_times as times
 from gpldan_jax.runs import session
-from tests.benchmarking.test_benchmark import record, row, write
+from gpldan_jax.training import mesh
+from tests.benchmarking.records import benchmark, record, row, tiny_config, write
 from tests.commands import ROOT
 from tests.training import tiny
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-# The order of float32 sums differs; two epochs later losses are apart by a tenth of it.
-SAME_LOSS = 1e-5
 SMALL = ("--config.model.hidden=32", "--config.model.width=16", "--config.denoise.image=0", "--config.denoise.text=0")
 
 
@@ -32,79 +27,18 @@ def dataset(monkeypatch):
     return made
 
 
-def config(**changes):
-    """Settings for a tiny model without denoising, on one device; `changes` by group."""
-    groups = settings.default_config()
-    groups["model"] |= {"hidden": 16, "width": 8, "parts": 2, "classifier_hidden": 8}
-    groups["denoise"] |= {"image": 0.0, "text": 0.0}
-    groups["optim"] |= {"learning_rate": 1e-2}
-    groups["train"] |= {"batch_size": 12}
-    groups["mesh"] |= {"data": 1}
-    return {name: group | changes.get(name, {}) for name, group in groups.items()}
+def measure_steps(implementations, sizes=(9,), rounds=None, **changes):
+    schedule = timing.Schedule(sizes, rounds, ceiling_size=16)
+    members = changes.pop("members", 9)
+    return times.measure_steps(tiny_config(**changes), schedule, implementations=implementations, members=members)
 
 
-def options(*flags):
-    found, _ = benchmark._parser().parse_known_args([*flags, "--config=unused.py"])
-    found.ceiling_size = 16
-    return found
-
-
-@pytest.mark.usefixtures("quick_compilation")
-def test_all_ways_to_train_do_the_same(dataset):
-    start = session.initial_state(config(), dataset)
-    batches = {"batch_size": 12, "remainder": "mask"}  # the last mini-batch has 4 pairs
-    names = ["epoch", "step"] + (["torch-matmul", "torch-broadcast"] if HAS_TORCH else [])
-    made = {name: trainers.trainer(name, start, dataset.train, batches) for name in names}
-    losses = {name: np.concatenate([trainer.epoch(), trainer.epoch()]) for name, trainer in made.items()}
-    parameters = {name: jax.tree.leaves(trainer.projector_parameters()) for name, trainer in made.items()}
-    assert len(losses["epoch"]) == 8 and np.ptp(losses["epoch"]) > 0.1
-    for name in names[1:]:
-        np.testing.assert_allclose(losses[name], losses["epoch"], rtol=SAME_LOSS, err_msg=name)
-        for found, expected in zip(parameters[name], parameters["epoch"], strict=True):
-            np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=name)  # a percent of the learning rate
-
-
-@pytest.mark.usefixtures("quick_compilation")
-def test_ours_is_trained_too(dataset):
-    ours = config(loss={"target": "neighbours", "neighbours": 5, "contrastive": 0.3})
-    batches = {"batch_size": 12, "remainder": "drop"}
-    losses = []
-    for settings in (ours, config()):
-        start = session.initial_state(settings, dataset)
-        step, epoch = (trainers.trainer(name, start, dataset.train, batches).epoch() for name in ("step", "epoch"))
-        np.testing.assert_allclose(step, epoch, rtol=SAME_LOSS)
-        losses.append(epoch)
-    assert np.abs(losses[0] - losses[1]).min() > 0.1
-    grid = trainers.GridScan(train.grid_states(ours, dataset, 2), dataset.train, batches, at_once=1, mesh=None)
-    np.testing.assert_allclose(grid.epoch(), losses[0], rtol=SAME_LOSS)
-
-
-@pytest.mark.usefixtures("quick_compilation")
-def test_the_first_member_of_a_grid_is_the_configs_run(dataset):
-    settings, batches = config(), {"batch_size": 12, "remainder": "drop"}
-    states = train.grid_states(settings, dataset, 4)
-    first, own = jax.tree.map(lambda leaf: leaf[0], states), session.initial_state(settings, dataset)
-    assert first.key == own.key
-    jax.tree.map(np.testing.assert_array_equal, *(state.replace(key=0) for state in (first, own)))
-    assert len(set(np.asarray(states.hyperparameters.alpha))) == 4
-    assert len(np.unique(states.projector_parameters["shared"]["bias"], axis=0)) == 4
-    expected = trainers.EpochScan(first, dataset.train, batches).epoch()
-    grid = trainers.GridScan(states, dataset.train, batches, at_once=1, mesh=training.data_mesh(2))
-    np.testing.assert_allclose(grid.epoch(), expected, rtol=SAME_LOSS)
-
-
-def test_times_are_of_a_step_of_a_member():
-    found = results.timed(row(n=8, steps=4, members=3), [24.0, 12.0, 36.0])
-    assert (found.median_s, found.min_s, found.steps_per_s, found.pairs_per_s) == (2.0, 1.0, 0.5, 4.0)
-    assert found.rounds == 3
-
-
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_rows_of_a_run(dataset):
     names = ["grid"] + (["torch-matmul"] if HAS_TORCH else [])
-    flags = ("train", "--sizes=9", "--rounds=2", "--members=2", "--implementations", *names)
-    found = train.measure(options(*flags), config())
-    assert found["dataset"] == "tiny" and found["problem"] == config()
+    found = measure_steps(names, rounds=2, members=2)
+    assert found["dataset"] == "tiny" and found["problem"] == tiny_config()
     assert [one.implementation for one in found["rows"]] == names
     for one in found["rows"]:
         assert (one.n, one.steps, one.members) == (9, 4, 2 if one.implementation == "grid" else 1)
@@ -113,11 +47,12 @@ def test_rows_of_a_run(dataset):
     assert found["ceilings"].keys() == {one.library for one in found["rows"]}
 
 
+@pytest.mark.usefixtures("quick_compilation")
 def test_pairs_are_repeated_where_a_batch_needs_more(dataset, monkeypatch, capsys):
     splits = []
-    monkeypatch.setattr(trainers, "trainer", lambda name, start, split, batches: splits.append(split) or FakeTrainer())
-    flags = ("train", "--sizes", "50", "40", "--rounds=1", "--implementations=step")
-    found = train.measure(options(*flags), config())
+    fake = FakeTrainer()
+    monkeypatch.setattr(trainers, "make_trainer", lambda name, start, split, batches: splits.append(split) or fake)
+    found = measure_steps(["step"], sizes=(50, 40), rounds=1)
     assert [one.steps for one in found["rows"]] == [1, 1]
     assert "n = 50: the 40 training pairs are repeated" in capsys.readouterr().err
     repeated, own = sorted(splits, key=len, reverse=True)
@@ -128,20 +63,19 @@ def test_pairs_are_repeated_where_a_batch_needs_more(dataset, monkeypatch, capsy
 
 def test_a_peer_that_computes_something_else_ends_the_run(dataset, monkeypatch):
     fakes = {"step": FakeTrainer(losses=(2.0, 1.0)), "epoch": FakeTrainer(losses=(2.1, 1.0))}
-    monkeypatch.setattr(trainers, "trainer", lambda name, *rest: fakes[name])
-    flags = ("train", "--sizes=9", "--rounds=1", "--implementations", "step", "epoch")
+    monkeypatch.setattr(trainers, "make_trainer", lambda name, *rest: fakes[name])
     with pytest.raises(results.Disagreement, match="the loss at n = 9: step "):
-        train.measure(options(*flags), config())
-    found = train.measure(options(*flags), config(denoise={"image": 0.5}))  # drawn anew by each
+        measure_steps(["step", "epoch"], rounds=1)
+    found = measure_steps(["step", "epoch"], rounds=1, denoise={"image": 0.5})  # drawn anew by each
     assert [one.loss for one in found["rows"]] == [2.0, 2.1]
 
 
 def test_what_does_not_fit_is_not_trained(dataset, monkeypatch):
     fake = FakeTrainer()
-    monkeypatch.setattr(trainers, "trainer", lambda *arguments: fake)
-    monkeypatch.setattr(machine, "available_memory", lambda device=None: 10)
+    monkeypatch.setattr(trainers, "make_trainer", lambda *arguments: fake)
+    monkeypatch.setattr(mesh, "available_memory", lambda device=None: 10)
     names = ["epoch", "torch-broadcast"] if HAS_TORCH else ["epoch"]
-    found = train.measure(options("train", "--sizes=9", "--implementations", *names), config())
+    found = measure_steps(names)
     for one in found["rows"]:
         assert one.not_run == "does not fit (predicted 0.0 GB)" and one.memory_bytes > 10 and one.median_s is None
     assert not fake.epochs
@@ -174,18 +108,18 @@ def fakes(dataset, monkeypatch):
         recalls = {f"recall@{r}": {"average": r * 0.01 * trainer.epochs} for r in (1, 5, 9)}
         return recalls | {"map@50": {"average": trainer.epochs * rates[id(trainer)]}}
 
-    monkeypatch.setattr(trainers, "trainer", lambda name, *rest: made[name])
+    monkeypatch.setattr(trainers, "make_trainer", lambda name, *rest: made[name])
     monkeypatch.setattr(training, "evaluate_split", evaluate)
     return made
 
 
-def measure_quality(target, *flags, **changes):
-    flags = ("quality", f"--target={target}", "--implementations", "step", "epoch", *flags)
-    return quality.measure(options(*flags), config(**changes))
+def measure_quality(target, max_epochs=30, **changes):
+    limits = {"target": target, "max_epochs": max_epochs}
+    return times.measure_quality(tiny_config(**changes), **limits, implementations=["step", "epoch"])
 
 
 def test_each_trains_until_it_reaches_the_target(fakes, capsys):
-    found = measure_quality(0.25, "--max_epochs=9")
+    found = measure_quality(0.25, max_epochs=9)
     step, epoch = found["rows"]
     assert (step.reached_epoch, epoch.reached_epoch) == (3, 2)
     assert (fakes["step"].epochs, fakes["epoch"].epochs) == (3, 2)
@@ -195,7 +129,7 @@ def test_each_trains_until_it_reaches_the_target(fakes, capsys):
 
 
 def test_a_target_that_is_not_reached(fakes):
-    step, epoch = measure_quality(0.29, "--max_epochs=2")["rows"]
+    step, epoch = measure_quality(0.29, max_epochs=2)["rows"]
     assert (step.reached_epoch, epoch.reached_epoch) == (None, 2)
     assert fakes["step"].epochs == 2
 
@@ -207,49 +141,50 @@ def test_quality_is_what_selects_the_model(fakes):
         measure_quality(0.1, train={"selection": "last"})
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(fakes, monkeypatch, capsys):
+def test_a_loss_that_is_not_finite_ends_the_run(fakes, capsys):
     fakes["epoch"].losses = (1.0, float("nan"))
-    monkeypatch.setattr(benchmark, "measure", lambda *arguments: measure_quality(0.9))
-    assert benchmark.main(["quality", "--config=unused.py", "--target=0.9"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "error: epoch: a loss is not finite in epoch 1"
+    flags = (*SMALL, "--config.train.batch_size=12", "--target=0.9", "--implementations", "step", "epoch")
+    flags += ("--config.mesh.data=1",)
+    assert benchmark("quality", "--dataset=emoji", *flags) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: epoch: the loss is nan at step 2"
 
 
-@pytest.mark.parametrize("measure", [train.measure, quality.measure])
-def test_what_cannot_train_is_named_or_left_out(monkeypatch, measure):
-    ours = config(loss={"target": "neighbours"})
-    assert trainers.chosen(None, ("epoch", "torch-matmul"), ours) == ["epoch"]
-    signed = config(loss={"discrepancy": "signed"})
-    assert not any("torch" in name for name in trainers.chosen(None, ["step", "torch-matmul"], signed))
-    kind = "train" if measure is train.measure else "quality"
-    flags = [kind, "--implementations=torch-matmul"] + (["--target=0.5"] if kind == "quality" else [])
-    with pytest.raises(ValueError, match="torch-matmul has no discrepancy 'signed'" if HAS_TORCH else "needs torch"):
-        measure(options(*flags), signed)
+@pytest.mark.parametrize("measure", [measure_steps, lambda names, **changes: measure_peer(names, **changes)])
+def test_what_cannot_train_is_named(monkeypatch, measure):
+    message = "torch-matmul has no discrepancy 'signed'" if HAS_TORCH else "needs torch"
+    with pytest.raises(ValueError, match=message):
+        measure(["torch-matmul"], loss={"discrepancy": "signed"})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"torch-matmul needs torch: pip install 'gpldan_jax\[peers\]'"):
-        measure(options(*flags), config())
+        measure(["torch-matmul"])
+
+
+def measure_peer(names, **changes):
+    return times.measure_quality(tiny_config(**changes), target=0.5, implementations=names)
 
 
 def test_a_grid_is_spread_evenly(dataset):
-    with pytest.raises(ValueError, match="--members must be a multiple of the 2 devices, got 9"):
-        train.measure(options("train", "--implementations=grid"), config(mesh={"data": 2}))
+    with pytest.raises(ValueError, match=r"^members must be a multiple of the 2 devices, got 9"):
+        measure_steps(["grid"], mesh={"data": 2})
 
 
 def test_training_rows_are_compared_and_drawn(tmp_path, capsys):
     rows = [row(implementation="grid", mode="train", precision="default", members=members) for members in (3, 9)]
     ceilings = {"jax": {"default": {"flops_per_s": 1e9, "median_s": 1.0, "shape": [1, 1, 1]}}}
-    shared = {"benchmark": "train", "problem": config(), "dataset": "tiny", "ceilings": ceilings}
+    shared = {"benchmark": "train", "problem": tiny_config(), "dataset": "tiny", "ceilings": ceilings}
     old = write(tmp_path / "old.json", record(*rows, row(implementation="step", mode="train"), **shared))
     new = write(tmp_path / "new.json", record(rows[1], **shared))
-    assert benchmark.main(["compare", old, new]) == 0
+    assert benchmark("compare", old, new) == 0
     assert capsys.readouterr().out.count("training step") == 1
-    other = write(tmp_path / "other.json", record(rows[1], **shared | {"problem": config(loss={"beta": 0.5})}))
-    assert benchmark.main(["compare", old, other]) == 2
+    other = write(tmp_path / "other.json", record(rows[1], **shared | {"problem": tiny_config(loss={"beta": 0.5})}))
+    assert benchmark("compare", old, other) == 2
     assert capsys.readouterr().err == "error: cannot compare runs of different problem: loss.beta 0.1 and 0.5\n"
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
-    assert benchmark.main(["plot", old, f"--out={tmp_path / 'found.png'}"]) == 0
+    assert benchmark("plot", old, f"--out={tmp_path / 'found.png'}") == 0
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_train_as_a_user_calls_it(command, tmp_path):
     flags = (*SMALL, "--config.dataset.synthetic", "--ceiling_size=16", "--rounds=2", "--sizes", "100")
     flags += ("--implementations", "epoch")
@@ -264,6 +199,7 @@ def test_train_as_a_user_calls_it(command, tmp_path):
     assert one["implementation"] == "epoch" and one["median_s"] > 0 and one["compile_s"] > 0
 
 
+@pytest.mark.slow
 def test_quality_as_a_user_calls_it(command, tmp_path, features):
     peers = ["torch-matmul"] if HAS_TORCH else []
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.selection=map", "--out=found.json")

@@ -1,10 +1,27 @@
 """What commands share."""
 
+import importlib.util
+import sys
 import threading
+import warnings
 
 import pytest
 
-from gpldan_jax.cli.arguments import Parser, positive, stopped
+from gpldan_jax import config as settings
+from gpldan_jax.cli.arguments import (
+    Parser,
+    add_switch,
+    call,
+    config_parser,
+    needs_package,
+    parse_config,
+    parse_numbers,
+    parse_seeds,
+    positive,
+)
+from gpldan_jax.data import DataError, load_dataset
+
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 
 
 def test_a_wrong_argument_is_an_exception_and_nothing_is_abbreviated(capsys):
@@ -17,10 +34,126 @@ def test_a_wrong_argument_is_an_exception_and_nothing_is_abbreviated(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.fixture(autouse=True)
+def own_warnings(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which `call` changes
+
+
 def test_an_interrupted_command_does_not_wait_for_timers(capsys):
+    def interrupt(argv, program):
+        raise KeyboardInterrupt
+
     timer = threading.Timer(600, lambda: None)
     timer.start()
-    assert stopped("stopped; as it was") == 130
+    assert call(interrupt, [], "gpldan run", stopped="stopped; as it was") == 130
     timer.join(timeout=10)
     assert not timer.is_alive()
     assert capsys.readouterr().err == "stopped; as it was\n"
+
+
+def test_missing_files_get_the_flags(capsys):
+    def load(argv, program):
+        load_dataset("npz")
+
+    def refuse(argv, program):
+        raise DataError("a.npz: damaged")
+
+    assert call(load, [], "gpldan run", stopped="") == 2
+    *_, library, command = capsys.readouterr().err.splitlines()
+    assert library == "Say where they are with the argument path=FILE_OR_FOLDER."
+    assert command.startswith("With a command: --config.dataset.path=FILE_OR_FOLDER.") and "--dataset=emoji" in command
+    assert call(refuse, [], "gpldan run", stopped="") == 2
+    assert capsys.readouterr().err == "error: a.npz: damaged\n"
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (ValueError("all\nlines"), "error: all\nlines\n"),
+        (OSError("one\nline"), "error: one\n"),
+        (ImportError("x"), "error: x\n"),
+    ],
+)
+def test_bad_input_is_a_message_and_status_2(error, message, capsys):
+    def fail(argv, program):
+        raise error
+
+    assert call(fail, [], "gpldan run", stopped="") == 2
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    "flags, expected", [([], False), (["--x"], True), (["--nox"], False), (["--x=true"], True), (["--x=0"], False)]
+)
+def test_a_switch_is_on_or_off(flags, expected):
+    parser = Parser()
+    add_switch(parser.add_argument, "x", "help")
+    assert parser.parse_args(flags).x is expected
+    with pytest.raises(ValueError, match="must be true or false, got 'maybe'"):
+        parser.parse_args(["--x=maybe"])
+
+
+def parse(*argv):
+    return parse_config(*config_parser("gpldan run", None).parse_known_args(argv))
+
+
+def test_a_dataset_is_a_config_with_a_name():
+    config, name = parse("--dataset=wikipedia:raw", "--recipe=ours", "--config.loss.alpha=0.5")
+    expected = settings.dataset_config("wikipedia", "raw", "ours")
+    assert config == settings.with_values(expected, {"loss.alpha": 0.5}) and name == "wikipedia-raw-ours"
+    assert parse("--dataset=emoji", "--config.dataset.synthetic")[1] == "emoji-synthetic"
+
+
+def test_a_file_is_a_config_with_a_name(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from ml_collections import config_dict\n\nfrom gpldan_jax import config\n\n\ndef get_config(name='emoji'):\n"
+        "    return config_dict.ConfigDict(config.dataset_config(name))\n"
+    )
+    assert parse(f"--config={tmp_path / 'mine.py'}:cub") == (settings.dataset_config("cub"), "mine-cub")
+    assert parse(f"--config={tmp_path / 'mine.py'}", "--config.train.epochs=7")[0]["train"]["epochs"] == 7
+
+
+def test_a_file_from_before_the_package_had_the_settings_is_read(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *of: None if name == "configs" else find(name, *of))
+    for name in ("configs", "configs.default"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    text = "from configs import default\n\n\ndef get_config():\n    config = default.get_config()\n"
+    (tmp_path / "best.py").write_text(f"{text}    config.loss.alpha = 0.25\n    return config\n")
+    with pytest.warns(UserWarning, match=r"config files now take `config\.default_config\(\)` from gpldan_jax"):
+        config, name = parse(f"--config={tmp_path / 'best.py'}")
+    assert config == settings.with_values(settings.default_config(), {"loss.alpha": 0.25}) and name == "best"
+    assert "configs" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ((), "give --config=FILE or --dataset=NAME; try --dataset=emoji"),
+        (("--config=a.py", "--dataset=emoji"), "give --config=FILE or --dataset=NAME"),
+        (("--config=nowhere.py",), "no config file nowhere.py"),
+        (("--dataset=emojis",), "unknown dataset 'emojis', did you mean 'emoji'?"),
+        (("--dataset=emoji", "--recipe=mine"), "unknown recipe 'mine'"),
+        (("--dataset=emoji", "--config.loss.alhpa=1"), "unknown config key"),
+        (("--dataset=emoji", "--config.loss.alpha=x"), "config.loss.alpha"),
+        (("--dataset=emoji", "--config.loss.alpha=-1"), "config.loss.alpha must be a number of at least 0, got -1.0"),
+        (("--dataset=emoji", "--alhpa=1"), "Unknown command line flag 'alhpa'"),
+        (("--dataset=emoji", "more"), "unexpected argument 'more'"),
+    ],
+)
+def test_flags_that_give_no_config_are_named(flags, message):
+    with pytest.raises(ValueError) as error:
+        parse(*flags)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_lists_of_values_and_seeds():
+    config = settings.with_values(settings.default_config(), {"train.seed": 7})
+    assert parse_numbers(config, "beta", "0,1e-1", "loss.beta", float) == (0.0, 0.1)
+    assert parse_seeds(config, "2") == (7, 8) and parse_seeds(config, "3,0") == (3, 0)
+
+
+def test_a_missing_package_is_named_with_its_extra():
+    needs_package("json", "a report", "report")
+    with pytest.raises(ValueError, match=r"^a report needs no_such: pip install 'gpldan_jax\[report\]'$"):
+        needs_package("no_such", "a report", "report")

@@ -1,16 +1,67 @@
-"""`experiments/sweep.py` as a user calls it."""
+"""`gpldan sweep` as a user calls it, and its grid of flags."""
 
 import csv
-import importlib.util
 import json
 import time
 
 import pytest
 
+from gpldan_jax import config as settings
+from gpldan_jax.cli.sweep import parse_grid
+from gpldan_jax.studies.grid_points import AXES, Grid
 from tests.commands import SMALL
 
-if importlib.util.find_spec("matplotlib") is None:
-    pytest.skip("needs matplotlib: pip install 'gpldan_jax[plots]'", allow_module_level=True)
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'gpldan_jax[plots]'")
+
+
+def parse(seeds="1", *, first=0, **flags):
+    return parse_grid(settings.with_values(settings.default_config(), {"train.seed": first}), flags, seeds)
+
+
+def test_flags_in_any_order_give_the_axes_in_theirs_with_the_values_as_given():
+    grid = parse("2", beta="0,0.1", alpha="3,1", learning_rate=None)
+    assert grid == Grid((("loss.alpha", (3.0, 1.0)), ("loss.beta", (0.0, 0.1))), (0, 1))
+    assert parse() == Grid((), (0,)) and list(AXES)[:2] == ["alpha", "beta"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "first", "expected"),
+    [("3", 0, (0, 1, 2)), ("3", 7, (7, 8, 9)), ("1", 7, (7,)), ("0,3,7", 5, (0, 3, 7)), ("7, 0", 0, (7, 0))],
+)
+def test_seeds_are_counted_from_the_config_or_listed(seeds, first, expected):
+    assert parse(seeds, first=first).seeds == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"alpha": ""}, "--alpha=: expected numbers separated by commas, got ''"),
+        ({"alpha": "1,,2"}, "--alpha=1,,2: expected numbers separated by commas, got ''"),
+        ({"beta": "0,a"}, "--beta=0,a: expected numbers separated by commas, got 'a'"),
+        ({"alpha": "1,2,1.0"}, "--alpha=1,2,1.0: 1.0 is there twice"),
+        ({"alpha": "-1"}, "--alpha=-1: config.loss.alpha must be a number of at least 0, got -1.0"),
+        ({"adversarial": "nan"}, "--adversarial=nan: config.loss.adversarial must be a number of at least 0, got nan"),
+        ({"beta": "1e999"}, "--beta=1e999: config.loss.beta must be a number of at least 0, got inf"),
+        ({"learning_rate": "0"}, "--learning_rate=0: config.optim.learning_rate must be a number above 0, got 0.0"),
+        ({"seeds": "1.5"}, "--seeds=1.5: expected whole numbers separated by commas, got '1.5'"),
+        ({"seeds": "1,1"}, "--seeds=1,1: 1 is there twice"),
+        ({"seeds": "0,-1"}, "--seeds=0,-1: config.train.seed must be a whole number from 0 to 4294967295, got -1"),
+        (
+            {"seeds": "0"},
+            "--seeds=0: a single number says how many, from 1 to 1000; one seed alone is "
+            "--config.train.seed=0 --seeds=1",
+        ),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_named_in_one_line(flags, message):
+    with pytest.raises(ValueError) as error:
+        parse(**flags)
+    assert str(error.value) == message
+
+
+def test_a_seed_taken_for_a_count_is_refused():
+    with pytest.raises(ValueError, match=r"one seed alone is --config\.train\.seed=20240101 --seeds=1"):
+        parse("20240101")
 
 
 def rows(folder):
@@ -18,6 +69,7 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_ends_like_one_left_alone_and_its_members_are_runs(run, features, tmp_path):
     config = (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=3", "--config.train.selection=map")
     grid = ("--alpha=0.01,1", "--learning_rate=0.001,0.01", "--seeds=3,5", "--slice=3")
@@ -68,6 +120,7 @@ def test_a_killed_sweep_ends_like_one_left_alone_and_its_members_are_runs(run, f
     assert results["selection"]["epoch"] == int(chosen[1]["epoch"])
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_shown_and_another_grid_refused(run, features, tmp_path):
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=1", f"--workdir={tmp_path / 'sweep'}")
     first = run(*flags, "--beta=0,0.1", "--test", script="sweep.py")
@@ -86,12 +139,12 @@ def test_a_finished_sweep_is_shown_and_another_grid_refused(run, features, tmp_p
     "flags, message",
     [
         (("--alpha=1,x",), "--alpha=1,x: expected numbers separated by commas, got 'x'"),
-        (("--alpha=1,-1",), "config.loss.alpha must be a number at least 0, got -1.0"),
+        (("--alpha=1,-1",), "config.loss.alpha must be a number of at least 0, got -1.0"),
         (("--alhpa=1",), "alhpa"),
         (("--seeds=0",), "--seeds=0"),
         (("--slice=0",), "slice"),
         (("--alpha=1,2", "--config.train.selection=last"), "train.selection=last cannot choose among points"),
-        (("--distributed",), "a sweep runs in one process"),
+        (("--distributed",), "Unknown command line flag 'distributed'"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(run, tmp_path, flags, message):

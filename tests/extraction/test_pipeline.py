@@ -1,6 +1,6 @@
-"""`experiments/extract.py` as a user calls it: what comes out, what is skipped, and what an interruption leaves."""
+"""Extractions from end to end: what is in the file, what is skipped, and what an interruption leaves."""
 
-import csv
+import dataclasses
 import importlib.util
 import io
 import json
@@ -12,109 +12,25 @@ import sys
 import time
 import zlib
 
+import jax
 import numpy as np
 import pytest
 
-from gpldan_jax import data, models
-from gpldan_jax.cli import extract, search
+from gpldan_jax import _files, config, data, models, training
+from gpldan_jax.cli.main import run_command
 from gpldan_jax.data.emoji import load_emoji_arrays
-from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
-from gpldan_jax.extraction import feature_blocks as blocks
-from gpldan_jax.features import extractor, network_encoder, read_image
-from gpldan_jax.features.pictures import MAX_PIXELS
-from gpldan_jax.index import Index
+from gpldan_jax.extraction import Extraction, choose_words, extract, read_table
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from tests.commands import ROOT
+from tests.extraction.folders import PAIRS, flags, make_folder, manifest_of, picture
 
 Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
 
-PAIRS = 300  # three blocks, the last one not full
-OWN = """
-import os, signal
-import numpy as np
-
-COUNT, STOP = 0, None
-
-def images(pictures):
-    global COUNT
-    COUNT += 1
-    if COUNT == STOP:
-        raise KeyboardInterrupt
-    if os.environ.get("DIE_AT") == str(COUNT):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return [[*picture.mean((0, 1)), len(picture)] for picture in pictures]
-
-def texts(texts):
-    return np.array([[len(text), text.count("a"), 1] for text in texts], np.float16)
-
-texts.description = {"reads": "letters"}
-"""
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-@pytest.fixture(autouse=True)
-def quick(quick_compilation):
-    pass
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A module of the user's in the folder where the command is called; `own.STOP` interrupts it."""
-    (tmp_path / "own.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "own", raising=False)
-    import importlib
-
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(tmp_path))
-    yield importlib.import_module("own")
-    sys.modules.pop("own", None)
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*argv):
-        capsys.readouterr()
-        status = extract.main([str(argument) for argument in argv])
-        return status, *capsys.readouterr()
-
-    return run
-
-
-def picture(row):
-    """A picture of a size and colour of its own."""
-    return np.full((4 + row % 5, 3 + row % 7, 3), (row % 256, row // 256, 99), np.uint8)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """300 pairs: `images/` and `texts.csv` with labels and a split."""
-    return made(tmp_path, PAIRS)
-
-
-def made(folder, count):
-    (folder / "images").mkdir()
-    with open(folder / "texts.csv", "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["image", "text", "label", "split"])
-        for row in range(count):
-            Image.fromarray(picture(row)).save(folder / f"images/{row}.png")
-            rows.writerow([f"{row}.png", f"banana number {row} {'a' * (row % 3)}", f"class {row % 2}", row % 3])
-    return folder
-
-
-def flags(folder, out="features.npz", **changed):
-    """Of an extraction with the functions of the user's module."""
-    given = {"images": folder / "images", "texts": folder / "texts.csv", "image_model": "own:images"}
-    given |= {"text_model": "own:texts", "out": folder / out} | changed
-    return [f"--{name}={value}" for name, value in given.items() if value is not None]
-
-
-def manifest_of(path):
-    return json.loads(str(np.load(path)["manifest"]))
-
-
+@pytest.mark.slow
 def test_the_emoji_come_out_as_they_are_shipped(tmp_path, call):
     emoji = load_emoji_arrays()
     tool = importlib.util.spec_from_file_location("emoji_files", ROOT / "tools/emoji_files.py")
@@ -135,26 +51,6 @@ def test_the_emoji_come_out_as_they_are_shipped(tmp_path, call):
     assert again.features["text"]["vocabulary"] == shipped.features["text"]["vocabulary"]
     for split in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(again, split).images, getattr(shipped, split).images)
-
-
-def test_the_vocabulary_is_that_of_the_training_pairs(folder, call):
-    (folder / "texts.csv").write_text(
-        "image,text,split\n0.png,red rose,train\n1.png,red red heart,train\n2.png,blue rose,train\n"
-        "3.png,blue violet,test\n4.png,violet,validation\n"
-    )
-    chosen = {"image_model": "hog_hsv", "text_model": "bag_of_words"}
-
-    def vocabulary(**more):
-        assert call("--fresh", *flags(folder, **chosen, **more))[0] == 0
-        return manifest_of(folder / "features.npz")["text"]["vocabulary"]
-
-    assert vocabulary() == ["red", "rose"]
-    assert vocabulary(max_words=1) == ["red"]  # three times, rose twice
-    assert vocabulary(min_documents=1) == ["blue", "heart", "red", "rose"]
-    assert vocabulary(vocabulary="all") == ["blue", "red", "rose", "violet"]
-    (folder / "words.txt").write_text("violet\nblue\n")
-    assert vocabulary(vocabulary=folder / "words.txt") == ["blue", "violet"]
-    np.testing.assert_array_equal(np.load(folder / "features.npz")["text"], [[0, 0], [0, 0], [1, 0], [1, 1], [0, 1]])
 
 
 def test_what_is_in_the_file(folder, own, call):
@@ -183,7 +79,7 @@ def test_an_interruption_loses_a_block_at_most(folder, own, call):
     assert call(*flags(folder, "whole.npz"), "--batch=32")[0] == 0
     own.COUNT, own.STOP = 0, 6  # the second block
     status, _, err = call(*flags(folder), "--batch=32")
-    assert status == 130 and "the same command goes on" in err
+    assert status == 130 and "the same command continues" in err
     assert not (folder / "features.npz").exists() and len(os.listdir(folder / "features.npz.parts/blocks")) == 1
     own.COUNT, own.STOP = 0, None
     assert call(*flags(folder), "--batch=32")[0] == 0
@@ -192,6 +88,7 @@ def test_an_interruption_loses_a_block_at_most(folder, own, call):
     assert not (folder / "features.npz.parts").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 5, 8, 10])
 def test_a_kill_loses_a_block_at_most(folder, own, call, moment):
     assert call(*flags(folder, "whole.npz"), "--batch=32")[0] == 0
@@ -202,31 +99,14 @@ def test_a_kill_loses_a_block_at_most(folder, own, call, moment):
     assert (folder / "features.npz").read_bytes() == (folder / "whole.npz").read_bytes()
 
 
-def test_interrupting_the_command_from_outside(folder, own, call):
-    slow = "import time\nfrom own import images as fast\ndef images(p):\n    time.sleep(0.2)\n    return fast(p)\n"
-    (folder / "slow.py").write_text(slow)
-    command = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-               "sys.argv.pop(0); import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"]  # fmt: skip
-    command += [str(ROOT / "experiments/extract.py"), *flags(folder, image_model="slow:images"), "--batch=16"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-    parts = folder / "features.npz.parts/blocks"
-    deadline = time.monotonic() + 60
-    while not (parts.exists() and os.listdir(parts)) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.count("\n") == 1 and "the same command goes on" in err
-    assert sorted(name.partition("-")[0] for name in os.listdir(parts)) and not (folder / "features.npz").exists()
-
-
 def test_a_finished_file_is_left_alone(folder, own, call):
     assert call(*flags(folder))[0] == 0
     before, own.COUNT = (folder / "features.npz").stat(), 0
     status, out, _ = call(*flags(folder))
-    assert status == 0 and "is finished (--fresh starts over)" in out and own.COUNT == 0
+    assert status == 0 and "is finished; --fresh starts over" in out and own.COUNT == 0
     assert (folder / "features.npz").stat().st_mtime_ns == before.st_mtime_ns
     status, _, err = call(*flags(folder, max_pixels=7))
-    assert status == 2 and "is there already and was made otherwise; choose another --out, or --fresh" in err
+    assert status == 2 and "was made otherwise; choose another out, or use fresh to replace it" in err
     other = np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)
     Image.fromarray(other).save(folder / "images/3.png")
     assert call(*flags(folder))[0] == 2
@@ -251,21 +131,11 @@ def test_parts_of_another_extraction_are_not_continued(folder, own, call):
         (["--batch=32", "--max_pixels=9"], "max_pixels: 40000000 there, 9 now"),
     ):
         status, _, err = call(*flags(folder), *changed)
-        assert status == 2 and message in err and "choose another --out, or --fresh" in err and "workdir" not in err
+        assert status == 2 and message in err and "choose another out, or use fresh to start over" in err
     Image.fromarray(picture(7)).save(folder / "images/3.png")
     status, _, err = call(*flags(folder), "--batch=32")
     assert status == 2 and "the data are not those it was started with" in err
     assert call(*flags(folder), "--batch=32", "--fresh")[0] == 0
-
-
-def test_a_damaged_block_is_named(folder, own, call):
-    own.STOP = 6
-    assert call(*flags(folder), "--batch=32")[0] == 130
-    own.STOP = None
-    block = blocks.path_of(folder / "features.npz.parts/blocks", "image", 0)
-    block.write_bytes(block.read_bytes()[:-100])
-    status, _, err = call(*flags(folder), "--batch=32")
-    assert status == 2 and str(block) in err and "is damaged" in err and not (folder / "features.npz").exists()
 
 
 def broken_images(random):
@@ -346,7 +216,7 @@ def test_too_many_broken_ones_stop_it_early(folder, own, call):
         (folder / f"images/{row}.png").write_bytes(b"broken")
     status, _, err = call(*flags(folder))  # 20 of 300 are more than 5 %
     assert status == 2 and err.count("\n") == 1
-    assert "20 of 300 pairs cannot be used, more than --max_skipped=0.05 allows; the first is '0.png': the pictu" in err
+    assert "20 of 300 pairs cannot be used, more than max_skipped=0.05 allows; the first is '0.png': the pictu" in err
     assert own.COUNT == 4 and not (folder / "features.npz").exists()  # the first block, not the other two
     assert len(json.loads((folder / "features.npz.skipped.json").read_text())) == 20
     status, out, _ = call(*flags(folder), "--max_skipped=0.07")  # what is finished is kept
@@ -358,7 +228,7 @@ def test_too_many_broken_ones_stop_it_early(folder, own, call):
 
 
 def test_nothing_is_left_of_a_folder_without_good_pairs(tmp_path, own, call):
-    made(tmp_path, 3)
+    make_folder(tmp_path, 3)
     for row in range(3):
         (tmp_path / f"images/{row}.png").write_bytes(b"broken")
     status, _, err = call(*flags(tmp_path), "--max_skipped=1")
@@ -366,7 +236,7 @@ def test_nothing_is_left_of_a_folder_without_good_pairs(tmp_path, own, call):
 
 
 def test_several_sentences_are_joined_or_averaged(tmp_path, own, call):
-    made(tmp_path, 3)
+    make_folder(tmp_path, 3)
     rows = [{"image": f"{row}.png", "text": ["a cat", "an aardvark", "b"][: row + 1]} for row in range(3)]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = {"texts": tmp_path / "texts.jsonl", "split": None}
@@ -408,82 +278,6 @@ def test_pictures_do_not_pile_up(folder, own, call):
     assert 10 < most <= 20 and waiting == 0
 
 
-@pytest.mark.parametrize(
-    ("returned", "message"),
-    [
-        ("None", "the encoder was given 32 items: expected real numbers [32, d], found object []"),
-        ("[[1]] * (len(p) - 1)", "expected real numbers [32, d], found int64 [31, 1]"),
-        ("[['x']] * len(p)", "expected real numbers [32, d], found <U1 [32, 1]"),
-        ("[[float('nan')]] * len(p)", "the encoder gave features that are NaN, Inf or past the range of float32"),
-        ("[[1e300]] * len(p)", "past the range of float32"),
-        ("[[1] * (1 + len(p) // 100)] * len(p)", "the encoder gave arrays of [1, 2] features"),
-    ],
-)
-def test_an_encoder_that_does_not_do_its_part(folder, own, call, returned, message):
-    own.wrong = eval(f"lambda p: {returned}")
-    status, _, err = call(
-        *flags(folder, image_model="own:wrong"), "--batch=32" if "//" not in returned else "--batch=100"
-    )
-    assert status == 2 and err.count("\n") == 1 and message in err and not (folder / "features.npz").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"images": None}, "give --images and --texts, or --release and --root"),
-        ({"release": "wikipedia"}, "--release goes with --root, without --images and --texts"),
-        ({"images": None, "texts": None, "release": "pascal"}, "--release and --root go together"),
-        ({"images": None, "texts": None, "release": "flickr", "root": "."}, "invalid choice: 'flickr'"),
-        ({"root": "."}, "--release and --root go together"),
-        ({"out": "features.csv"}, "features.csv must end in .npz"),
-        ({"out": "/proc/features.npz"}, "cannot write"),
-        ({"texts": "missing.csv"}, "missing.csv: no such file"),
-        (
-            {"image_model": "vgg16"},
-            "unknown --image_model 'vgg16': expected vgg19, alexnet, hog_hsv or MODULE:FUNCTION",
-        ),
-        ({"image_model": "vgg19"}, "--image_weights is missing"),
-        ({"image_model": "vgg19", "image_weights": "texts.csv"}, "texts.csv"),
-        (
-            {"image_model": "hog_hsv", "image_weights": "x.pth"},
-            "--image_weights goes with --image_model=vgg19 or alexnet",
-        ),
-        ({"image_model": "nothing:here"}, "--image_model: nothing cannot be imported: No module named 'nothing'"),
-        ({"image_model": "own:nothing"}, "--image_model: own has no function 'nothing'"),
-        ({"text_model": "gpt"}, "unknown --text_model 'gpt': expected bert, bag_of_words or MODULE:FUNCTION"),
-        ({"text_model": "bert"}, "--text_path is missing"),
-        ({"text_model": "bert", "text_path": "nowhere"}, "nowhere: expected the directory of an encoder, found none"),
-        ({"text_model": "bag_of_words", "text_path": "x"}, "--text_path goes with --text_model=bert"),
-        ({"text_model": "bag_of_words", "pooling": "cls"}, "--pooling goes with --text_model=bert, got bag_of_words"),
-        ({"max_words": 7}, "--max_words goes with --text_model=bag_of_words, got own:texts"),
-        ({"scaling": "caffe"}, "--scaling goes with --image_model=vgg19 or alexnet, got own:images"),
-        ({"text_model": "bag_of_words", "vocabulary": "missing.txt"}, "--vocabulary: expected train, all or a file"),
-        ({"text_model": "bag_of_words", "min_documents": 400}, "expected words that 400 or more of 100 documents have"),
-        ({"max_skipped": 5}, "--max_skipped is a share, expected 0 to 1, got 5"),
-        ({"batch": 0}, "must be at least 1, got 0"),
-        ({"max_pixel": 0}, "unrecognized arguments: --max_pixel=0"),
-    ],
-)
-def test_bad_input_is_one_line(folder, own, call, change, message):
-    before = sorted(path for path in folder.rglob("*") if "__pycache__" not in str(path))
-    status, _, err = call(*flags(folder, **change))
-    assert status == 2 and err.count("\n") == 1 and message in err
-    after = sorted(path for path in folder.rglob("*") if "__pycache__" not in str(path))
-    if change.get("min_documents") is None:  # known only after the images, which are kept
-        assert after == before
-    assert not (folder / "features.npz").exists()
-
-
-def test_defaults_are_those_of_the_library():
-    options = extract._parser().parse_args(["--image_model=a", "--text_model=b", "--out=c"])
-    assert (options.max_pixels, tuple(options.split), options.seed) == (MAX_PIXELS, OWN_SHARES, SPLIT_SEED)
-
-
-def test_images_that_no_row_names_are_counted(folder, own, call):
-    Image.fromarray(picture(0)).save(folder / "images/more.png")
-    assert f"images in {folder / 'images'} that {folder / 'texts.csv'} does not name: 1" in call(*flags(folder))[1]
-
-
 def test_a_release_goes_through(tmp_path, own, call):
     for name in ("cat", "dog"):
         (tmp_path / "release/dataset" / name).mkdir(parents=True)
@@ -498,6 +292,7 @@ def test_a_release_goes_through(tmp_path, own, call):
     np.testing.assert_array_equal(found["text"][:, 0], len("A cat. It is number 0."))
 
 
+@pytest.mark.slow
 def test_the_wikipedia_release_becomes_the_file_of_its_config(tmp_path, own, call):
     release, content = tmp_path / "wikipedia_dataset", io.BytesIO()
     Image.fromarray(picture(0)).save(content, "JPEG")
@@ -521,67 +316,54 @@ def test_the_wikipedia_release_becomes_the_file_of_its_config(tmp_path, own, cal
     np.testing.assert_array_equal(found.validation.labels, np.arange(2173, 2404) % 10)
 
 
-def test_a_network_of_given_weights(folder, call, monkeypatch):
-    import safetensors.numpy
-
-    from gpldan_jax.features import networks
-    from tests.features import networks as small
-
-    layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
-    monkeypatch.setitem(networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, linear=small.LINEAR))
-    weights = folder / "alexnet.safetensors"
-    safetensors.numpy.save_file(small.state_dict(networks.ImageNetwork(layers), networks.SIDE), weights)
-    (folder / "texts.csv").write_text("image,text,split\n0.png,red red,train\n1.png,red,train\n2.png,a,test\n")
-    chosen = {"image_model": "alexnet", "image_weights": weights, "text_model": "bag_of_words"}
-    assert call(*flags(folder, **chosen), "--before_relu", "--scaling=caffe", "--batch=2")[0] == 0
-    encode = network_encoder("alexnet", weights, rectified=False, scaling="caffe", batch=2)
-    pictures = [encode.prepare(read_image(folder / f"images/{row}.png")) for row in range(3)]
-    np.testing.assert_array_equal(np.load(folder / "features.npz")["image"], encode(pictures))
-    described = data.load_dataset("npz", path=folder / "features.npz").features
-    assert described["image"].items() >= encode.description.items()
-    again = extractor({"features": described}, "image", weights)
-    np.testing.assert_allclose(again([picture(0)]), encode(pictures[:1]), rtol=1e-4, atol=1e-4)
-
-
+@pytest.mark.slow
 def test_a_model_of_extracted_features_answers_words(folder, call, capsys):
-    """From a folder to a search: the vocabulary and the ids come along."""
-    chosen = {"image_model": "hog_hsv", "text_model": "bag_of_words"}
-    assert call(*flags(folder, **chosen))[0] == 0
-    from configs import npz
-
-    config = npz.get_config().to_dict()
-    config["dataset"]["path"] = str(folder / "features.npz")
-    config["model"] |= {"hidden": 8, "width": 8, "parts": 2}
-    dataset, standardization = session.load(config["dataset"])
-    projector = session.projector(config)
-    import jax
-
-    parameters = projector.init(jax.random.key(0), dataset.test.images[:1], dataset.test.texts[:1])["params"]
+    """From a folder to a search: the vocabulary and the ids are in the model and its collection."""
+    assert call(*flags(folder, image_model="hog_hsv", text_model="bag_of_words"))[0] == 0
+    changes = {"dataset.path": str(folder / "features.npz"), "model.hidden": 8, "model.width": 8, "model.parts": 2}
+    settings = config.with_values(config.dataset_config("npz"), changes)
+    dataset, standardization = session.load(settings["dataset"])
+    inputs = dataset.test.images[:1], dataset.test.texts[:1]
+    parameters = training.projector_from_config(settings).init(jax.random.key(0), *inputs)["params"]
     workdir = folder / "run"
     workdir.mkdir()
-    models.save_model(
-        workdir / workdirs.MODEL, session.trained_model(config, dataset, standardization, parameters, epoch=1)
-    )
-    workdirs.write_json(workdir / workdirs.CONFIG, {"config": config, "data": dataset.fingerprint()})
-    assert search.main(["build", f"--workdir={workdir}"]) == 0
-    assert sorted(Index.load(workdir / "collection/image").ids.tolist()) == sorted(f"{row}.png" for row in range(PAIRS))
-    assert Index.load(workdir / "collection/image").entry("4.png").fields["split"] == "validation"
+    model = session.trained_model(settings, dataset, standardization, parameters, epoch=1)
+    models.save_model(workdir / workdirs.MODEL, model)
+    _files.write_json(workdir / workdirs.CONFIG, {"config": settings, "data": dataset.fingerprint()})
+    assert run_command("search", ["build", f"--workdir={workdir}"], "gpldan search") == 0
+    from gpldan_jax.index import Index
+
+    images = Index.load(workdir / "collection/image")
+    assert sorted(images.ids.tolist()) == sorted(f"{row}.png" for row in range(PAIRS))
+    assert images.entry("4.png").fields["split"] == "validation"
     capsys.readouterr()
-    assert search.main(["query", str(workdir / "collection"), "--text", "banana", "-k", "3", "--json"]) == 0
+    query = ["query", str(workdir / "collection"), "--text", "banana", "-k", "3", "--json"]
+    assert run_command("search", query, "gpldan search") == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 3
 
 
-@pytest.mark.parametrize("package", ["pillow", "scikit-learn"])
-def test_a_missing_package_is_named(folder, own, call, monkeypatch, package):
-    import importlib.metadata
+def test_the_function_takes_any_encoders_and_says_what_it_wrote(tmp_path):
+    make_folder(tmp_path, 3)
+    pairs = read_table(tmp_path / "texts.csv", tmp_path / "images")
 
-    right = importlib.metadata.version
+    def encode(pictures):
+        return [[len(picture)] for picture in pictures]
 
-    def version(name):
-        if name == package:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return right(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    status, _, err = call(*flags(folder, text_model="bag_of_words"))
-    assert status == 2 and f"{package}: pip install 'gpldan_jax[features]'" in err and err.count("\n") == 1
+    made = extract(pairs, encode, choose_words(min_documents=1), tmp_path / "made.npz", provenance={"by": "a test"})
+    assert isinstance(made, Extraction) and made.path == tmp_path / "made.npz" and made.labelled
+    assert (made.widths, made.splits) == ({"image": 1, "text": 2}, {"train": 1, "validation": 1, "test": 1})
+    assert made.manifest == manifest_of(made.path) and made.manifest["by"] == "a test"
+    assert made.manifest["image"]["extractor"].endswith("encode")
+    assert extract(pairs, encode, choose_words(min_documents=1), made.path, provenance={"by": "a test"}) is None
+    with pytest.raises(ValueError, match=r"made\.npz is there already and was made otherwise; choose"):
+        extract(pairs, encode, choose_words("all", min_documents=1), made.path)
+    for wrong, message in (
+        ({"sentences": "one"}, "sentences must be joined or"),
+        ({"max_skipped": 2}, "share"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            extract(pairs, encode, encode, tmp_path / "other.npz", **wrong)
+    with pytest.raises(ValueError, match="expected pairs with splits, found one without"):
+        extract([dataclasses.replace(pairs[0], split=None)], encode, encode, tmp_path / "other.npz")
+    with pytest.raises(ValueError, match=r"made\.csv must end in \.npz"):
+        extract(pairs, encode, encode, tmp_path / "made.csv")

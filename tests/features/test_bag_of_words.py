@@ -100,7 +100,7 @@ def test_other_arguments_are_refused():
     for call in (BagOfWords.fit, words.transform):
         with pytest.raises(TypeError, match="expected a list of strings, found the string 'red'"):
             call("red")
-        with pytest.raises(TypeError, match="expected documents that are strings, found b'red'"):
+        with pytest.raises(TypeError, match="expected texts that are strings, found b'red'"):
             call(["red", b"red"])
     with pytest.raises(TypeError, match="strings, found None"):
         words.unknown(None)

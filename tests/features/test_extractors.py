@@ -7,13 +7,15 @@ import sys
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from gpldan_jax import config as settings
-from gpldan_jax import models
+from gpldan_jax import models, training
 from gpldan_jax.data import load_dataset
 from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
-from gpldan_jax.features import extractor, read_picture, unknown_words
+from gpldan_jax.features import SourceNeededError, extractor, network_encoder, networks, read_picture, unknown_words
 from gpldan_jax.runs import session
+from tests.features import networks as small
 
 WORDS = {"extractor": "bag_of_words", "vocabulary": ["red", "rose"]}
 
@@ -24,7 +26,7 @@ def saved_and_loaded(path, **dataset_settings):
     config["model"] |= {"hidden": 8, "width": 4, "parts": 2}
     dataset, standardization = session.load(config["dataset"])
     rows = dataset.test.images[:1], dataset.test.texts[:1]
-    parameters = session.projector(config).init(jax.random.key(0), *rows)["params"]
+    parameters = training.projector_from_config(config).init(jax.random.key(0), *rows)["params"]
     models.save_model(path, session.trained_model(config, dataset, standardization, parameters, 1))
     return models.load_model(path)
 
@@ -58,8 +60,8 @@ def test_models_of_generated_features_name_no_extractor(tmp_path):
 
 
 def test_an_emoji_dataset_that_says_it_is_generated_names_no_extractor():
-    dataset, standardization = session.load(config_dict.ConfigDict(settings.default_config()).dataset)
     config = settings.default_config()
+    dataset, standardization = session.load(config["dataset"])
     generated = dataclasses.replace(dataset, synthetic=True)
     assert "features" in session.trained_model(config, dataset, standardization, {}, 1).metadata
     assert "features" not in session.trained_model(config, generated, standardization, {}, 1).metadata
@@ -97,11 +99,6 @@ def test_other_model_files_are_refused_in_one_line(metadata, modality, expected)
 
 
 def test_weights_that_are_not_here_are_asked_for_and_compared(tmp_path, monkeypatch):
-    import safetensors.numpy
-
-    from gpldan_jax.features import SourceNeededError, network_encoder, networks
-    from tests.features import networks as small
-
     layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
     monkeypatch.setitem(networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, linear=small.LINEAR))
     for seed in (0, 1):
@@ -134,7 +131,9 @@ def test_an_encoder_of_texts_that_is_not_here_is_asked_for():
 
 
 def test_the_libraries_are_imported_only_where_they_are_used():
-    script = "import sys, gpldan_jax.features; print(*sorted({'PIL', 'skimage', 'sklearn'} & set(sys.modules)))"
+    script = (
+        "import sys, gpldan_jax.features; print(*sorted({'PIL', 'skimage', 'sklearn', 'torch'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

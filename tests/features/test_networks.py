@@ -1,19 +1,15 @@
-"""Image networks: against loops in float64, and against PyTorch with the same weights on pictures of all kinds."""
-
-import io
+"""Image networks against loops in float64, and their weights."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpldan_jax.features import network_encoder, networks, read_image
-from gpldan_jax.features.image_encoders import crop_square
+from gpldan_jax.features import networks
 from gpldan_jax.features.networks import winograd_convolution, winograd_kernel
 from tests.features import networks as small
 
 ROUNDING = 1e-5  # float32 against float64, of the largest feature
-PEER = 1e-4  # what the issue of these features asks of PyTorch's, of the largest feature
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -117,137 +113,3 @@ def test_weights_of_other_precisions_and_what_follows_fc7():
     found = networks.import_weights(weights, network, small.LINEAR, side=side)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
-
-
-@pytest.fixture
-def alexnet_file(tmp_path, monkeypatch):
-    """Weights of a network of AlexNet's name and few channels."""
-    import safetensors.numpy
-
-    layers = [networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3)]
-    architecture = networks.Architecture(tuple(layers), linear=("classifier.1", "classifier.4"))
-    monkeypatch.setitem(networks.ARCHITECTURES, "alexnet", architecture)
-    network = networks.ImageNetwork(architecture.convolutions)
-    weights = small.state_dict(network, networks.SIDE)
-    renamed = {
-        name.replace("classifier.3", "classifier.4").replace("classifier.0", "classifier.1"): array
-        for name, array in weights.items()
-    }
-    safetensors.numpy.save_file(renamed, tmp_path / "alexnet.safetensors")
-    return tmp_path / "alexnet.safetensors", network, weights
-
-
-@pytest.mark.parametrize("scaling", ["torchvision", "caffe"])
-def test_the_encoder_scales_as_the_weights_expect(alexnet_file, scaling):
-    path, network, weights = alexnet_file
-    encode = network_encoder("alexnet", path, scaling=scaling, batch=2)
-    shown = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
-    if scaling == "torchvision":
-        scaled = (shown / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    else:
-        scaled = shown[..., ::-1] - np.array([103.939, 116.779, 123.68])
-    expected = np.stack([small.loop(network, weights, picture) for picture in scaled])
-    found = encode(list(shown))  # a batch and a half
-    np.testing.assert_allclose(found, expected, atol=ROUNDING * expected.max())
-    assert found.dtype == np.float32 and encode([]).shape == (0, 4096)
-    np.testing.assert_array_equal(encode(shown[2:]), found[2:])
-
-
-def test_the_encoder_says_what_it_is(alexnet_file):
-    path, _, _ = alexnet_file
-    import hashlib
-
-    assert network_encoder("alexnet", path, rectified=False).description == {
-        "extractor": "alexnet",
-        "layer": "fc7",
-        "rectified": False,
-        "weights": {"file": "alexnet.safetensors", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
-        "preprocessing": {"shorter_side": 256, "centre": 224, "scaling": "torchvision"},
-    }
-    assert (network_encoder("alexnet", path, rectified=False)([np.zeros((224, 224, 3), np.uint8)]) < 0).any()
-
-
-def test_the_encoder_names_the_file_and_the_layer(alexnet_file):
-    path, _, _ = alexnet_file
-    with pytest.raises(ValueError, match=rf"^{path}: expected weights of vgg19; the first .* features\.0\.weight: "):
-        network_encoder("vgg19", path)
-    with pytest.raises(ValueError, match="unknown scaling 'imagenet'; expected one of torchvision, caffe"):
-        network_encoder("alexnet", path, scaling="imagenet")
-    with pytest.raises(OSError, match=r"missing\.pth"):
-        network_encoder("alexnet", path.with_name("missing.pth"))
-
-
-def _files():
-    """Pictures of odd sizes and modes, as files."""
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    smooth = Image.fromarray(random.integers(0, 256, (9, 13, 3), np.uint8))
-
-    def saved(picture, form, **settings):
-        file = io.BytesIO()
-        picture.save(file, form, **settings)
-        return file.getvalue()
-
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    big = smooth.resize((511, 377), Image.Resampling.BICUBIC)
-    alpha = np.dstack([np.asarray(big), np.linspace(0, 255, 511 * 377).reshape(377, 511).astype(np.uint8)])
-    grey16 = Image.fromarray(np.asarray(big.convert("L")).astype(np.uint16) * 257)
-    return {
-        "large": saved(big, "JPEG"),
-        "tall": saved(big.resize((101, 900)), "PNG"),
-        "tiny": saved(smooth.resize((3, 2)), "PNG"),
-        "grey": saved(big.convert("L"), "JPEG"),
-        "palette": saved(big.quantize(17), "PNG"),
-        "cmyk": saved(big.convert("CMYK"), "JPEG"),
-        "alpha": saved(Image.fromarray(alpha), "WEBP", lossless=True),
-        "turned": saved(big, "JPEG", exif=turned.tobytes()),
-        "deep": saved(grey16, "PNG"),
-    }
-
-
-def _as_torch_users_read(content):
-    """float32 [3, 224, 224] by Pillow's own functions, and the transforms of torchvision written out."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-    if image.mode == "I;16":
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")
-    w, h = image.size
-    w, h = (256, int(256 * h / w)) if w <= h else (int(256 * w / h), 256)
-    image = image.resize((w, h), Image.Resampling.BILINEAR)
-    left, top = round((w - 224) / 2.0), round((h - 224) / 2.0)
-    pixels = np.asarray(image.crop((left, top, left + 224, top + 224))) / np.float32(255)
-    scaled = (pixels - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1), np.float32)
-
-
-@pytest.mark.parametrize("rectified", [True, False])
-@pytest.mark.parametrize("name", ["vgg19", "alexnet"])
-def test_the_features_are_pytorchs(name, rectified, tmp_path):
-    torch = pytest.importorskip("torch", reason="compares with PyTorch")
-    from gpldan_jax.benchmarking import feature_times as features
-    from gpldan_jax.benchmarking import feature_times as torch_networks
-
-    weights = features.random_weights(name)
-    torch.save({key: torch.from_numpy(array) for key, array in weights.items()}, tmp_path / f"{name}.pth")
-    encode = network_encoder(name, tmp_path / f"{name}.pth", rectified=rectified, batch=4)
-    files = _files()
-    found = encode([encode.prepare(read_image(content)) for content in files.values()])
-    with torch.inference_mode():
-        shown = torch.from_numpy(np.stack([_as_torch_users_read(content) for content in files.values()]))
-        expected = torch_networks.network(name, weights, rectified=rectified)(shown).numpy()
-    difference = np.abs(found - expected).max(1) / np.abs(expected).max(1)
-    assert dict(zip(files, difference, strict=True)) == pytest.approx(dict.fromkeys(files, 0), abs=PEER)
-    assert np.linalg.norm(found - expected) <= PEER * np.linalg.norm(expected)
-    assert (expected.min() < 0) != rectified
-
-
-def test_a_crop_of_what_is_too_narrow():
-    assert crop_square(np.zeros((10, 1, 3), np.uint8)).shape == (224, 224, 3)
-    with pytest.raises(ValueError, match="1 x 9000 pixels is too narrow"):
-        crop_square(np.zeros((9000, 1, 3), np.uint8))

@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from gpldan_jax.features import fit_square, read_image, read_images, read_picture
+from gpldan_jax.features import crop_square, fit_square, read_image, read_images, read_picture
 
 Image = pytest.importorskip("PIL.Image", reason="reading pictures needs Pillow")
 
@@ -278,3 +278,9 @@ def test_what_is_no_fault_of_a_picture_is_raised(tmp_path):
     Image.fromarray(flat()).save(tmp_path / "a.png")
     with pytest.raises(ZeroDivisionError):
         read_images([tmp_path / "a.png"], lambda picture: 1 // 0, threads=2)
+
+
+def test_a_crop_of_what_is_too_narrow():
+    assert crop_square(np.zeros((10, 1, 3), np.uint8)).shape == (224, 224, 3)
+    with pytest.raises(ValueError, match="1 x 9000 pixels is too narrow"):
+        crop_square(np.zeros((9000, 1, 3), np.uint8))

@@ -10,10 +10,12 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from gpldan_jax.features.sentence_encoder import sentence_encoder
+from gpldan_jax.features.sentence_encoder import batches_by_length, pad_windows, sentence_encoder, split_windows
 
 FLOAT32 = 1e-6  # relative to the largest feature: padding changes the order of sums
 POSITIONS = 24
@@ -221,25 +223,26 @@ def test_weights_in_several_files(encoders, libraries, tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pytorch_files_are_not_unpickled(zipped, encoders, libraries, tmp_path, monkeypatch):
+def test_weights_in_a_file_of_pytorch(zipped, encoders, libraries, tmp_path):
     import torch
-
-    def load(*args, **settings):
-        raise AssertionError("torch.load unpickles")
 
     path = changed(encoders["bert"], tmp_path / "encoder")
     state = libraries.AutoModel.from_pretrained(path).state_dict() | {"embeddings.position_ids": torch.arange(24)[None]}
     (path / "model.safetensors").unlink()
-    monkeypatch.setattr(torch, "load", load)
     expected = sentence_encoder(encoders["bert"])(TEXTS)
     torch.save(state, path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     encode = sentence_encoder(path)
     np.testing.assert_array_equal(encode(TEXTS), expected)
     assert "pytorch_model.bin" in encode.files
+    (path / "pytorch_model.bin").write_bytes(bytes(100_000))  # the encoder keeps its weights
+    np.testing.assert_array_equal(encode(TEXTS), expected)
+    assert "expected safetensors or a file of torch.save" in refused(path)
     state = {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     torch.save(state, path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     rounded = sentence_encoder(path)(TEXTS)
     assert rounded.dtype == np.float32 and 0 < np.abs(rounded - expected).max() < 0.1
+    torch.save(state | {"code": print}, path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    assert "expected tensors alone, as torch.save(model.state_dict(), path) writes them, found print" in refused(path)
 
 
 def test_an_encoder_keeps_its_weights_whatever_becomes_of_the_file(encoders, tmp_path):
@@ -472,3 +475,47 @@ def test_other_texts_are_refused(encoders):
 def test_other_settings_are_refused(settings, expected, tmp_path):
     with pytest.raises(ValueError, match=expected):
         sentence_encoder(tmp_path, **settings)
+
+
+# Windows of tokens.
+
+generated = hypothesis.settings(deadline=None, derandomize=True)
+token_lists = st.lists(st.integers(1, 9), max_size=60)
+
+
+@generated
+@hypothesis.given(token_lists, st.integers(1, 12))
+def test_windows_are_few_and_of_like_length_and_lose_nothing(tokens, room):
+    windows = split_windows(tokens, room)
+    lengths = [len(window) for window in windows]
+    assert [token for window in windows for token in window] == tokens
+    assert len(windows) == max(1, -(-len(tokens) // room))
+    assert max(lengths) <= room and max(lengths) - min(lengths) <= 1
+    assert min(lengths) > 0 or windows == [[]] == [tokens]
+
+
+def test_no_window_has_only_what_was_left_over():
+    assert [len(window) for window in split_windows(range(511), 510)] == [255, 256]
+    assert split_windows([1, 2, 3], 3) == [[1, 2, 3]]
+
+
+@generated
+@hypothesis.given(st.lists(token_lists, max_size=20), st.integers(1, 6))
+def test_batches_have_each_window_once_the_longest_first(windows, size):
+    found = batches_by_length(windows, size)
+    order = [row for rows in found for row in rows.tolist()]
+    assert sorted(order) == list(range(len(windows)))
+    lengths = [len(windows[row]) for row in order]
+    assert lengths == sorted(lengths, reverse=True)
+    assert all(len(rows) == size for rows in found[:-1]) and all(0 < len(rows) <= size for rows in found)
+
+
+@generated
+@hypothesis.given(st.lists(token_lists, min_size=1, max_size=6), st.integers(0, 9))
+def test_padding_is_masked_and_nothing_else_is(windows, padding):
+    tokens, mask = pad_windows(windows, padding)
+    assert tokens.dtype == mask.dtype == np.int64
+    assert tokens.shape == mask.shape == (len(windows), max(len(window) for window in windows))
+    for row, masked, window in zip(tokens, mask, windows, strict=True):
+        assert row.tolist() == window + [padding] * (len(row) - len(window))
+        assert masked.tolist() == [1] * len(window) + [0] * (len(row) - len(window))

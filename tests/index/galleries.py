@@ -6,13 +6,14 @@ import numpy as np
 
 from gpldan_jax import models
 from gpldan_jax.data import Standardization
-from gpldan_jax.index.gallery import EncodedBatch, Gallery, Segment, items_of
+from gpldan_jax.index import Index
+from gpldan_jax.index.gallery import EncodedBatch, Gallery, Segment, encode_representation
 
 IMAGE_DIM, TEXT_DIM = 10, 6
 KINDS = ("normal", "alike", "repeated", "cancelling", "zeros", "scaled")
 
 
-def items(n: int, k: int = 4, h: int = 8, kind: str = "normal", seed: int = 0) -> EncodedBatch:
+def encoded_items(n: int, k: int = 4, h: int = 8, kind: str = "normal", seed: int = 0) -> EncodedBatch:
     """n items of a kind that is hard to rank: near ties, exact ties, representations that cancel, zeros."""
     random = np.random.default_rng(seed)
     parts = random.standard_normal((n, k, h)).astype(np.float32)
@@ -34,7 +35,7 @@ def items(n: int, k: int = 4, h: int = 8, kind: str = "normal", seed: int = 0) -
     representation = models.Representation(
         jnp.asarray(parts).reshape(n, -1), jnp.asarray(parts), jnp.asarray(attention)
     )
-    return EncodedBatch(*map(np.asarray, items_of(representation)))
+    return EncodedBatch(*map(np.asarray, encode_representation(representation)))
 
 
 def gallery(*parts: EncodedBatch) -> Gallery:
@@ -54,6 +55,11 @@ def model(parts: int = 2, seed: int = 0, **metadata) -> models.TrainedModel:
         *(0.5 * random.random(size, np.float32) + 0.5 for size in (IMAGE_DIM, IMAGE_DIM, TEXT_DIM, TEXT_DIM))
     )
     return models.TrainedModel(projector, parameters, scale, {"dataset": "generated", **metadata})
+
+
+def index(n: int = 30, **options) -> Index:
+    """An index of n images, called "item 0", "item 1" and so on."""
+    return Index.build(model(), features(n), [f"item {i}" for i in range(n)], "image", **options)
 
 
 def features(n: int, dim: int = IMAGE_DIM, seed: int = 0) -> np.ndarray:

@@ -4,24 +4,15 @@ import jax
 import numpy as np
 import pytest
 
+import gpldan_jax.index
 from gpldan_jax import retrieval, training
 from gpldan_jax.data import DataError
 from gpldan_jax.index import EncodedBatch, Index
 from tests.index import galleries
 
 
-@pytest.fixture(autouse=True)
-def quick(quick_compilation):
-    pass
-
-
-def build(n=30, **options):
-    names = [f"item {i}" for i in range(n)]
-    return Index.build(galleries.model(), galleries.features(n), names, "image", **options)
-
-
 def test_distances_are_those_of_the_evaluation():
-    index, model = build(), galleries.model()
+    index, model = galleries.index(), galleries.model()
     texts = galleries.features(4, galleries.TEXT_DIM, seed=1)
     expected = retrieval.retrieval_distances(
         model.projector,
@@ -34,7 +25,7 @@ def test_distances_are_those_of_the_evaluation():
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_search_gives_the_ids_of_the_nearest(modality):
-    index = build()
+    index = galleries.index()
     queries = galleries.features(4, galleries.IMAGE_DIM if modality == "image" else galleries.TEXT_DIM, seed=1)
     matrix = index.distances(queries, modality=modality)
     order = np.argsort(matrix, axis=1, kind="stable")[:, :7]
@@ -44,7 +35,7 @@ def test_search_gives_the_ids_of_the_nearest(modality):
 
 
 def test_block_size_and_devices_change_nothing():
-    index, texts = build(), galleries.features(3, galleries.TEXT_DIM, seed=1)
+    index, texts = galleries.index(), galleries.features(3, galleries.TEXT_DIM, seed=1)
     expected = index.search(texts, 9)
     for block_size, devices in ((5, 1), (7, 2), (64, 8)):
         found = index.search(texts, 9, block_size=block_size, mesh=training.data_mesh(devices))
@@ -53,41 +44,41 @@ def test_block_size_and_devices_change_nothing():
 
 
 def test_an_index_on_devices_finds_the_same():
-    index, texts = build(), galleries.features(3, galleries.TEXT_DIM, seed=1)
+    index, texts = galleries.index(), galleries.features(3, galleries.TEXT_DIM, seed=1)
     expected = index.search(texts, 9)
     for devices in (1, 4):
         placed = index.on_devices(training.data_mesh(devices), block_size=8)
-        ((_, _, block), *_) = placed.placed.blocks
+        ((_, _, block), *_) = placed.device_blocks.blocks
         assert len(block.values.sharding.device_set) == devices
         for _ in range(2):
             found = placed.search(texts, 9)
             np.testing.assert_array_equal(found.ids, expected.ids)
             np.testing.assert_array_equal(found.distances, expected.distances)
-    assert placed.add(galleries.features(1), ["new"]).placed is None
+    assert placed.add(galleries.features(1), ["new"]).device_blocks is None
 
 
 def test_another_mesh_is_refused():
     mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     with pytest.raises(ValueError, match=r"one axis 'data', got axes \('x',\)"):
-        build().search(galleries.features(3, galleries.TEXT_DIM), mesh=mesh)
+        galleries.index().search(galleries.features(3, galleries.TEXT_DIM), mesh=mesh)
 
 
 def test_more_results_than_items_are_all_items():
-    distances, ids = build(5).search(galleries.features(2, galleries.TEXT_DIM), 100)
+    distances, ids = galleries.index(5).search(galleries.features(2, galleries.TEXT_DIM), 100)
     assert distances.shape == ids.shape == (2, 5)
     assert sorted(ids[0]) == [f"item {i}" for i in range(5)]
 
 
 def test_an_item_is_nearest_to_itself():
-    index = build()
+    index = galleries.index()
     entry = index.entry("item 17")
-    distances, ids = index.search(entry.items, 2)
+    distances, ids = index.search(entry.encoded, 2)
     assert ids[0, 0] == "item 17" and distances[0, 0] == 0 < distances[0, 1]
-    np.testing.assert_array_equal(index.search(index.represent(galleries.features(30)[17:18], "image"), 2).ids, ids)
+    np.testing.assert_array_equal(index.search(index.encode(galleries.features(30)[17:18], "image"), 2).ids, ids)
 
 
 def test_entries_have_their_fields_and_attention():
-    index = build(3, fields={"group": ["a", "", "ü"]})
+    index = galleries.index(3, fields={"group": ["a", "", "ü"]})
     assert [index.entry(f"item {i}").fields for i in range(3)] == [{"group": "a"}, {"group": ""}, {"group": "ü"}]
     model = galleries.model()
     scaled = model.standardization.images(galleries.features(3))
@@ -100,8 +91,8 @@ def test_entries_have_their_fields_and_attention():
 @pytest.mark.parametrize("small", [0, 65_536])
 def test_added_items_are_found_as_if_built_at_once(small, monkeypatch):
     monkeypatch.setattr("gpldan_jax.index.index._SMALL", small)
-    whole, names = build(30, fields={"group": [str(i) for i in range(30)]}), [f"item {i}" for i in range(30)]
-    index = build(10, fields={"group": [str(i) for i in range(10)]})
+    whole, names = galleries.index(30, fields={"group": [str(i) for i in range(30)]}), [f"item {i}" for i in range(30)]
+    index = galleries.index(10, fields={"group": [str(i) for i in range(10)]})
     for part in (slice(10, 11), slice(11, 30)):
         more = {"group": [str(i) for i in range(30)][part]}
         index = index.add(galleries.features(30)[part], names[part], fields=more)
@@ -118,16 +109,6 @@ def test_whole_numbers_are_ids_too():
     assert index.entry(101).id == 101
 
 
-def test_long_collections_are_represented_block_by_block(monkeypatch):
-    expected = build(30).gallery.segments[0].items
-    monkeypatch.setattr("gpldan_jax.index.gallery._BLOCK", 8)
-    done = []
-    found = build(30, on_items=done.append).gallery.segments[0].items
-    assert done == [8, 16, 24, 30]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -142,7 +123,7 @@ def test_long_collections_are_represented_block_by_block(monkeypatch):
         ({"fields": {"group": ["a"]}}, "field 'group' must be 3 strings, got 1 values"),
         ({"fields": {"group": ["a", 1, "b"]}}, "field 'group' must be 3 strings"),
         ({"features": np.array([[np.nan] * 10] * 3)}, "image features from row 0 on: expected finite"),
-        ({"features": np.full((3, 10), 3.4e38, np.float32)}, "the network makes something infinite of row 0"),
+        ({"features": np.full((3, 10), 3.4e38, np.float32)}, "the output of the network for row 0 is not finite"),
     ],
 )
 def test_what_cannot_be_built_is_refused(changes, message, tmp_path):
@@ -167,14 +148,14 @@ def test_what_cannot_be_built_is_refused(changes, message, tmp_path):
 )
 def test_what_cannot_be_asked_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        build(12).search(galleries.features(2, galleries.TEXT_DIM), **options)
+        galleries.index(12).search(galleries.features(2, galleries.TEXT_DIM), **options)
 
 
 def test_no_queries_and_queries_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="queries must have at least one row"):
-        build().search(np.ones((0, galleries.TEXT_DIM)))
+        galleries.index().search(np.ones((0, galleries.TEXT_DIM)))
     with pytest.raises(DataError, match="text features from row 0 on: expected finite"):
-        build().search(np.full((1, galleries.TEXT_DIM), np.inf))
+        galleries.index().search(np.full((1, galleries.TEXT_DIM), np.inf))
 
 
 @pytest.mark.parametrize(
@@ -186,49 +167,40 @@ def test_no_queries_and_queries_that_are_not_finite_are_refused():
     ],
 )
 def test_what_cannot_be_added_is_refused(ids, fields, message):
-    index = build(5, fields={"group": ["a"] * 5})
+    index = galleries.index(5, fields={"group": ["a"] * 5})
     with pytest.raises(ValueError, match=message):
         index.add(galleries.features(1), ids, fields=fields)
     assert len(index) == 5
 
 
-def test_candidates_are_ranked_exactly_and_their_recall_is_measured():
-    pytest.importorskip("faiss", reason="a search in two stages needs faiss")
-    n, texts = 300, galleries.features(20, galleries.TEXT_DIM, seed=1)
-    index = build(n).with_candidates(seed=1)
-    exact = index.search(texts, 10)
-    everything = index.search(texts, 10, candidates=n)
-    np.testing.assert_array_equal(everything.ids, exact.ids)
-    np.testing.assert_array_equal(everything.distances, exact.distances)
-
-    found = index.search(texts, 10, candidates=20)
-    matrix = index.distances(texts)
-    positions = np.vectorize(lambda id: int(id.split()[1]))(found.ids)
-    np.testing.assert_array_equal(np.take_along_axis(matrix, positions, axis=1), found.distances)
-    assert (np.diff(found.distances) >= 0).all()
-    share = np.mean([np.isin(a, b).mean() for a, b in zip(exact.ids, found.ids, strict=True)])
-    assert 0.3 < share < 1  # as much as its pooled vectors tell, which is less than all
-    measured = index.with_recall(texts, 10, [20]).candidates.recalls
-    assert [(of.k, of.candidates, of.queries) for of in measured] == [(10, 20, 20)]
-    assert measured[0].recall == pytest.approx(share)
-    again = index.with_recall(texts, 10, [20, n]).with_recall(texts, 10, [20]).candidates.recalls
-    assert [(of.candidates, of.recall) for of in again] == [(n, 1), (20, measured[0].recall)]
-    with pytest.raises(ValueError, match="candidates must be at least k = 10, got 5"):
-        index.search(texts, 10, candidates=5)
-    assert index.add(galleries.features(1), ["new"]).candidates is None
-
-
-def test_a_vector_index_needs_faiss(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"pip install 'gpldan_jax\[ann\]'"):
-        build().with_candidates()
-
-
 def test_queries_may_be_items_of_a_batch():
-    index = build()
-    items = index.represent(galleries.features(3, galleries.TEXT_DIM))
+    index = galleries.index()
+    items = index.encode(galleries.features(3, galleries.TEXT_DIM))
     assert isinstance(items, EncodedBatch) and all(isinstance(array, np.ndarray) for array in items)
     assert not isinstance(items.values, jax.Array)
     np.testing.assert_array_equal(
         index.search(items, 4).ids, index.search(galleries.features(3, galleries.TEXT_DIM), 4).ids
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("Index", "Index"), ("Items", "EncodedBatch"), ("Found", "SearchResult"), ("Recall", "Recall")]
+)
+def test_old_names_still_work_and_warn(old, new):
+    with pytest.warns(DeprecationWarning, match=f"gpldan_jax.retrieval.{old} is now gpldan_jax.index.{new}"):
+        assert getattr(retrieval, old) is getattr(gpldan_jax.index, new)
+
+
+def test_the_index_can_be_imported_from_where_it_was():
+    with pytest.warns(DeprecationWarning, match="is now gpldan_jax.index.Index"):
+        from gpldan_jax.retrieval import Index as OldIndex
+    assert OldIndex is Index
+
+
+def test_old_methods_still_work_and_warn():
+    index = galleries.index(2)
+    with pytest.warns(DeprecationWarning, match=r"Index\.represent is now Index\.encode"):
+        encoded = index.represent(galleries.features(1), "image")
+    with pytest.warns(DeprecationWarning, match=r"Entry\.items is now Entry\.encoded"):
+        items = index.entry("item 0").items
+    np.testing.assert_array_equal(encoded.attention, items.attention)

@@ -1,13 +1,21 @@
-"""The figures of a report: which there are, which direction is which, and chance."""
+"""The distance matrix of retrieval, against Eq. 2-5; the metrics in both directions; chance."""
 
+import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 
-from gpldan_jax.retrieval import chance, evaluate, mean_average_precision
+from gpldan_jax.losses import co_attention_distances
+from gpldan_jax.models import Projector
+from gpldan_jax.retrieval import chance, evaluate, mean_average_precision, retrieval_distances
+from tests.losses import loop_reference as loss_reference
+from tests.models.numpy_reference import drawn_variables
 from tests.retrieval import loop_reference
 
 # Both sides in float64; what is left is the order of summation.
 TOLERANCE = 1e-12
+# Float32 distances of O(1) from matrix products of different sizes.
+FLOAT32_TOLERANCE = 1e-5
 # Means of samples with a fixed seed: standard errors that the difference may have.
 STANDARD_ERRORS = 5
 
@@ -18,6 +26,8 @@ DIRECTIONS = ("image_to_text", "text_to_image", "average")
 # Every image finds text 0 first; text 0 and text 1 find their own image first, text 2 finds image 0.
 ASYMMETRIC = np.array([[0.10, 0.5, 0.6], [0.20, 0.3, 0.7], [0.15, 0.4, 0.8]])
 CLASSES = np.array([0, 1, 1])
+N, M = 7, 5
+PROJECTOR = Projector(hidden=12, width=8, parts=2)
 
 
 def test_the_directions_are_the_right_way_round():
@@ -126,3 +136,54 @@ def test_chance_samples_the_queries_of_a_large_test_set():
     assert 0.09 < figures["map@all"] < 0.12
     distances = np.random.default_rng(4).random((n, n), dtype=np.float32)
     assert figures["map@50"] == pytest.approx(mean_average_precision(distances, labels, labels), abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(N, 6)).astype(np.float32), rng.normal(size=(M, 4)).astype(np.float32)
+
+
+def encoded(projector, parameters, images, texts):
+    def encode(model, images, texts):
+        return model.encode_image(images), model.encode_text(texts)
+
+    return jax.jit(nn.apply(encode, projector))({"params": parameters}, images, texts)
+
+
+@pytest.fixture(scope="module")
+def parameters(inputs):
+    return drawn_variables(PROJECTOR, *(x[:1] for x in inputs))["params"]
+
+
+@pytest.fixture(scope="module")
+def representations(inputs, parameters):
+    return encoded(PROJECTOR, parameters, *inputs)
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 1024])  # of 7 images and 5 texts
+def test_blocks_make_the_matrix_of_one_call(block_size, inputs, parameters, representations):
+    image, text = representations
+    expected = co_attention_distances(image.parts, text.parts, image.attention, text.attention)
+    distances = retrieval_distances(PROJECTOR, parameters, *inputs, block_size=block_size)
+    np.testing.assert_allclose(distances, expected, atol=FLOAT32_TOLERANCE)
+
+
+def test_rows_are_images_and_columns_are_texts(inputs, parameters, representations):
+    image, text = representations
+    distances = retrieval_distances(PROJECTOR, parameters, *inputs)
+    assert isinstance(distances, np.ndarray) and distances.dtype == np.float32 and distances.shape == (N, M)
+    v, t, a, b = (np.asarray(x, np.float64) for x in (image.parts, text.parts, image.attention, text.attention))
+    expected = [[loss_reference.pair_distance(v[i], t[j], a[i], b[j]) for j in range(M)] for i in range(N)]
+    np.testing.assert_allclose(distances, expected, atol=FLOAT32_TOLERANCE)
+    assert np.ptp(distances) > 0.1  # the cases differ, so a wrong order would show
+    assert np.ptp(a, axis=1).max() > 0.1  # as would a missing attention map
+
+
+def test_without_diversified_attention_it_is_the_cosine_distance(inputs):
+    projector = Projector(hidden=12, width=8, parts=1)
+    parameters = drawn_variables(projector, *(x[:1] for x in inputs))["params"]
+    image, text = (np.asarray(x.features) for x in encoded(projector, parameters, *inputs))
+    image, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image, text))
+    distances = retrieval_distances(projector, parameters, *inputs)
+    np.testing.assert_allclose(distances, 1 - image @ text.T, atol=FLOAT32_TOLERANCE)

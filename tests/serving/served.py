@@ -1,10 +1,13 @@
 """A collection that nobody has trained, and its page as a server runs it."""
 
+import asyncio
 import contextlib
 import http.client
 import json
 import socket
 import threading
+import time
+from urllib.parse import urlencode
 
 import jax
 import numpy as np
@@ -14,8 +17,8 @@ from gpldan_jax.data import Standardization
 from gpldan_jax.data.emoji import load_emoji_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
-from gpldan_jax.serving import server
-from gpldan_jax.serving.collection import Collection, pictures_of
+from gpldan_jax.serving import http_app, server
+from gpldan_jax.serving.collection import Collection, load_pictures
 from gpldan_jax.serving.limits import Limits
 
 NO_LIMIT = 10**6
@@ -40,7 +43,7 @@ def model(seed=0, **metadata):
 
 
 def indexes(of=None):
-    """All emoji, represented by a model."""
+    """All emoji, encoded by a model."""
     emoji, of = load_emoji_arrays(), of or model()
     fields = {
         "group": [emoji.groups[label] for label in emoji.label],
@@ -53,21 +56,28 @@ def indexes(of=None):
 
 def collection():
     """The collection of all emoji."""
-    found = indexes()
-    return Collection(found, pictures_of(found["image"].model.metadata))
+    by_modality = indexes()
+    return Collection(by_modality, load_pictures(by_modality["image"].model.metadata))
 
 
 @contextlib.contextmanager
-def serving(of, **limits):
-    """Runs the page of a collection in a thread; gives the port."""
-    running = server.running(of, ("127.0.0.1", "localhost"), Limits(**{"rate": NO_LIMIT, "burst": NO_LIMIT} | limits))
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        thread = threading.Thread(target=running.run, args=([listener],))
+def serving(of, port=0, **limits):
+    """Runs the page of a collection in a thread; yields the port."""
+    limits = Limits(**{"rate": NO_LIMIT, "burst": NO_LIMIT} | limits)
+    app = http_app.create_app(of, hosts=("127.0.0.1", "localhost"), limits=limits)
+    stop, loop = asyncio.Event(), asyncio.new_event_loop()
+
+    def run():
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(server.run(app, listener, limits, stop))
+
+    with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
+        thread = threading.Thread(target=run)
         thread.start()
         try:
             yield listener.getsockname()[1]
         finally:
-            running.should_exit = True
+            loop.call_soon_threadsafe(stop.set)
             thread.join()
 
 
@@ -81,3 +91,44 @@ def ask(port, path, method="GET", body=None, headers=None):
     if response.headers.get_content_type() == "application/json" and content:
         content = json.loads(content)
     return response.status, response.headers, content
+
+
+def answer(port, path, **parameters):
+    """The content of an answer that is expected to be good."""
+    status, _, content = ask(port, f"{path}?{urlencode(parameters)}")
+    assert status == 200, content
+    return content
+
+
+def shown(found):
+    """The ids and distances of an answer."""
+    return [(result["id"], np.float32(result["distance"])) for result in found["results"]]
+
+
+def expected(found):
+    """The ids and distances of a search in an index."""
+    return list(zip(found.ids[0].tolist(), found.distances[0], strict=True))
+
+
+def raw(port, content, end="wait"):
+    """What the server sends to whoever sends this, and then waits, sends no more, or is gone."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, contextlib.suppress(OSError):
+        connection.sendall(content)
+        if end == "send no more":
+            connection.shutdown(socket.SHUT_WR)
+        while end != "be gone" and (part := connection.recv(65536)):
+            received += part
+    return received
+
+
+class Slow(Collection):
+    """A collection whose searches take a while."""
+
+    def __init__(self, indexes, pause):
+        super().__init__(indexes)
+        object.__setattr__(self, "pause", pause)
+
+    def search(self, query, gallery, k):
+        time.sleep(self.pause)
+        return super().search(query, gallery, k)

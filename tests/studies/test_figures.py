@@ -1,15 +1,21 @@
-"""What the figure of a sweep shows; how it looks was looked at."""
+"""What the figures of a sweep and of an ablation show; how they look was looked at."""
 
-import doctest
 import itertools
 import math
 
+import numpy as np
 import pytest
+
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'gpldan_jax[plots]'")
+
 from matplotlib.colors import to_hex
 
-from gpldan_jax.studies import figures as figure
+from gpldan_jax.studies import figures
 from gpldan_jax.studies.grid_points import Grid
-from gpldan_jax.studies.grid_summaries import PointSummary, Spread
+from gpldan_jax.studies.grid_summaries import PointSummary
+from gpldan_jax.studies.table3 import VARIANTS
+from gpldan_jax.studies.tables import MeanSd
+from tests.studies.ablations import AVERAGES, NAMES, rows
 
 STRONG, RING = "#0b4f8a", "#c8102e"
 TWO = Grid((("loss.alpha", (3.0, 0.3, 1.0)), ("loss.beta", (0.0, 0.1, 1.0))), (0, 1))
@@ -19,12 +25,11 @@ def summarize(grid, *, failed=(), split="validation", metric="map@50", sd=0.01):
     """The value of point i is 0.3 + i / 100."""
     summaries = []
     for i, point in enumerate(grid.points()):
-        figures = {metric: {"average": Spread(0.3 + i / 100, sd)}}
-        found = {"validation": None, "test": None} | {split: figures}
+        found = {"validation": None, "test": None} | {split: {metric: {"average": MeanSd(0.3 + i / 100, sd)}}}
         if i in failed:
             summaries.append(PointSummary(point, grid.seeds, (), None, None, None, ((1, "nan"),)))
         else:
-            summaries.append(PointSummary(point, grid.seeds, (5, 5), Spread(0.3, sd), **found))
+            summaries.append(PointSummary(point, grid.seeds, (5, 5), MeanSd(0.3, sd), **found))
     return summaries
 
 
@@ -32,7 +37,7 @@ def compose(grid, selected, **options):
     given = {name: options.pop(name) for name in ("failed", "sd") if name in options}
     options = {"dataset": "Mine", "metric": "map@50", "split": "validation"} | options
     summaries = summarize(grid, split=options["split"], metric=options["metric"], **given)
-    return figure.compose(summaries, summaries[selected], grid, **options)
+    return figures.compose_grid(summaries, summaries[selected], grid, **options)
 
 
 def lines(panel, colour):
@@ -51,10 +56,6 @@ def ticks(panel):
 
 def texts(legend):
     return [text.get_text() for text in legend.get_texts()]
-
-
-def test_examples():
-    assert doctest.testmod(figure).attempted and not doctest.testmod(figure).failed
 
 
 def test_the_strong_line_runs_through_the_selected_point_in_both_panels():
@@ -97,7 +98,7 @@ def test_a_line_moved_aside_stays_less_than_halfway_to_the_next_value():
         line = container.lines[0]
         here, there = (transform.transform((29, 0.3))[0] for transform in (alpha.transData, line.get_transform()))
         shifts.append((there - here) / to_pixels)
-    places = figure._places(alpha, (29, 30))
+    places = figures._places(alpha, (29, 30))
     assert len({round(shift, 6) for shift in shifts}) == 9 and 0 == shifts[-1] != shifts[0]
     assert max(map(abs, shifts)) < (places[1] - places[0]) / 2
 
@@ -142,7 +143,7 @@ def test_labels_of_close_ticks_give_way_to_the_selected_one():
     panel = compose(grid, 11).axes[0]
     shown = ticks(panel)
     assert len(shown) == 25 and {"0.01", "100", "0.1", "10"} <= set(shown) and shown[11] == "0.68129"
-    places = figure._places(panel, values)
+    places = figures._places(panel, values)
     labelled = [(place, label) for place, label in zip(places, shown, strict=True) if label]
     for (left, a), (right, b) in itertools.pairwise(labelled):
         assert right - left > 6 * (len(a) + len(b)) / 2
@@ -153,17 +154,26 @@ def test_nothing_to_draw_is_refused():
         compose(Grid((("loss.alpha", (1.0,)),), (0, 1)), 0)
     summaries = summarize(TWO)
     with pytest.raises(ValueError, match="no point has map@50 on test"):
-        figure.compose(summaries, summaries[0], TWO, dataset="Mine", metric="map@50", split="test")
+        figures.compose_grid(summaries, summaries[0], TWO, dataset="Mine", metric="map@50", split="test")
 
 
-def test_the_file_is_whole_or_the_old_one(tmp_path):
-    summaries = summarize(TWO)
-    path = tmp_path / "new" / "figure2.png"
-    options = {"dataset": "Mine $\\x$", "metric": "map@50", "split": "validation"}  # no formula
-    figure.draw(summaries, summaries[7], TWO, path, **options)
-    assert path.read_bytes().startswith(b"\x89PNG") and list(path.parent.iterdir()) == [path]
-    odd = path.with_suffix(".odd")
-    odd.write_text("old")
-    with pytest.raises(ValueError, match="odd"):
-        figure.draw(summaries, summaries[7], TWO, odd, **options)
-    assert odd.read_text() == "old" and len(list(path.parent.iterdir())) == 2
+def test_the_figure_of_an_ablation_has_means_seeds_published_averages_and_chance():
+    published = {name: variant.published for name, variant in VARIANTS.items()}
+    about = {"dataset": "$Mine$", "metric": "map@50", "chance": 0.125}
+    panel = figures.compose_ablation(rows(unpaired=None), published=published, **about).axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in panel.lines}
+    bars = panel.containers[0]
+    np.testing.assert_allclose(bars.lines[0].get_xydata()[0], [0.21, 0])
+    assert bars.lines[0].get_xydata()[:, 1].tolist() == [0, 1, 3, 4, 5]  # none of the row that failed
+    np.testing.assert_allclose(bars.lines[2][0].get_segments()[0], [[0.20, 0], [0.22, 0]])  # sd 0.01
+    assert len(lines["single seeds"]) == 5 * 3 and lines["published, other features"][2].tolist() == [0.481, 2]
+    assert lines["chance"][:, 0].tolist() == [0.125, 0.125]
+    labels = [label.get_text() for label in panel.get_yticklabels()]
+    assert labels[2] == "3. + L_ud (failed)" and labels[0] == "1. L_pd alone"
+    assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first row on top
+
+    of_none = figures.compose_ablation(rows(dict.fromkeys(NAMES)), published=dict.fromkeys(NAMES), **about)
+    assert len(of_none.axes[0].lines) == 1
+    one = rows({name: found[:1] for name, found in AVERAGES.items()})
+    labels = [line.get_label() for line in figures.compose_ablation(one, published=published, **about).axes[0].lines]
+    assert labels == ["chance", "one seed", "published, other features"]

@@ -1,8 +1,10 @@
-"""The command that makes the README's figures of several seeds."""
+"""The tables of several workdirs, which make the figures of the README."""
 
 import json
 
-from gpldan_jax.cli import summarize
+import pytest
+
+from gpldan_jax.studies.overview import overview_tables
 
 
 def write_run(folder, dataset, average, metric="map@50"):
@@ -10,21 +12,30 @@ def write_run(folder, dataset, average, metric="map@50"):
     figures = {"image_to_text": average + 0.1, "text_to_image": average - 0.1, "average": average}
     results = {"dataset": dataset, "test": {metric: figures}, "chance": {metric: 0.125}}
     (folder / "results.json").write_text(json.dumps(results))
-    return str(folder)
+    return folder
 
 
-def test_mean_and_standard_deviation_by_hand(tmp_path, capsys):
+def test_mean_and_standard_deviation_by_hand(tmp_path):
     folders = [write_run(tmp_path / str(i), "mine", average) for i, average in enumerate([0.5, 0.6, 0.7])]
     folders.append(write_run(tmp_path / "bare", "other", 0.25, metric="recall@10"))
-    assert summarize.main(folders) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = overview_tables(folders)
+    assert lines[:2] == [
+        "| dataset | metric | runs | image to text | text to image | average | chance |",
+        "|---|---|---|---|---|---|---|",
+    ]
     assert lines[2] == "| mine | map@50 | 3 | 0.700 ± 0.100 | 0.500 ± 0.100 | 0.600 ± 0.100 | 0.125 |"
     assert lines[3] == "| other | recall@10 | 1 | 0.350 | 0.150 | 0.250 | 0.125 |"
 
 
-def test_a_folder_that_is_no_finished_run_is_named(tmp_path, capsys):
-    assert summarize.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path} holds no results.json and no table2.json")
+def test_a_folder_without_figures_is_named(tmp_path):
+    with pytest.raises(ValueError, match="not a run or a comparison, or not finished"):
+        overview_tables([tmp_path])
+    (tmp_path / "results.json").write_text('{"dataset": "mine", "test": null, "chance": null}')
+    with pytest.raises(ValueError, match="has no test figures"):
+        overview_tables([tmp_path])
+    (tmp_path / "results.json").write_text('{"half')
+    with pytest.raises(ValueError, match="cannot be read"):
+        overview_tables([tmp_path])
 
 
 def write_comparison(folder, dataset, averages):
@@ -44,17 +55,16 @@ def write_comparison(folder, dataset, averages):
     ]
     folder.mkdir()
     (folder / "table2.json").write_text(json.dumps({"dataset": dataset, "methods": methods}))
-    return str(folder)
+    return folder
 
 
-def test_comparisons_side_by_side(tmp_path, capsys):
+def test_comparisons_side_by_side(tmp_path):
     first = [("cmcp", "supervised", [0.9], [0.9]), ("gpldan", "unsupervised", [0.5, 0.7], [0.4, 0.6])]
     first.append(("cca", "unsupervised", [0.65, 0.65], [0.7, 0.7]))
     first += [("gpldan-own", "unsupervised", [0.5], [0.4]), ("chance", "unsupervised", [0.1], [0.1])]
     second = [("gpldan", "unsupervised", [0.3, 0.3], [0.2, 0.2]), ("cca", "unsupervised", [], [])]
     folders = [write_comparison(tmp_path / name, name, rows) for name, rows in (("one", first), ("two", second))]
-    assert summarize.main(folders) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert overview_tables(folders) == [
         "| average map@50 | supervision | one | two | on validation, mean |",
         "|---|---|---:|---:|---:|",
         "| CMCP | supervised | 0.900 |  |  |",

@@ -82,7 +82,8 @@ def apply_mlp(parameters: Any, inputs: jax.Array, activation: Callable[[jax.Arra
         True
     """
     features = tuple(parameters[f"layer_{i}"]["kernel"].shape[1] for i in range(len(parameters)))
-    return Mlp(features, activation).apply({"params": parameters}, inputs)
+    outputs: Any = Mlp(features, activation).apply({"params": parameters}, inputs)
+    return outputs
 
 
 def cosine_distances_between(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from gpldan_jax.baselines.networks import Mlp, apply_mlp, cosine_distances_between, initial_parameters
+from gpldan_jax.baselines.perceptrons import Mlp, apply_mlp, cosine_distances_between, initial_parameters
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -1,7 +1,6 @@
 import contextlib
 import re
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -9,14 +8,12 @@ import pytest
 from gpldan_jax import features
 from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 from gpldan_jax.index import Index
-from gpldan_jax.serving import server
-from gpldan_jax.serving.collection import Collection, png
-from gpldan_jax.serving.limits import Limits
-from tests.serving.served import collection, model, serving
+from gpldan_jax.serving.collection import Collection, encode_png
+from tests.serving.served import model, serving
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -25,14 +22,8 @@ RED = "main ol:first-of-type > li:nth-child(1) a"
 
 
 @pytest.fixture(scope="module")
-def emoji():
-    return collection()
-
-
-@pytest.fixture(scope="module")
-def site(emoji):
-    with serving(emoji) as port:
-        yield f"http://127.0.0.1:{port}"
+def site(port):
+    return f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +115,14 @@ def test_a_picture_shows_what_is_nearest_to_it_and_how_it_is_compared(opened, em
     playwright.expect(heading).to_be_focused()
 
     entry = emoji.indexes["image"].entry(name)
-    assert shown(page, "Nearest texts") == expected(emoji.indexes["text"].search(entry.items, 12))
-    others = [one for one in expected(emoji.indexes["image"].search(entry.items, 13)) if one[0] != name]
+    assert shown(page, "Nearest texts") == expected(emoji.indexes["text"].search(entry.encoded, 12))
+    others = [one for one in expected(emoji.indexes["image"].search(entry.encoded, 13)) if one[0] != name]
     assert shown(page, "Nearest pictures") == others[:12]
     words = emoji.by_words("red heart")
     pair = emoji.pair(words, emoji.by_item("image", name))
     rows = page.get_by_role("table").locator("tbody tr").all()
     cells = [[float(cell) for cell in row.locator("td:not(.bar)").all_inner_texts()] for row in rows]
-    both = np.array([words.items.attention[0], entry.attention, pair["weights"]]).T
+    both = np.array([words.encoded.attention[0], entry.attention, pair["weights"]]).T
     np.testing.assert_allclose(cells, both, atol=6e-4)
     playwright.expect(page.get_by_role("heading", name="How it is compared with “red heart”")).to_be_visible()
     assert f"Distance to “red heart”: {pair['distance']:.3f}" in page.inner_text("main")
@@ -236,7 +227,7 @@ def contrast(locator):
 def test_a_picture_is_searched_by_and_its_address_can_be_kept(opened, site, emoji):
     row = 500
     page = opened()
-    file = {"name": "mine.png", "mimeType": "image/png", "buffer": png(load_emoji_pictures()[row])}
+    file = {"name": "mine.png", "mimeType": "image/png", "buffer": encode_png(load_emoji_pictures()[row])}
     page.get_by_label("Search by a picture").set_input_files(file)
     heading = page.get_by_role("heading", level=1)
     playwright.expect(heading).to_have_text("Your picture")
@@ -263,7 +254,7 @@ def test_a_picture_can_be_dropped_or_pasted(opened, way):
                 : new ClipboardEvent("paste", { clipboardData: data, ...common });
             document.body.dispatchEvent(event);
         }""",
-        [way, list(png(load_emoji_pictures()[3]))],
+        [way, list(encode_png(load_emoji_pictures()[3]))],
     )
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
 
@@ -332,16 +323,9 @@ def test_a_server_that_is_gone_is_said_and_can_be_tried_again(opened, emoji):
         stack.close()
         search(page, "red heart")
         playwright.expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
-    running = server.running(emoji, (), Limits())
-    running.config.port = port
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
+    with serving(emoji, port):
         page.get_by_role("button", name="Try again").click()
         playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Nearest pictures to “red heart”")
-    finally:
-        running.should_exit = True
-        thread.join()
 
 
 def test_a_collection_without_words_or_pictures_is_asked_by_its_items(opened):
@@ -359,7 +343,7 @@ def test_a_collection_without_words_or_pictures_is_asked_by_its_items(opened):
         page.get_by_label("Name").fill("test 17")
         page.get_by_label("Name").press("Enter")
         playwright.expect(page.get_by_role("heading", level=1)).to_have_text("test 17")
-        found = other.search(index.entry("test 17").items, 12)
+        found = other.search(index.entry("test 17").encoded, 12)
         assert [name for name, _ in shown(page, "Nearest texts")] == [texts[names.index(id)] for id in found.ids[0]]
         playwright.expect(page.get_by_role("heading", name="How it is compared with the nearest text")).to_be_visible()
         page.get_by_role("list", name="Nearest texts").get_by_role("link").first.click()

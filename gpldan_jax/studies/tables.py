@@ -1,0 +1,180 @@
+"""The one way to make a table: means over seeds, Markdown and CSV, and the words beside the figures.
+
+A figure is a number that says how good a ranking is. `gpldan_jax.retrieval.evaluate` gives figures as metric ->
+direction -> number, such as `{"map@50": {"image_to_text": 0.5, "text_to_image": 0.4, "average": 0.45}}`.
+"""
+
+import csv
+import dataclasses
+import io
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpldan_jax import _files
+
+DIRECTIONS = ("image_to_text", "text_to_image", "average")
+"""The directions of a metric: images query texts, texts query images, and the mean of the two."""
+
+TITLES = {"image_to_text": "image to text", "text_to_image": "text to image", "average": "average"}
+"""The name of each direction in tables and plots."""
+
+_ALIGNMENTS = {"l": "---", "c": ":-:", "r": "---:"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanSd:
+    """The mean of a figure over seeds and its standard deviation.
+
+    Attributes:
+        mean: the mean.
+        sd: the sample standard deviation; `None` for a single seed.
+
+    Example:
+        >>> str(MeanSd(0.5, 0.01)), str(MeanSd(0.5, None)), f"{MeanSd(0.5, 0.01):+}"
+        ('0.500 ± 0.010', '0.500', '+0.500 ± 0.010')
+    """
+
+    mean: float
+    sd: float | None
+
+    def __format__(self, sign: str) -> str:
+        return f"{self.mean:{sign}.3f}" + ("" if self.sd is None else f" ± {self.sd:.3f}")
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+
+def mean_and_sd(values: Sequence[float]) -> MeanSd:
+    """Returns the mean and the sample standard deviation of one figure over seeds.
+
+    Args:
+        values: the figure with each seed, at least one.
+
+    Returns:
+        Both; without the standard deviation where there is one value.
+
+    Example:
+        >>> str(mean_and_sd([0.25, 0.5])), str(mean_and_sd([0.25]))
+        ('0.375 ± 0.177', '0.250')
+    """
+    return MeanSd(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def main_metric(metrics: Collection[str]) -> str:
+    """Returns the metric that a table is about: map@50, or recall@10 where the pairs have no labels.
+
+    Args:
+        metrics: the names of the metrics that there are.
+
+    Returns:
+        `"map@50"` or `"recall@10"`.
+
+    Raises:
+        ValueError: neither is there.
+
+    Example:
+        >>> main_metric(["recall@10"]), main_metric({"recall@10": {}, "map@50": {}})
+        ('recall@10', 'map@50')
+    """
+    for metric in ("map@50", "recall@10"):
+        if metric in metrics:
+            return metric
+    raise ValueError("figures have neither map@50 nor recall@10")
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Returns what the figures over some seeds are, for a caption.
+
+    Args:
+        seeds: the seeds.
+
+    Returns:
+        The words, without a full stop.
+
+    Example:
+        >>> seeds_in_words([0, 1]), seeds_in_words([3])
+        ('mean ± standard deviation over seeds 0, 1', 'seed 3')
+    """
+    names = ", ".join(map(str, seeds))
+    return f"mean ± standard deviation over seeds {names}" if len(seeds) > 1 else f"seed {names}"
+
+
+def best_of_groups(means: Iterable[tuple[str, str, float]]) -> set[str]:
+    """Returns the method with the highest mean of each group.
+
+    Args:
+        means: group, method and mean of each method.
+
+    Returns:
+        The names of the methods.
+
+    Example:
+        >>> sorted(best_of_groups([("supervised", "jrl", 0.6), ("supervised", "acmr", 0.7), ("others", "cca", 0.5)]))
+        ['acmr', 'cca']
+    """
+    groups: dict[str, list[tuple[float, str]]] = {}
+    for group, name, mean in means:
+        groups.setdefault(group, []).append((mean, name))
+    return {max(group)[1] for group in groups.values()}
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> list[str]:
+    """Returns the lines of a Markdown table.
+
+    Args:
+        columns: the headings.
+        rows: the cells of each row; a `|` in a cell becomes a `/`, since it would end the cell.
+        alignment: a letter for each column: `l` (left), `c` (centred) or `r` (right).
+
+    Returns:
+        The lines.
+
+    Example:
+        >>> markdown_table(["method", "map@50"], [["CCA", "0.251"]], "lr")
+        ['| method | map@50 |', '|---|---:|', '| CCA | 0.251 |']
+    """
+    heading, *lines = (f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in [columns, *rows])
+    return [heading, f"|{'|'.join(_ALIGNMENTS[letter] for letter in alignment)}|", *lines]
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    r"""Returns a table as CSV; the same values give the same bytes.
+
+    Args:
+        columns: the headings.
+        rows: the values of each row. Floats are written exactly; `None` gives an empty cell.
+
+    Returns:
+        The lines, each with its line end.
+
+    Example:
+        >>> csv_text(["method", "map@50"], [["CCA", 0.1 + 0.2], ["JRL", None]])
+        'method,map@50\nCCA,0.30000000000000004\nJRL,\n'
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_plain(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def write_tables(folder: Path, names: Sequence[str], markdown: str, csv: str, record: Mapping[str, Any]) -> None:
+    """Writes a table as Markdown, CSV and JSON, each file whole or not at all.
+
+    Args:
+        folder: an existing folder.
+        names: the names of the three files.
+        markdown: the content of the first file.
+        csv: the content of the second file.
+        record: the content of the third file.
+    """
+    _files.write_text(folder / names[0], markdown)
+    _files.write_text(folder / names[1], csv)
+    _files.write_json(folder / names[2], record)
+
+
+def _plain(value):
+    # `float` first: the repr of NumPy's floats says their type.
+    return repr(float(value)) if isinstance(value, float) else value

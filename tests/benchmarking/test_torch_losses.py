@@ -1,0 +1,67 @@
+"""The PyTorch peers of the loss: the same loss and gradients, and their memory."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import gpldan_jax
+from gpldan_jax.benchmarking import problem
+from tests.benchmarking.records import benchmark
+from tests.benchmarking.test_loss_times import SMALL
+
+torch = pytest.importorskip("torch", reason="the peers need torch")
+
+from gpldan_jax.benchmarking import torch_losses  # noqa: E402
+
+# Peers compute in float32 in another order; they agree to 1e-6 where they are right.
+PEER_TOLERANCE = 1e-4
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_peers_compute_the_same_loss_and_gradients():
+    arrays = problem.arrays(problem.Problem(n=9, k=3, h=8, image_inputs=12, text_inputs=10))
+
+    def loss(*features):
+        return gpldan_jax.graph_pattern_loss(*features, *arrays[4:], alpha=1.0, beta=0.1, implementation="dense")[0]
+
+    expected, gradients = jax.value_and_grad(loss, argnums=(0, 1, 2, 3))(*arrays[:4])
+    for name, peer in torch_losses.LOSSES.items():
+        found, peer_gradients = torch_losses.evaluate(peer, list(map(torch.from_numpy, arrays)), "forward_and_grad")
+        assert float(found) == pytest.approx(float(expected), rel=PEER_TOLERANCE), name
+        value_alone, _ = torch_losses.evaluate(peer, list(map(torch.from_numpy, arrays)), "forward")
+        assert float(value_alone) == float(found)
+        for i, (ours, theirs) in enumerate(zip(gradients, peer_gradients, strict=True)):
+            ours, theirs = np.asarray(ours), np.asarray(theirs)
+            if i >= 2:  # what happens as attention leaves the simplex is not defined
+                theirs = theirs - (theirs * arrays[i]).sum(1, keepdims=True)
+                ours = ours - (ours * arrays[i]).sum(1, keepdims=True)
+            np.testing.assert_allclose(theirs, ours, atol=PEER_TOLERANCE * np.abs(ours).max(), err_msg=name)
+
+
+def test_peers_are_finite_on_zeros_and_duplicates():
+    image, *rest = problem.arrays(problem.Problem(n=6, k=2, h=8, image_inputs=12, text_inputs=10))
+    image[1] = 0
+    for array in (image, *rest):
+        array[4] = array[5]
+    rest[3][2] = 0
+    for arrays in ([image, *rest], [array[4:] for array in (image, *rest)], [array[:1] for array in (image, *rest)]):
+        for peer in torch_losses.LOSSES.values():
+            tensors = [torch.from_numpy(array) for array in arrays]
+            loss, gradients = torch_losses.evaluate(peer, tensors, "forward_and_grad")
+            assert all(torch.isfinite(x).all() for x in (loss, *gradients))
+
+
+@pytest.mark.slow
+def test_a_peer_in_a_run_has_its_own_ceiling_and_its_memory_measured(tmp_path):
+    out = tmp_path / "found.json"
+    flags = ("--sizes=4", "--mode=forward", "--precisions", "highest", "bfloat16", "--implementations=torch-matmul")
+    assert benchmark("loss", *SMALL, *flags, f"--out={out}") == 0
+    found = json.loads(out.read_text())
+    (one,) = found["rows"]
+    assert one["library"] == "torch" and one["memory_bytes"] > 0 and one["temp_bytes"] is None
+    rate = one["flops"] / one["median_s"]
+    ceilings = {library: of["highest"]["flops_per_s"] for library, of in found["ceilings"].items()}
+    assert one["fraction_of_ceiling"] == pytest.approx(rate / ceilings["torch"])
+    assert one["fraction_of_best_ceiling"] == pytest.approx(rate / max(ceilings.values()))

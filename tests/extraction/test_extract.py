@@ -1,0 +1,142 @@
+"""The command: its flags, modules of the user's, missing packages, and an interruption from outside."""
+
+import importlib.metadata
+import inspect
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gpldan_jax import extraction
+from gpldan_jax.cli import extract
+from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
+from gpldan_jax.features.pictures import MAX_PIXELS
+from tests.commands import ROOT
+from tests.extraction.folders import PAIRS, flags, picture
+
+Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": None}, "give --images and --texts, or --release and --root"),
+        ({"release": "wikipedia"}, "--release goes with --root, without --images and --texts"),
+        ({"images": None, "texts": None, "release": "pascal"}, "--release and --root go together"),
+        ({"images": None, "texts": None, "release": "flickr", "root": "."}, "invalid choice: 'flickr'"),
+        ({"root": "."}, "--release and --root go together"),
+        ({"out": "features.csv"}, "features.csv must end in .npz"),
+        ({"out": "/proc/features.npz"}, "cannot write"),
+        ({"texts": "missing.csv"}, "missing.csv: no such file"),
+        (
+            {"image_model": "vgg16"},
+            "unknown image encoder 'vgg16': expected vgg19, alexnet, hog_hsv or MODULE:FUNCTION",
+        ),
+        ({"image_model": "vgg19"}, "--image_weights is missing"),
+        ({"image_model": "vgg19", "image_weights": "texts.csv"}, "texts.csv"),
+        (
+            {"image_model": "hog_hsv", "image_weights": "x.pth"},
+            "--image_weights goes with --image_model=vgg19 or alexnet",
+        ),
+        (
+            {"image_model": "nothing:here"},
+            "image encoder nothing:here: nothing cannot be imported: No module named",
+        ),
+        ({"image_model": "own:nothing"}, "image encoder own:nothing: own has no function 'nothing'"),
+        ({"text_model": "gpt"}, "unknown text encoder 'gpt': expected bert, bag_of_words or MODULE:FUNCTION"),
+        ({"text_model": "bert"}, "--text_path is missing"),
+        ({"text_model": "bert", "text_path": "nowhere"}, "nowhere: expected the directory of an encoder, found none"),
+        ({"text_model": "bag_of_words", "text_path": "x"}, "--text_path goes with --text_model=bert"),
+        ({"text_model": "bag_of_words", "pooling": "cls"}, "--pooling goes with --text_model=bert, got bag_of_words"),
+        ({"max_words": 7}, "--max_words goes with --text_model=bag_of_words, got own:texts"),
+        ({"scaling": "caffe"}, "--scaling goes with --image_model=vgg19 or alexnet, got own:images"),
+        ({"text_model": "bag_of_words", "vocabulary": "missing.txt"}, "vocabulary: expected train, all or a file"),
+        ({"text_model": "bag_of_words", "min_documents": 400}, "expected words that 400 or more of 100 documents have"),
+        ({"max_skipped": 5}, "argument --max_skipped: must be a share from 0 to 1, got 5"),
+        ({"batch": 0}, "must be at least 1, got 0"),
+        ({"max_pixel": 0}, "unrecognized arguments: --max_pixel=0"),
+    ],
+)
+def test_bad_input_is_one_line(folder, own, call, change, message):
+    before = sorted(path for path in folder.rglob("*") if "__pycache__" not in str(path))
+    status, _, err = call(*flags(folder, **change))
+    assert status == 2 and err.count("\n") == 1 and message in err
+    after = sorted(path for path in folder.rglob("*") if "__pycache__" not in str(path))
+    if change.get("min_documents") is None:  # known only after the images, which are kept
+        assert after == before
+    assert not (folder / "features.npz").exists()
+
+
+def test_defaults_are_those_of_the_library():
+    options = extract._parser("gpldan extract").parse_args(["--image_model=a", "--text_model=b", "--out=c"])
+    assert (options.max_pixels, tuple(options.split), options.seed) == (MAX_PIXELS, OWN_SHARES, SPLIT_SEED)
+    library = inspect.signature(extraction.extract).parameters
+    for name in ("sentences", "max_skipped", "max_pixels", "batch", "fresh"):
+        assert getattr(options, name) == library[name].default, name
+    library = inspect.signature(extraction.choose_words).parameters
+    for name in ("vocabulary", "max_words", "min_documents"):
+        assert getattr(options, name) == library[name].default, name
+    assert tuple(extraction.RELEASES) == extract.RELEASES
+
+
+def test_a_module_of_the_user_may_import_another_one_beside_it(folder, call, monkeypatch):
+    (folder / "helper_of_mine.py").write_text("def width(picture):\n    return len(picture[0])\n")
+    (folder / "encoder_of_mine.py").write_text(
+        "def images(pictures):\n    import helper_of_mine\n    return [[helper_of_mine.width(p)] for p in pictures]\n"
+    )
+    monkeypatch.chdir(folder)
+    chosen = {"image_model": "encoder_of_mine:images", "text_model": "bag_of_words"}
+    assert call(*flags(folder, **chosen))[0] == 0
+    expected = [picture(row).shape[1] for row in range(PAIRS)]
+    np.testing.assert_array_equal(np.load(folder / "features.npz")["image"][:, 0], expected)
+
+
+def test_weights_of_pytorch_without_pytorch(folder, own, call, monkeypatch):
+    (folder / "alexnet.pth").write_bytes(b"PK\3\4...")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    status, _, err = call(*flags(folder, image_model="alexnet", image_weights="alexnet.pth"))
+    assert status == 2 and err.count("\n") == 1 and err.startswith("error: alexnet.pth is a file of PyTorch: ")
+    assert "pip install 'gpldan_jax[torch]', or convert it where PyTorch is: python -c" in err
+
+
+def test_images_that_no_row_names_are_counted(folder, own, call):
+    Image.fromarray(picture(0)).save(folder / "images/more.png")
+    assert f"images in {folder / 'images'} that {folder / 'texts.csv'} does not name: 1" in call(*flags(folder))[1]
+
+
+@pytest.mark.parametrize("package", ["pillow", "scikit-learn"])
+def test_a_missing_package_is_named(folder, own, call, monkeypatch, package):
+
+    right = importlib.metadata.version
+
+    def version(name):
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return right(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    status, _, err = call(*flags(folder, text_model="bag_of_words"))
+    assert status == 2 and f"{package}: pip install 'gpldan_jax[features]'" in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_interrupting_the_command_from_outside(folder, own, call):
+    slow = "import time\nfrom own import images as fast\ndef images(p):\n    time.sleep(0.2)\n    return fast(p)\n"
+    (folder / "slow.py").write_text(slow)
+    command = [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+               "sys.argv.pop(0); import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"]  # fmt: skip
+    command += [str(ROOT / "experiments/extract.py"), *flags(folder, image_model="slow:images"), "--batch=16"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    parts = folder / "features.npz.parts/blocks"
+    deadline = time.monotonic() + 60
+    while not any(parts.glob("image-*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.count("\n") == 1 and "the same command continues" in err
+    assert any(parts.glob("image-*")) and not (folder / "features.npz").exists()

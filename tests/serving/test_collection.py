@@ -1,0 +1,48 @@
+"""Collections of other models than those of the emoji."""
+
+import numpy as np
+import pytest
+
+from gpldan_jax.index import Index
+from gpldan_jax.serving.collection import Collection
+from tests.serving.served import answer, ask, indexes, model, serving, shown
+
+
+def test_a_model_of_features_from_elsewhere_is_asked_by_its_items(tmp_path):
+    index = Index.build(model(dataset="mine", features=None), np.eye(3, 1952, dtype=np.float32), [7, 8, 9], "image")
+    index.save(tmp_path)
+    with serving(Collection.load(tmp_path)) as port:
+        about = answer(port, "/api/about")
+        assert about["asks"] == {"words": False, "picture": False} and about["galleries"] == {"image": 3}
+        assert (
+            not about["pictures"]
+            and not about["phrases"]
+            and [item["id"] for item in about["shelf"]] == ["7", "8", "9"]
+        )
+        assert [id for id, _ in shown(answer(port, "/api/search", image="8"))] in (["7", "9"], ["9", "7"])
+        for path, method in [
+            ("/api/search?words=red", "GET"),
+            ("/api/search?image=8&gallery=text", "GET"),
+            ("/api/search", "POST"),
+        ]:
+            status, _, content = ask(
+                port, path, method, b"x" if method == "POST" else None, {"Content-Type": "image/png"}
+            )
+            assert status == 400 and ("cannot read" in content["error"] or "has no texts" in content["error"])
+
+
+def test_a_model_whose_texts_went_through_a_function_of_its_user_is_served(tmp_path):
+    made = {"image": {"extractor": "hog_hsv"}, "text": {"extractor": "mine:encode"}}
+    index = Index.build(model(dataset="mine", features=made), np.eye(3, 1952, dtype=np.float32), [7, 8, 9], "image")
+    index.save(tmp_path)
+    with serving(Collection.load(tmp_path)) as port:
+        assert answer(port, "/api/about")["asks"] == {"words": False, "picture": True}
+    with pytest.raises(ValueError, match=r"the extractor hog_hsv needs no file, got x\.pth"):
+        Collection.load(tmp_path, {"image": "x.pth"})
+
+
+def test_indexes_of_different_models_are_no_collection(tmp_path):
+    indexes()["image"].save(tmp_path / "image")
+    indexes(model(seed=1))["text"].save(tmp_path / "text")
+    with pytest.raises(ValueError, match="different models"):
+        Collection.load(tmp_path)
