@@ -101,8 +101,9 @@ async def run(app: "Starlette", listener: socket.socket, limits: "Limits", stop:
     server = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait, mode="asgi"))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({server, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    # Python 3.12 and later wait for every connection; one that does not read its answers would never end.
+    # Hypercorn may wait for connections without a limit; `asyncio.run` cancels what is left, without complaints.
     await asyncio.wait({server}, timeout=_LAST_ANSWERS + 1)
+    loop.set_exception_handler(lambda loop, context: None)
     if server.done():
         server.result()
 
