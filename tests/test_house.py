@@ -1,6 +1,7 @@
 """The order of the house: which part may import which, how long a module may be, and what the package may not need."""
 
 import ast
+import configparser
 import os
 import pkgutil
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import gpldan_jax
+from tests.commands import SMALL
 
 PACKAGE = Path(gpldan_jax.__file__).parent
 # A room is a folder of the package, or a module beside the folders. A room imports only rooms of a lower rank: never
@@ -21,7 +23,8 @@ RANKS = {
     room: rank
     for rank, rooms in enumerate(
         [
-            ["_deprecated", "_extras", "_files", "config"],
+            ["_extras", "_files", "config"],
+            ["_deprecated"],
             ["losses"],
             ["models"],
             ["data", "features"],
@@ -39,8 +42,19 @@ RANKS = {
 }
 LONGEST, SHORTEST_MEDIAN = 450, 160  # lines of a module
 # Libraries of the extras: a module that needs one of them may fail to be imported where the library is missing.
-OPTIONAL = {"PIL", "faiss", "h5py", "jinja2", "matplotlib", "skimage", "sklearn", "starlette", "tensorboardX", "torch"}
-OPTIONAL |= {"transformers", "hypercorn"}
+OPTIONAL = {
+    "PIL",
+    "faiss",
+    "h5py",
+    "hypercorn",
+    "jinja2",
+    "matplotlib",
+    "skimage",
+    "sklearn",
+    "starlette",
+    "tensorboardX",
+}
+OPTIONAL |= {"torch", "transformers"}
 
 
 def module_name(path):
@@ -205,12 +219,11 @@ NEED_A_LIBRARY = {"gpldan_jax.benchmarking.torch_losses", "gpldan_jax.benchmarki
 
 
 @pytest.mark.slow
-def test_a_run_needs_no_fcntl(tmp_path, quick_environment):
-    flags = ["--dataset=emoji", f"--workdir={tmp_path / 'run'}", "--config.train.epochs=1"]
-    flags += ["--config.model.hidden=32", "--config.model.width=16"]
+def test_a_run_needs_no_fcntl(tmp_path, features, quick_environment):
+    flags = ["--dataset=npz", f"--config.dataset.path={features}", f"--workdir={tmp_path / 'run'}", *SMALL]
     code = f"{HIDE_FCNTL}\nfrom gpldan_jax.cli.main import main\nsys.exit(main(['run', *sys.argv[1:]]))"
-    assert "map@50" in run_python(code, *flags, environment=quick_environment)
-    assert (tmp_path / "run" / "model.safetensors").exists()
+    shown = run_python(code, *flags, "--config.train.epochs=1", environment=quick_environment)
+    assert "recall@10" in shown and (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_help_imports_no_large_library():
@@ -230,3 +243,18 @@ def test_versions_agree():
     citation = (root / "CITATION.cff").read_text()
     assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1].strip('"') == gpldan_jax.__version__
     assert f"\n## {gpldan_jax.__version__}" in (root / "CHANGELOG.md").read_text()
+
+
+def test_the_lowest_versions_are_those_of_setup_cfg():
+    root = PACKAGE.parent
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg")
+    lists = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
+    bounds = dict(re.findall(r"^\s*([\w-]+)>=([\d.]+)$", "\n".join(lists), re.MULTILINE))
+    lowest = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (root / ".ci" / "lowest.txt").read_text(), re.MULTILINE))
+    assert lowest.pop("jaxlib") == lowest["jax"]
+    # Tools, and libraries that need PyTorch, which is too large for a second environment.
+    for name in ("mypy", "pre-commit", "ruff", "torch", "transformers"):
+        del bounds[name]
+    assert bounds.keys() == lowest.keys()
+    assert not {name: bound for name, bound in bounds.items() if not f"{lowest[name]}.".startswith(f"{bound}.")}

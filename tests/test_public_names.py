@@ -87,3 +87,18 @@ def test_docstrings_have_the_sections_that_a_reader_needs(name):
     assert ("Example" in found) != (name in NO_EXAMPLE)
     if "Example" in found:
         assert ">>> " in found["Example"], "an example is code that the tests run"
+
+
+MOVED = {
+    "retrieval": ["DamagedIndexError", "Entry", "Found", "Index", "Items", "Recall"],
+    "training": ["agreed", "interruption"],
+}
+
+
+@pytest.mark.parametrize("room, name", [(room, name) for room, names in MOVED.items() for name in names])
+def test_an_old_name_works_and_warns(room, name):
+    module = importlib.import_module(f"gpldan_jax.{room}")
+    with pytest.warns(DeprecationWarning, match=rf"gpldan_jax.{room}.{name} is now gpldan_jax\."):
+        assert getattr(module, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018

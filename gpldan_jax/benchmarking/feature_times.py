@@ -18,17 +18,7 @@ _AGREEMENT = 1e-4  # of fc7, relative to its largest value
 
 
 def measure(schedule: timing.Schedule, *, network: str, implementations: Sequence[str] | None = None) -> dict[str, Any]:
-    """Times an image network.
-
-    Args:
-        schedule: pictures of a batch, and how often each is timed.
-        network: `"vgg19"` or `"alexnet"`.
-        implementations: of `problem.ENCODERS`; `None` for all that can run here.
-
-    Raises:
-        ValueError: an implementation cannot run here.
-        results.Disagreement: the implementations find different features.
-    """
+    """Times an image network, `"vgg19"` or `"alexnet"`; the sizes of the schedule are pictures of a batch."""
     names = choose(implementations, ENCODERS, machine.peer_obstacles(ENCODERS))
     weights = random_weights(network)
 
@@ -52,16 +42,10 @@ def measure(schedule: timing.Schedule, *, network: str, implementations: Sequenc
 
 
 def random_weights(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """Draws the weights of a network up to fc7, at a scale that keeps the size of what passes through.
-
-    Args:
-        name: `"vgg19"` or `"alexnet"`.
-        seed: of the draw.
-    """
+    """Draws the weights of a network up to fc7, at a scale that keeps the size of what passes through."""
     architecture, random, found = ARCHITECTURES[name], np.random.default_rng(seed), {}
-    shapes = jax.eval_shape(
-        ImageNetwork(architecture.convolutions).init, jax.random.key(0), np.zeros((1, SIDE, SIDE, 3), np.float32)
-    )["params"]
+    module, picture = ImageNetwork(architecture.convolutions), np.zeros((1, SIDE, SIDE, 3), np.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), picture)["params"]
 
     def draw(layer, shape):
         scale = np.float32((2 / np.prod(shape[1:])) ** 0.5)
@@ -79,13 +63,8 @@ def random_weights(name: str, seed: int = 0) -> dict[str, np.ndarray]:
 def torch_network(name: str, state_dict: Mapping[str, np.ndarray], *, rectified: bool = True) -> "nn.Module":
     """Makes a network in PyTorch, layer by layer as torchvision has it: the peer of `features.networks`.
 
-    Args:
-        name: `"vgg19"` or `"alexnet"`.
-        state_dict: arrays by torchvision's names; layers after fc7 are left out.
-        rectified: whether the network ends with the ReLU after fc7.
-
-    Returns:
-        A module in evaluation mode: float32 `[n, 3, 224, 224]` to `[n, 4096]`.
+    The module is in evaluation mode and maps float32 `[n, 3, 224, 224]` to `[n, 4096]`; the layers after fc7 are left
+    out. `rectified` says whether it ends with the ReLU after fc7.
     """
     import torch
     from torch import nn
@@ -105,12 +84,11 @@ def torch_network(name: str, state_dict: Mapping[str, np.ndarray], *, rectified:
 
 def _vgg19(nn):
     layers, channels = [], 3
-    for width in (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"):
-        if width == "M":
-            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-        else:
+    for width, count in ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)):
+        for _ in range(count):
             layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
             channels = width
+        layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
     fc6, fc7 = nn.Linear(512 * 7 * 7, 4096), nn.Linear(4096, 4096)
     return layers, 7, [fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True)]
 
@@ -128,17 +106,13 @@ def _alexnet(nn):
 
 
 def _make_call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
-    if library_of(name) == "torch":
-        return _make_torch_call(name, network, weights, pictures)
-    architecture = ARCHITECTURES[network]
-    settings: dict[str, Any] = {"jax": {}, "jax-one-by-one": {"group": 1}, "jax-batch": {"grouped": False}}
-    module = ImageNetwork(architecture.convolutions, **settings[name])
-    parameters = jax.device_put(import_weights(weights, module, architecture.linear))
-    apply, pictures = jax.jit(module.apply), jax.device_put(pictures)
-    return lambda: np.asarray(apply(parameters, pictures))
-
-
-def _make_torch_call(name, network, weights, pictures):
+    if library_of(name) == "jax":
+        architecture = ARCHITECTURES[network]
+        settings: dict[str, Any] = {"jax": {}, "jax-one-by-one": {"group": 1}, "jax-batch": {"grouped": False}}
+        flax_module = ImageNetwork(architecture.convolutions, **settings[name])
+        parameters = jax.device_put(import_weights(weights, flax_module, architecture.linear))
+        apply, pictures = jax.jit(flax_module.apply), jax.device_put(pictures)
+        return lambda: np.asarray(apply(parameters, pictures))
     import torch
 
     module = torch_network(network, weights)

@@ -43,26 +43,10 @@ def measure(
     precisions: Sequence[str] = ("highest",),
     block_size: int | None = None,
 ) -> dict[str, Any]:
-    """Times the loss.
-
-    Args:
-        schedule: numbers of pairs, and how often each is timed.
-        width: H, of all representations of an instance together.
-        representations: k.
-        image_inputs: width of the image inputs.
-        text_inputs: width of the text inputs.
-        implementations: of `problem.IMPLEMENTATIONS`; `None` for all that can run here.
-        modes: of `problem.MODES`.
-        precisions: of `problem.PRECISIONS`.
-        block_size: of the implementations `"blocked"` and `"sharded"`; `None` for their default.
-
-    Raises:
-        ValueError: an implementation cannot run here, or `representations` does not divide `width`.
-        results.Disagreement: the implementations do not compute the same.
-    """
+    """Times the loss; `block_size` is for the implementations `"blocked"` and `"sharded"`."""
     names = _choose(implementations, precisions)
-    problem = {"k": representations, "h": part_width(width, representations)}
-    problem |= {"image_inputs": image_inputs, "text_inputs": text_inputs}
+    h = part_width(width, representations)
+    problem = {"k": representations, "h": h, "image_inputs": image_inputs, "text_inputs": text_inputs}
 
     def prepare(n):
         at_n = Problem(n, **problem)
@@ -101,13 +85,11 @@ def _loss_function(implementation: str, precision: str, block_size: int | None) 
         options["precision"] = precision
     if block_size and implementation in ("blocked", "sharded"):
         options["block_size"] = block_size
-    loss: Callable
+    loss: Callable = losses.graph_pattern_loss
     if implementation == "sharded":
         loss = functools.partial(losses.sharded_graph_pattern_loss, mesh=_mesh(), axis=_AXIS)
-    else:
-        loss = losses.graph_pattern_loss
-        if implementation != "default":
-            options["implementation"] = implementation
+    elif implementation != "default":
+        options["implementation"] = implementation
     return lambda *arguments: loss(*arguments, alpha=ALPHA, beta=BETA, **options)[0]
 
 
@@ -126,10 +108,8 @@ def _prepare(problem, arguments, mode, precision, name, block_size) -> tuple[Row
         row = dataclasses.replace(row, devices=jax.device_count())
     try:
         loss = _loss_function(name, precision, block_size)
-        if name == "sharded":
-            arguments = jax.device_put(arguments, jax.NamedSharding(_mesh(), jax.sharding.PartitionSpec(_AXIS)))
-        else:
-            arguments = jax.device_put(arguments, jax.devices()[0])
+        by_pairs = jax.NamedSharding(_mesh(), jax.sharding.PartitionSpec(_AXIS))
+        arguments = jax.device_put(arguments, by_pairs if name == "sharded" else jax.devices()[0])
         if mode == "forward":
             jitted = jax.jit(lambda *arguments: (loss(*arguments), ()))
         else:

@@ -33,10 +33,7 @@ def describe() -> dict[str, Any]:
 
 
 def title(machine: Mapping[str, Any]) -> str:
-    """Returns the name of a machine: its accelerator, or its processor and cores.
-
-    Args:
-        machine: as `describe` returns it.
+    """Returns the name of a machine that `describe` returned: its accelerator, or its processor and cores.
 
     Example:
         >>> title({"platform": "cpu", "device_kind": "cpu", "cpu": "AMD EPYC", "cores": 2, "devices": 1})
@@ -60,12 +57,9 @@ def peer_obstacles(names: Iterable[str], other: str | None = None) -> dict[str, 
 
 
 def process_memory(field: str) -> int:
-    """Returns the memory of this process.
+    """Returns the bytes of this process: `"VmRSS"` those of now, `"VmHWM"` the peak.
 
     Not `ru_maxrss`: on Linux that of a child starts at the peak of the process that started it.
-
-    Args:
-        field: `"VmRSS"` for now, `"VmHWM"` for the peak.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -79,11 +73,9 @@ def process_memory(field: str) -> int:
 
 
 def memory_obstacle(size: int, *, on_device: bool = False) -> str | None:
-    """Returns why a computation of a predicted size is not run.
+    """Returns why a computation of a predicted size in bytes is not run.
 
-    Args:
-        size: bytes.
-        on_device: whether it takes memory of jax's first device, which may be an accelerator; else of the machine.
+    `on_device` is for one that takes memory of jax's first device, which may be an accelerator.
     """
     import jax
 
@@ -94,18 +86,10 @@ def memory_obstacle(size: int, *, on_device: bool = False) -> str | None:
 
 
 def measure_memory(predicted: int, module: str, *arguments: object) -> tuple[int | None, str | None]:
-    """Measures the memory that a computation takes, in a process of its own.
+    """Measures the bytes that `python -m module *arguments` takes and prints, and the reason why it cannot run.
 
-    In this process, memory that the allocator keeps for later would hide the peak.
-
-    Args:
-        predicted: the bytes that it probably takes; where there are not as many it is not tried.
-        module: `python -m module *arguments` computes and prints the bytes that it took.
-        *arguments: of the module.
-
-    Returns:
-        The bytes, measured, or predicted where there are not as many, and the reason why it cannot run. Where the
-        computation failed the bytes are `None`, where it succeeded the reason is `None`.
+    In this process, memory that the allocator keeps for later would hide the peak. Where there are not as many bytes
+    as predicted, the computation is not tried and the prediction returned; where it failed the bytes are `None`.
     """
     if obstacle := memory_obstacle(predicted):
         return predicted, obstacle

@@ -61,13 +61,7 @@ def show_comparison(old: Mapping[str, Any], new: Mapping[str, Any], threshold: f
 def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws two panels for each record and mode: time, with the floor dashed, and memory, against the number of pairs.
 
-    Args:
-        records: of the benchmarks `results.DRAWABLE`.
-        path: where to write the figure; its suffix is the format.
-
-    Raises:
-        ImportError: matplotlib is missing.
-        ValueError: nothing was timed.
+    The benchmarks of the records are `results.DRAWABLE`. Where nothing was timed it raises `ValueError`.
     """
     with needed_for("drawing results", "plots"):
         from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
 """What a benchmark measures: the implementations, the arrays that all of them get, and the least work they must do.
 
-This module imports neither jax nor torch, so that a command can print its help at once.
+A command imports this module to print its help, so it imports neither jax nor torch.
 
 Letters: `n` pairs; `k` representations of one instance, each `h` wide; `d_i`, `d_t` widths of the inputs.
 """
@@ -33,33 +33,21 @@ ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last"
 
 @dataclass(frozen=True)
 class Problem:
-    """The sizes of one evaluation of the loss.
-
-    Attributes:
-        n: pairs.
-        k: representations of an instance.
-        h: width of a representation.
-        image_inputs: d_i, the width of the image inputs.
-        text_inputs: d_t, the width of the text inputs.
-    """
+    """The sizes of one evaluation of the loss."""
 
     n: int
     k: int
     h: int
-    image_inputs: int
-    text_inputs: int
+    image_inputs: int  # d_i
+    text_inputs: int  # d_t
 
 
 def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
-    """Returns random arguments of the loss; the same sizes give the same arrays.
+    """Returns random arguments of the loss, all float32; the same sizes give the same arrays.
 
     Returns:
         Image and text features `[n, k, h]`, their attention `[n, k]`, rows of which sum to 1, image inputs `[n, d_i]`
-        and text inputs `[n, d_t]`; all float32.
-
-    Example:
-        >>> [array.shape for array in arrays(Problem(n=3, k=2, h=4, image_inputs=5, text_inputs=6))]
-        [(3, 2, 4), (3, 2, 4), (3, 2), (3, 2), (3, 5), (3, 6)]
+        and text inputs `[n, d_t]`.
     """
     random = np.random.default_rng(0)
 
@@ -76,14 +64,10 @@ def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
 
 
 def minimum_flops(problem: Problem, mode: str) -> int:
-    """Returns the floating point operations that every implementation by matrix products needs.
+    """Returns the floating point operations that every implementation by matrix products needs in a mode.
 
     Two of the three distance matrices are symmetric, so all three cost as much as two full ones, at `2 h k^2`
     operations for each entry. The gradient costs twice as much again. The target distances cost `2 (d_i + d_t)`.
-
-    Args:
-        problem: the sizes.
-        mode: one of `MODES`.
 
     Example:
         >>> minimum_flops(Problem(n=1, k=4, h=256, image_inputs=0, text_inputs=0), "forward_and_grad")
@@ -113,12 +97,7 @@ def library_of(implementation: str) -> str:
 
 
 def choose(wanted: Sequence[str] | None, names: Sequence[str], obstacles: Mapping[str, str]) -> list[str]:
-    """Returns the implementations to run.
-
-    Args:
-        wanted: the names that the user asked for; `None` for all that can run.
-        names: all there are.
-        obstacles: for each implementation that cannot run, the reason.
+    """Returns the implementations to run: those that are wanted, or all without an obstacle.
 
     Example:
         >>> choose(None, ["dense", "sharded"], {"sharded": "needs more devices"})

@@ -32,60 +32,34 @@ _AGREEMENT = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One implementation at one size; what is not known, or not measured, is `None`.
+    """One implementation at one size; what is not known, or not measured, is `None`."""
 
-    Attributes:
-        n: pairs; of a search items, of features pictures.
-        implementation: its name.
-        mode: a key of `MODE_TITLES`.
-        precision: of matrix products: `"highest"`, `"default"` or `"bfloat16"`.
-        library: `"jax"`, `"torch"` or `"numpy"`.
-        devices: how many it ran on.
-        steps: of a call; 1 for a loss.
-        members: runs that a call trains, each for `steps` steps; 1 for a loss.
-        not_run: why it was not run; then the memory, if there, is predicted.
-        loss: its value; of training that of the first step.
-        gradient_norm: of the gradient by the features of both modalities.
-        recall: share of the exact nearest items that a search in two stages finds.
-        lower_s: seconds to trace it.
-        compile_s: seconds to compile it.
-        rounds: how often it was timed.
-        median_s: seconds of one evaluation, or of one step of one member.
-        min_s: the least seconds.
-        steps_per_s: 1 / median_s.
-        pairs_per_s: n / median_s; of a search times its queries.
-        memory_bytes: arguments, results and temporaries; of jax as planned by XLA, for one device, of all members; of
-            torch as measured in a process, with some 20 MB that its libraries set up for themselves.
-        temp_bytes: the temporaries alone.
-        flops: the least that the problem takes, see `problem.minimum_flops`.
-        fraction_of_ceiling: flops / median_s over the ceiling of its library, see `timing.find_ceilings`.
-        fraction_of_best_ceiling: over the highest ceiling of a library at this precision.
-    """
-
-    n: int
+    n: int  # pairs; of a search items, of features pictures
     implementation: str
-    mode: str
-    precision: str
-    library: str = "jax"
+    mode: str  # a key of `MODE_TITLES`
+    precision: str  # of matrix products: "highest", "default" or "bfloat16"
+    library: str = "jax"  # or "torch" or "numpy"
     devices: int = 1
-    steps: int = 1
-    members: int = 1
-    not_run: str | None = None
-    loss: float | None = None
-    gradient_norm: float | None = None
-    recall: float | None = None
-    lower_s: float | None = None
-    compile_s: float | None = None
-    rounds: int | None = None
-    median_s: float | None = None
+    steps: int = 1  # of a call; 1 for a loss
+    members: int = 1  # runs that a call trains, each for `steps` steps; 1 for a loss
+    not_run: str | None = None  # why it was not run; then the memory, if there, is predicted
+    loss: float | None = None  # of training that of the first step
+    gradient_norm: float | None = None  # of the gradient by the features of both modalities
+    recall: float | None = None  # share of the exact nearest items that a search in two stages finds
+    lower_s: float | None = None  # seconds to trace it
+    compile_s: float | None = None  # seconds to compile it
+    rounds: int | None = None  # how often it was timed
+    median_s: float | None = None  # seconds of one evaluation, or of one step of one member
     min_s: float | None = None
-    steps_per_s: float | None = None
-    pairs_per_s: float | None = None
+    steps_per_s: float | None = None  # 1 / median_s
+    pairs_per_s: float | None = None  # n / median_s; of a search times its queries
+    # Arguments, results and temporaries; of jax as planned by XLA, for one device, of all members; of torch as measured
+    # in a process, with some 20 MB that its libraries set up for themselves.
     memory_bytes: int | None = None
-    temp_bytes: int | None = None
-    flops: int | None = None
-    fraction_of_ceiling: float | None = None
-    fraction_of_best_ceiling: float | None = None
+    temp_bytes: int | None = None  # the temporaries alone
+    flops: int | None = None  # the least that the problem takes, see `problem.minimum_flops`
+    fraction_of_ceiling: float | None = None  # flops / median_s over the ceiling of its library
+    fraction_of_best_ceiling: float | None = None  # over the highest ceiling of a library at this precision
 
 
 class Disagreement(ArithmeticError):
@@ -107,49 +81,26 @@ def check_agreement(rows: Sequence[Row], precision: str = "highest") -> None:
 
 
 def with_fractions(row: Row, ceilings: Mapping[str, Mapping], *, shared: bool) -> Row:
-    """Returns a row with its fractions of the ceilings.
-
-    Args:
-        row: with its times.
-        ceilings: of one device, as `timing.find_ceilings` returns them.
-        shared: whether all devices are the same processor.
-    """
+    """Returns a row with its fractions of the ceilings of one device; `shared`: all devices are the same processor."""
     if row.median_s is None or row.flops is None:
         return row
     rate = row.flops / row.median_s / (1 if shared else row.devices)
-    own = ceilings[row.library][row.precision]["flops_per_s"]
-    return dataclasses.replace(
-        row, fraction_of_ceiling=rate / own, fraction_of_best_ceiling=rate / best_ceiling(ceilings, row.precision)
-    )
+    own, best = ceilings[row.library][row.precision]["flops_per_s"], best_ceiling(ceilings, row.precision)
+    return dataclasses.replace(row, fraction_of_ceiling=rate / own, fraction_of_best_ceiling=rate / best)
 
 
 def best_ceiling(ceilings: Mapping[str, Mapping], precision: str) -> float:
-    """Returns the highest ceiling of any library.
-
-    Args:
-        ceilings: as `timing.find_ceilings` returns them.
-        precision: of the matrix products.
-    """
+    """Returns the highest ceiling of any library, in operations a second."""
     return max(found[precision]["flops_per_s"] for found in ceilings.values() if precision in found)
 
 
 def write(record: Mapping[str, Any], path: Path) -> None:
-    """Writes a result file.
-
-    Args:
-        record: its rows dataclasses.
-        path: a `.json` file.
-    """
+    """Writes a result file from a record whose rows are dataclasses."""
     _files.write_json(path, {**record, "rows": [dataclasses.asdict(row) for row in record["rows"]]})
 
 
 def read(path: Path, benchmarks: Sequence[str] = COMPARABLE) -> dict[str, Any]:
-    """Reads a result file.
-
-    Args:
-        path: a file that `write` wrote, in this or an earlier version.
-        benchmarks: those that may be in it.
-    """
+    """Reads a result file, of this or an earlier version, that holds one of some benchmarks."""
     try:
         record = json.loads(path.read_text())
         if record["benchmark"] in benchmarks:
@@ -160,25 +111,14 @@ def read(path: Path, benchmarks: Sequence[str] = COMPARABLE) -> dict[str, Any]:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Row, float, float]]:
-    """Compares two runs of the same benchmark.
-
-    Args:
-        old: the record of one run.
-        new: the record of the other run.
+    """Compares two runs of the same benchmark; runs of different problems or kinds of devices are a `ValueError`.
 
     Returns:
         For each row that both runs timed: the new row, old time / new time, and the same ratio with each time
         multiplied by its run's ceiling. The second ratio leaves out that a machine is faster or busier than it was.
-
-    Raises:
-        ValueError: the runs are of different problems or kinds of devices, or have no row in common.
     """
-    for what, of in (
-        ("benchmark", lambda run: run["benchmark"]),
-        ("problem", lambda run: run["problem"]),
-        ("device_kind", lambda run: run["machine"]["device_kind"]),
-    ):
-        was, now = (config.flat({what: of(run)}) for run in (old, new))
+    for what in ("benchmark", "problem", "device_kind"):
+        was, now = (config.flat({what: {**run["machine"], **run}[what]}) for run in (old, new))
         changes = [
             f"{key.removeprefix(what).removeprefix('.')} {was.get(key)} and {now.get(key)}".strip()
             for key in was | now

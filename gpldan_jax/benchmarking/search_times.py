@@ -48,21 +48,9 @@ def measure(
     implementations: Sequence[str] | None = None,
     folder: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """Times the search.
+    """Times the search; the sizes of the schedule are numbers of items.
 
-    Args:
-        schedule: numbers of items, and how often each is timed.
-        width: H, of all representations of an item together.
-        representations: k.
-        queries: asked at once.
-        nearest: items to find for each query.
-        implementations: of `problem.SEARCHES`; `None` for all that can run here.
-        folder: where to write the generated index meanwhile; `None` for the system's temporary folder.
-
-    Raises:
-        ValueError: an implementation cannot run here, `representations` does not divide `width`, or there is no such
-            folder.
-        results.Disagreement: the implementations do not find the same.
+    The generated indexes lie in `folder` meanwhile, for `None` in the system's temporary folder.
     """
     k, h = representations, part_width(width, representations)
     if folder and not Path(folder).is_dir():

@@ -33,19 +33,12 @@ _CPU_CEILING_SIZE, _ACCELERATOR_CEILING_SIZE = 3072, 8192
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Which sizes are timed, and how often.
+    """Which sizes are timed, and how often."""
 
-    Attributes:
-        sizes: n of each problem; they are timed in ascending order.
-        rounds: how often each implementation is timed; `None` for as often as `seconds` allow.
-        seconds: about how long each size is timed.
-        ceiling_size: rows of the matrix products; `None` for 3072 on a CPU and 8192 on accelerators.
-    """
-
-    sizes: Sequence[int]
-    rounds: int | None = None
-    seconds: float = 20.0
-    ceiling_size: int | None = None
+    sizes: Sequence[int]  # n of each problem; they are timed in ascending order
+    rounds: int | None = None  # how often each implementation is timed; `None` for as often as `seconds` allow
+    seconds: float = 20.0  # about how long each size is timed
+    ceiling_size: int | None = None  # rows of the matrix products; `None` for 3072 on a CPU and 8192 on accelerators
 
 
 def compile_program(jitted: Any, *arguments: Any, **static: Any) -> tuple[Callable, dict[str, Any]]:
@@ -64,12 +57,7 @@ def compile_program(jitted: Any, *arguments: Any, **static: Any) -> tuple[Callab
 
 
 def with_facts(row: Row, facts: Mapping[str, Any]) -> Row:
-    """Returns a row with what compilation says, marked as not run where its memory is more than there is.
-
-    Args:
-        row: of a jax implementation.
-        facts: as `compile_program` returns them.
-    """
+    """Returns a row with what compilation says, marked as not run where its memory is more than there is."""
     row = dataclasses.replace(row, **facts)
     shares = row.devices if jax.default_backend() == "cpu" else 1  # virtual devices share the machine's memory
     return dataclasses.replace(row, not_run=machine.memory_obstacle((row.memory_bytes or 0) * shares, on_device=True))
@@ -80,12 +68,9 @@ def time_sizes(
     prepare: Callable[[int], list[tuple[Row, Callable | None]]],
     kinds: Iterable[tuple[str, str]],
 ) -> tuple[list[Row], dict[str, dict[str, dict]]]:
-    """Times the implementations of each size, in the same rounds as matrix products.
+    """Times the implementations of each size, in the same rounds as matrix products of some (library, precision).
 
-    Args:
-        schedule: the sizes, and how often.
-        prepare: takes n; returns rows, each with a call that evaluates it once, or with `None` where it cannot run.
-        kinds: (library, precision) of the matrix products.
+    `prepare` takes n and returns rows, each with a call that evaluates it once, or with `None` where it cannot run.
     """
     is_cpu = jax.default_backend() == "cpu"
     products = _products(kinds, schedule.ceiling_size or (_CPU_CEILING_SIZE if is_cpu else _ACCELERATOR_CEILING_SIZE))
@@ -96,7 +81,7 @@ def time_sizes(
         prepared = prepare(n)
         calls = {index: call for index, (_, call) in enumerate(prepared) if call}
         print(f"n = {n}: timing {len(calls)} of {len(prepared)}", file=sys.stderr)
-        samples = _time_calls(calls, products, rounds=schedule.rounds, seconds=schedule.seconds)
+        samples = _time_calls(calls, products, schedule.rounds, schedule.seconds)
         for index, (row, call) in enumerate(prepared):
             rows.append(_with_times(row, samples[index]) if call else row)
         for name in products:
@@ -104,9 +89,7 @@ def time_sizes(
     return rows, find_ceilings(product_samples)
 
 
-def _time_calls(
-    calls: Mapping[Any, Callable], products: Mapping[Any, Callable], *, rounds: int | None, seconds: float
-) -> dict[Any, list[float]]:
+def _time_calls(calls, products, rounds, seconds) -> dict[Any, list[float]]:
     """Returns the seconds of every call in every round; each must have run before.
 
     Products are timed in some of the rounds only. Without `rounds`, there are about as many as `seconds` allow for the
@@ -133,8 +116,7 @@ def _time_calls(
 def find_ceilings(samples: Mapping[Any, Sequence[float]]) -> dict[str, dict[str, dict]]:
     """Finds the fastest matrix product of each library and precision.
 
-    Args:
-        samples: the seconds of each product, by (library, precision, (rows, inner, columns)).
+    Takes the seconds of each product, by (library, precision, (rows, inner, columns)).
 
     Example:
         >>> find_ceilings({("jax", "highest", (2, 4, 2)): [2.0, 1.0, 3.0], ("jax", "highest", (2, 1, 2)): [1.0]})

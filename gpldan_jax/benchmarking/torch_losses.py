@@ -1,7 +1,5 @@
 """The graph pattern loss (Eq. 4-9) in PyTorch: the peers. Importing this module imports torch.
 
-Letters: `n` pairs; `k` representations of one instance, each `h` wide.
-
 `python -m gpldan_jax.benchmarking.torch_losses NAME MODE N K H D_I D_T` prints the bytes that one evaluation takes.
 """
 
@@ -66,13 +64,7 @@ LOSSES: Mapping[str, Callable] = {"torch-broadcast": _broadcast_loss, "torch-mat
 
 
 def prepare(row: Row, problem: Problem, arguments: Sequence[np.ndarray]) -> tuple[Row, Callable | None]:
-    """Measures the memory that an evaluation takes.
-
-    Args:
-        row: of a peer, without memory.
-        problem: the sizes.
-        arguments: the six arrays of `problem.arrays`.
-    """
+    """Returns a peer's row with the memory that an evaluation takes, and a call that evaluates it once."""
     predicted = predict_memory(row.implementation, row.mode, problem)
     memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
     row = replace(row, memory_bytes=memory, not_run=not_run)
@@ -82,19 +74,8 @@ def prepare(row: Row, problem: Problem, arguments: Sequence[np.ndarray]) -> tupl
     return row, lambda: evaluate(LOSSES[row.implementation], tensors, row.mode)
 
 
-def evaluate(
-    loss: Callable, arguments: Sequence[torch.Tensor], mode: str
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """Evaluates a loss.
-
-    Args:
-        loss: one of `LOSSES`.
-        arguments: the six arrays of `problem.arrays`.
-        mode: `"forward"` or `"forward_and_grad"`.
-
-    Returns:
-        The loss, and its gradients by features and attention; no gradients in the mode `"forward"`.
-    """
+def evaluate(loss: Callable, arguments: Sequence[torch.Tensor], mode: str) -> tuple[torch.Tensor, tuple]:
+    """Evaluates a loss of `LOSSES`; returns it and its gradients by features and attention, if the mode has them."""
     if mode == "forward":
         with torch.no_grad():
             return loss(*arguments), ()
@@ -109,11 +90,6 @@ def predict_memory(implementation: str, mode: str, problem: Problem) -> int:
     Measured at k = 4, h = 256 (broadcast, n = 256 and 384) and at h = 8, k = 1, 4, 8 (matmul, n = 3072) it is within 3
     percent and 10 percent. At smaller n, where the arrays are below malloc's 32 MB threshold, freed ones stay in the
     heap and the peak is up to 1.7 times as high, but then it is small.
-
-    Args:
-        implementation: a key of `LOSSES`.
-        mode: `"forward"` or `"forward_and_grad"`.
-        problem: the sizes.
     """
     n, k, h = problem.n, problem.k, problem.h
     entries = n * (2 * k * h + 2 * k + problem.image_inputs + problem.text_inputs)
@@ -148,8 +124,7 @@ def _targets(u, c):
 
 def _print_memory(implementation, mode, *sizes):
     before = process_memory("VmRSS")
-    arguments = [torch.from_numpy(array) for array in arrays(Problem(*map(int, sizes)))]
-    evaluate(LOSSES[implementation], arguments, mode)
+    evaluate(LOSSES[implementation], list(map(torch.from_numpy, arrays(Problem(*map(int, sizes))))), mode)
     print(process_memory("VmHWM") - before)
 
 

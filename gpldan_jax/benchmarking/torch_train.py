@@ -39,9 +39,7 @@ def _read_settings(state):
     return SimpleNamespace(
         image_dim=state.projector_parameters["image_hidden"]["kernel"].shape[0],
         text_dim=state.projector_parameters["text_hidden"]["kernel"].shape[0],
-        hidden=state.projector.hidden,
-        width=state.projector.width,
-        parts=state.projector.parts,
+        **{name: getattr(state.projector, name) for name in ("hidden", "width", "parts")},
         classifier_hidden=state.classifier.hidden,
         image_denoising=state.image_denoising,
         text_denoising=state.text_denoising,
@@ -84,15 +82,9 @@ class _Projector(nn.Module):
 
 
 class Peer:
-    """Both networks with their optimisers, and the training pairs in memory.
+    """Both networks with their optimisers, and the training pairs in memory, all float32 `[pairs, width]`.
 
     The parameters are those that PyTorch's layers start with, until `load` replaces them.
-
-    Args:
-        loss: a name in `torch_losses.LOSSES`.
-        settings: of the model and its training, see `_read_settings`.
-        images: `[pairs, image_dim]` float32.
-        texts: `[pairs, text_dim]` float32.
     """
 
     def __init__(self, loss: str, settings: SimpleNamespace, images: np.ndarray, texts: np.ndarray):
@@ -127,11 +119,7 @@ class Peer:
         return _from_torch(self._projector), _from_torch(self._classifier)
 
     def step(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Trains one step of D (Eq. 10), then one of G (Eq. 11) against the new D.
-
-        Args:
-            rows: `[n]`, of the pairs of the mini-batch.
-        """
+        """Trains one step of D (Eq. 10), then one of G (Eq. 11) against the new D, on the pairs at `rows`, `[n]`."""
         settings, n = self._settings, len(rows)
         images, texts = self._images[rows], self._texts[rows]
         # D's step does not change G: one forward pass of G serves both.
@@ -154,13 +142,7 @@ class Peer:
 
 
 def make_peer(loss: str, state: TrainState, split: PairedSplit) -> Peer:
-    """Makes a peer with the settings and the parameters of a `TrainState`.
-
-    Args:
-        loss: a name in `torch_losses.LOSSES`.
-        state: where the peer starts.
-        split: the training pairs.
-    """
+    """Makes a peer of one of `torch_losses.LOSSES` with the settings and the parameters of a `TrainState`."""
     made = Peer(loss, _read_settings(state), split.images, split.texts)
     made.load(state)
     return made

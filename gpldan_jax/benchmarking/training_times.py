@@ -8,42 +8,48 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax import training
-from gpldan_jax.benchmarking import results, timing, trainers
-from gpldan_jax.benchmarking.problem import GRIDS, QUALITY_TRAINERS, TRAINERS, library_of
+from gpldan_jax.benchmarking import machine, results, timing
+from gpldan_jax.benchmarking.problem import GRIDS, QUALITY_TRAINERS, TRAINERS, choose, library_of
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.config import with_values
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.runs import session
+from gpldan_jax.training.batches import epoch_rows
+from gpldan_jax.training.mesh import replicated, row_sharding
 
 _ALPHA_STEP = 0.1  # from one member of a grid to the next
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How one trainer reached the target, or did not.
-
-    Attributes:
-        implementation: what trained.
-        library: `"jax"` or `"torch"`.
-        compile_s: seconds to trace and to compile its program; 0 in PyTorch, whose peers have none.
-        epoch_s: seconds of each epoch.
-        values: the value on validation after each epoch.
-        train_s: seconds of all epochs.
-        reached_epoch: the first epoch after which the value was at least the target; `None` where there was none.
-    """
+    """How one trainer reached the target, or did not."""
 
     implementation: str
-    library: str
-    compile_s: float
-    epoch_s: tuple[float, ...] = ()
-    values: tuple[float, ...] = ()
-    train_s: float = 0.0
-    reached_epoch: int | None = None
+    library: str  # "jax" or "torch"
+    compile_s: float  # seconds to trace and to compile its program; 0 in PyTorch, whose peers have none
+    epoch_s: tuple[float, ...] = ()  # seconds of each epoch
+    values: tuple[float, ...] = ()  # on validation after each epoch
+    train_s: float = 0.0  # of all epochs
+    reached_epoch: int | None = None  # the first after which the value was at least the target; `None` for none
+
+
+class Trainer(Protocol):
+    """Holds a model and trains it."""
+
+    facts: Mapping[str, Any]  # of its program, as `timing.compile_program` returns them; empty for PyTorch
+
+    def epoch(self) -> np.ndarray:
+        """Trains an epoch and waits for its end; returns the losses."""
+
+    def projector_parameters(self) -> Mapping[str, Any]:
+        """Returns the trained parameters, as a `TrainState` holds them; of a grid, all members' stacked."""
 
 
 def measure_steps(
@@ -53,22 +59,12 @@ def measure_steps(
     implementations: Sequence[str] | None = None,
     members: int = 9,
 ) -> dict[str, Any]:
-    """Times training steps.
+    """Times training steps; a timed call trains an epoch of whole mini-batches.
 
-    A timed call trains an epoch of whole mini-batches. The members of a grid after the first have seeds and alphas of
-    their own.
-
-    Args:
-        config: a valid config.
-        schedule: pairs of a mini-batch, and how often each is timed.
-        implementations: of `problem.TRAINERS`; `None` for all that can run here.
-        members: runs of a grid.
-
-    Raises:
-        ValueError: an implementation cannot run here, or devices cannot share the members evenly.
-        results.Disagreement: the first steps do not have the same loss, though nothing is denoised.
+    The members of a grid after the first have seeds and alphas of their own. An implementation that cannot run here, or
+    devices that cannot share the members evenly, are a `ValueError`.
     """
-    names = trainers.choose_trainers(implementations, TRAINERS, config)
+    names = choose_trainers(implementations, TRAINERS, config)
     mesh = training.data_mesh(config["mesh"]["data"])
     has_grid = bool(set(names) & set(GRIDS))
     if has_grid and mesh and members % mesh.size:
@@ -98,22 +94,12 @@ def measure_quality(
     max_epochs: int = 30,
     implementations: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Times how long each way to train takes until its value on validation reaches a target.
+    """Times how long each way to train takes until its value on validation, of `train.selection`, reaches a target.
 
     The trainers train an epoch in turn, in an order drawn anew each time. The clock runs while an epoch trains; the
     evaluation is the same code for all, and not timed. Where inputs are denoised, each library draws its own columns.
-
-    Args:
-        config: a valid config; `train.selection` says what the value is.
-        target: the value to reach.
-        max_epochs: after which a trainer gives up.
-        implementations: of `problem.QUALITY_TRAINERS`; `None` for all that can run here.
-
-    Raises:
-        ValueError: an implementation cannot run here, or `train.selection` is `"last"`.
-        training.NotFinite: a loss is NaN or infinite.
     """
-    names = trainers.choose_trainers(implementations, QUALITY_TRAINERS, config)
+    names = choose_trainers(implementations, QUALITY_TRAINERS, config)
     settings = config["train"]
     if settings["selection"] == "last":
         raise ValueError("config.train.selection must be map or recall, got last, which has no value to reach")
@@ -149,6 +135,40 @@ def measure_quality(
     }
 
 
+def choose_trainers(wanted: Sequence[str] | None, names: Sequence[str], config: Mapping[str, Mapping]) -> list[str]:
+    """Returns the trainers that are wanted, or all that can train with this config here."""
+    loss, reason = config["loss"], None
+    if loss["discrepancy"] != "absolute":
+        reason = f"has no discrepancy {loss['discrepancy']!r}"
+    elif loss["target"] != "inputs" or loss["contrastive"]:
+        reason = "has the paper's losses only: loss.target=inputs, loss.contrastive=0"
+    return choose(wanted, names, machine.peer_obstacles(names, reason))
+
+
+def make_trainer(name: str, start: training.TrainState, split: PairedSplit, batches: Mapping[str, Any]) -> Trainer:
+    """Makes a trainer of one run, from a copy of the state before the first step.
+
+    `"step"` sends mini-batches one by one, as `training.train` does where the pairs do not stay on the device;
+    `"epoch"` is one program with the pairs on the device; the others are the PyTorch peers.
+    """
+    if library_of(name) == "torch":
+        return _TorchPeer(name, start, split, batches)
+    if name == "step":
+        return _StepByStep(start, split, batches)
+    pairs = training.resident_pairs(split, start.mesh, neighbours=start.neighbours)
+    return _Scan(training.train_epoch, _copy(start), pairs, **batches)
+
+
+def make_grid_trainer(start, split, batches, *, at_once: int | None, mesh: jax.sharding.Mesh | None) -> Trainer:
+    """Makes a trainer of a grid of runs in one program, from a copy of the members' states, stacked.
+
+    `vmap` computes `at_once` members side by side, all for `None`; the devices of the mesh share the members.
+    """
+    states = jax.device_put(_copy(start), row_sharding(mesh))
+    pairs = jax.device_put(training.resident_pairs(split, None, neighbours=start.neighbours), replicated(mesh))
+    return _Scan(training.train_grid_epoch, states, pairs, **batches, at_once=at_once, mesh=mesh)
+
+
 def _grid_states(config, dataset, members):
     """Returns the stacked states of a grid before the first step; the first member has the config's seed and alpha."""
     seed, alpha = config["train"]["seed"], config["loss"]["alpha"]
@@ -161,7 +181,7 @@ def _make_trainers(names, start, split, settings):
     made, batches = {}, {"batch_size": settings["batch_size"], "remainder": settings["remainder"]}
     for name in names:
         print(f"{name}: preparing", file=sys.stderr)
-        made[name] = trainers.make_trainer(name, start, split, batches)
+        made[name] = make_trainer(name, start, split, batches)
     # Compiling one program cleared what jit keeps for the others; here it comes back, off the clock.
     near = training.split_neighbourhoods(split, start.neighbours)
     next(training.epoch_batches(split, start.key, 0, **batches, neighbourhoods=near, mesh=start.mesh))
@@ -198,13 +218,12 @@ def _prepare(name, n, split, *, start, grid, mesh, members):
         row = torch_train.with_memory(row, start, split)
         if row.not_run:
             return row, None
-        trainer = trainers.make_trainer(name, start, split, batches)
+    if name in GRIDS:
+        trainer = make_grid_trainer(grid, split, batches, at_once=GRIDS[name], mesh=mesh)
     else:
+        trainer = make_trainer(name, start, split, batches)
+    if row.library == "jax":
         row = dataclasses.replace(row, devices=training.shares(mesh), members=members if name in GRIDS else 1)
-        if name in GRIDS:
-            trainer = trainers.make_grid_trainer(grid, split, batches, at_once=GRIDS[name], mesh=mesh)
-        else:
-            trainer = trainers.make_trainer(name, start, split, batches)
         row = timing.with_facts(row, trainer.facts)
         if row.not_run:
             return row, None
@@ -218,3 +237,69 @@ def _repeat_pairs(split, n):
     print(f"n = {n}: the {len(split)} training pairs are repeated", file=sys.stderr)
     rows = np.arange(n) % len(split)
     return PairedSplit(split.images[rows], split.texts[rows])
+
+
+class _StepByStep:
+    def __init__(self, start, split, batches):
+        self._state, self._split, self._epochs = _copy(start), split, 0
+        near = training.split_neighbourhoods(split, start.neighbours)
+        self._batches = {**batches, "mesh": start.mesh, "neighbourhoods": near}
+        self._program, self.facts = timing.compile_program(
+            training.train_step, self._state, next(self._epoch_batches())
+        )
+
+    def epoch(self):
+        losses = []
+        for batch in self._epoch_batches():
+            self._state, metrics = self._program(self._state, batch)
+            losses.append(metrics["loss"])
+        self._epochs += 1
+        jax.block_until_ready(self._state)
+        return np.array(jax.device_get(losses))
+
+    def projector_parameters(self):
+        return self._state.projector_parameters
+
+    def _epoch_batches(self):
+        return training.epoch_batches(self._split, self._state.key, self._epochs, **self._batches)
+
+
+class _Scan:
+    def __init__(self, train_epoch, state, pairs, **static):
+        self._state, self._pairs = state, pairs
+        self._program, self.facts = timing.compile_program(train_epoch, state, pairs, **static)
+
+    def epoch(self):
+        self._state, metrics = self._program(self._state, self._pairs)
+        losses = np.asarray(jax.block_until_ready((self._state, metrics["loss"]))[1])
+        return losses if losses.ndim == 1 else losses[0]  # of a grid [members, steps]
+
+    def projector_parameters(self):
+        return self._state.projector_parameters
+
+
+class _TorchPeer:
+    def __init__(self, loss, start, split, batches):
+        from gpldan_jax.benchmarking import torch_train
+
+        self._peer, self._epochs = torch_train.make_peer(loss, start, split), 0
+        # The peer is given its rows in our order, so that all see the same mini-batches.
+        rows = jax.jit(lambda key, epoch: epoch_rows(key, epoch, len(split), **batches))
+        self._key, self.facts = start.key, {}
+        self._rows, _ = timing.compile_program(rows, self._key, np.int32(0))
+
+    def epoch(self):
+        import torch
+
+        rows, where = jax.device_get(self._rows(self._key, np.int32(self._epochs)))
+        self._epochs += 1
+        # PyTorch needs no padding.
+        kept = rows if where is None else [step[real] for step, real in zip(rows, where, strict=True)]
+        return torch.stack([self._peer.step(torch.tensor(step))["loss"] for step in kept]).numpy()
+
+    def projector_parameters(self):
+        return jax.tree.map(jnp.asarray, self._peer.parameters()[0])
+
+
+def _copy(state):
+    return jax.tree.map(lambda leaf: leaf.copy(), state)  # the programs take what they are given apart

@@ -17,22 +17,11 @@ STOPPED = "stopped; the same command continues after the last fit that was finis
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and trains the rows.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status, 1 where a row failed.
-
-    Raises:
-        ValueError: bad input; nothing was written.
-    """
+    """Parses the flags and trains the rows; returns 1 where a row failed."""
     parser = config_parser(program, __doc__)
     add = parser.add_argument_group("the ablation").add_argument
     add("--seeds", default="1", help="how many seeds from config.train.seed on, or which: A,B,...; default %(default)s")
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser.parse_with_overrides(argv)
     config, name = parse_config(options, rest)
     seeds = parse_seeds(config, options.seeds)
     from gpldan_jax.studies import table3  # jax takes seconds to import; a mistyped flag should not wait

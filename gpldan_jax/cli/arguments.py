@@ -1,6 +1,7 @@
 """What the commands share: a parser, the flags of a config, and how a command begins and ends."""
 
 import argparse
+import difflib
 import importlib.util
 import sys
 import threading
@@ -27,19 +28,19 @@ class Parser(argparse.ArgumentParser):
         """Raises `ValueError` with the message."""
         raise ValueError(message)
 
+    def parse_with_overrides(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Returns the flags, and the arguments like `--config.KEY=VALUE`; `ValueError` for other unknown flags."""
+        options, rest = self.parse_known_args(argv)
+        for argument in rest:
+            flag = argument.partition("=")[0]
+            if flag.startswith("-") and not flag.startswith("--config.") and not _is_number(flag):
+                near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+                raise ValueError(f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+        return options, rest
+
 
 def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program: str, *, stopped: str) -> int:
-    """Runs a command: bad input is one line and exit status 2, an interruption one line and 130.
-
-    Args:
-        work: takes the arguments and the program, returns the exit status.
-        argv: the arguments.
-        program: how the command was called, such as `"gpldan run"`.
-        stopped: the line for an interruption.
-
-    Returns:
-        The exit status.
-    """
+    """Runs a command: bad input is one line and exit status 2, an interruption the line `stopped` and 130."""
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
     try:
         return work(argv, program)
@@ -50,6 +51,8 @@ def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program
                 thread.cancel()
         print(stopped, file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -91,17 +94,9 @@ def config_parser(program: str, description: str | None) -> Parser:
 
 
 def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict[str, dict[str, Any]], str]:
-    """The config that the flags ask for.
+    """The config that the flags ask for, checked, and a name for it: that of the file or the dataset.
 
-    Args:
-        options: with `config`, `dataset` and `recipe`.
-        rest: the arguments that the parser did not know, `--config.KEY=VALUE` among them.
-
-    Returns:
-        The config, checked, and a name for it: that of the file or the dataset.
-
-    Raises:
-        ValueError: flags that cannot be used together, no such file, unknown keys, values that are not allowed.
+    `rest` holds the arguments that the parser did not know, `--config.KEY=VALUE` among them.
     """
     if bool(options.config) == bool(options.dataset):
         raise ValueError("give --config=FILE or --dataset=NAME; try --dataset=emoji")
@@ -137,20 +132,7 @@ def parse_seeds(settings: Mapping[str, Mapping[str, Any]], text: str) -> tuple[i
 
 
 def parse_numbers(settings, name: str, text: str, key: str, kind: type) -> tuple:
-    """The values of a flag that lists values of a setting, separated by commas.
-
-    Args:
-        settings: a valid config.
-        name: of the flag.
-        text: its value.
-        key: of the setting.
-        kind: `int` or `float`.
-
-    Returns:
-        The values in their order.
-
-    Raises:
-        ValueError: not numbers, one of them twice, or one that the setting may not have; names the flag.
+    """The values of the flag `--name`, which lists values of a setting, `int` or `float`, separated by commas.
 
     Example:
         >>> parse_numbers(config.default_config(), "beta", "0,0.1", "loss.beta", float)
@@ -178,6 +160,14 @@ def needs_package(package: str, purpose: str, extra: str) -> None:
     """`ValueError` where an optional package is missing, before anything slow is done."""
     if importlib.util.find_spec(package) is None:
         raise ValueError(f"{purpose} needs {package}: pip install 'gpldan_jax[{extra}]'")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _boolean(text: str) -> bool:

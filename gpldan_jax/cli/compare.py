@@ -17,23 +17,12 @@ STOPPED = "stopped; the same command continues after the last fit that was finis
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and compares.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status, 1 where a method failed.
-
-    Raises:
-        ValueError: bad input; nothing was written.
-    """
+    """Parses the flags and compares; returns 1 where a method failed."""
     parser = config_parser(program, __doc__)
     add = parser.add_argument_group("the comparison").add_argument
     add("--methods", default="all", help="names separated by commas, or all; default %(default)s")
     add("--seeds", default="1", help="how many seeds from config.train.seed on, or which: A,B,...; default %(default)s")
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser.parse_with_overrides(argv)
     config, name = parse_config(options, rest)
     seeds = parse_seeds(config, options.seeds)
     from gpldan_jax.studies import table2  # jax takes seconds to import; a mistyped flag should not wait

@@ -6,13 +6,6 @@ from gpldan_jax import config
 
 
 def get_config(argument: str = "emoji"):
-    """The config of a dataset.
-
-    Args:
-        argument: `"NAME"`, `"NAME,VARIANT"` or `"NAME,VARIANT,RECIPE"`.
-
-    Returns:
-        A `ConfigDict`.
-    """
+    """The config of a dataset, of `"NAME"`, `"NAME,VARIANT"` or `"NAME,VARIANT,RECIPE"`."""
     name, variant, recipe = [*argument.split(","), "", ""][:3]
     return config_dict.ConfigDict(config.dataset_config(name, variant, recipe or "paper"))

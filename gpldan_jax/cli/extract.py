@@ -41,12 +41,7 @@ _SHOWN = 10  # skipped pairs that are printed
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and extracts.
-
-    Raises:
-        ValueError: bad input, or too many pairs that cannot be used.
-        ImportError: a library is missing.
-    """
+    """Parses the flags and extracts."""
     parser = _parser(program)
     options = parser.parse_args(argv)
     _check(options, parser)

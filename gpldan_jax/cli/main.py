@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,54 +26,42 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names.
 
-    Args:
-        argv: the arguments; those of the process unless given.
-
     Returns:
         The exit status: 0, 1 where a run failed, 2 for bad input, 130 where it was interrupted.
     """
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
-    if name in ("-h", "--help", "help"):
-        print(_help())
+    try:
+        if name in COMMANDS:
+            return run_command(name, rest, f"gpldan {name}")
+        if name in ("-h", "--help", "help"):
+            print(_help(), flush=True)
+            return 0
+        if name == "--version":
+            print(f"gpldan_jax {gpldan_jax.__version__}")
+            return 0
+    except BrokenPipeError:  # the reader of the output, such as `head`, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    if name == "--version":
-        print(f"gpldan_jax {gpldan_jax.__version__}")
-        return 0
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else "; `gpldan --help` lists all"
-        print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
-        return 2
-    return run_command(name, rest, f"gpldan {name}")
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else "; `gpldan --help` lists all"
+    print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
+    return 2
 
 
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
-    """Runs one command.
-
-    Args:
-        name: of the command, one of `COMMANDS`.
-        argv: its arguments.
-        program: how it was called, for its help and for the files that say how they were made.
-
-    Returns:
-        The exit status.
-    """
+    """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
     command = importlib.import_module(f"gpldan_jax.cli.{name}")
     return arguments.call(command.main, argv, program, stopped=command.STOPPED)
 
 
 def _help():
     width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {name:{width}}{about}" for name, about in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: gpldan COMMAND [FLAGS]",
-            "",
-            "GPLDAN in JAX: image-text retrieval without labels.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "`gpldan COMMAND --help` explains a command. To try it without data: gpldan run --dataset=emoji",
-        ]
-    )
+    commands = "\n".join(f"  {name:{width}}{about}" for name, about in COMMANDS.items())
+    return f"""usage: gpldan COMMAND [FLAGS]
+
+GPLDAN in JAX: image-text retrieval without labels.
+
+commands:
+{commands}
+
+`gpldan COMMAND --help` explains a command. To try it without data: gpldan run --dataset=emoji"""

@@ -17,18 +17,7 @@ STOPPED = "stopped; no page was written"
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and writes the page.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        ValueError: bad input; nothing was written.
-    """
+    """Parses the flags and writes the page."""
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, metavar="WORKDIR", help="finished workdirs, in this order")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="file to write; default %(default)s")

@@ -16,25 +16,14 @@ STOPPED = "stopped; the same command continues after the last epoch that was sav
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and runs.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        ValueError: bad input; nothing was written.
-    """
+    """Parses the flags and runs."""
     parser = config_parser(program, __doc__)
     add = parser.add_argument_group("several processes").add_argument
     add_switch(add, "distributed", "this is one process of several; SLURM, Open MPI or Kubernetes says which")
     add("--coordinator", metavar="HOST:PORT", help="of the first process, where no cluster says so")
     add("--processes", type=positive, help="with --coordinator: how many processes")
     add("--process", type=int, help="with --coordinator: which of them this is, from 0")
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser.parse_with_overrides(argv)
     _check_processes(options)
     config, name = parse_config(options, rest)
     from gpldan_jax.runs import processes, session  # jax takes seconds to import; a mistyped flag should not wait

@@ -30,18 +30,7 @@ _IN_FLAGS = {  # words of the library, and how they are said in flags
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and runs `build`, `query`, `recall` or `serve`.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        ValueError: bad input.
-    """
+    """Parses the flags and runs `build`, `query`, `recall` or `serve`."""
     options = _parser(program).parse_args(argv)
     try:
         options.run(options)

@@ -15,18 +15,7 @@ STOPPED = "stopped"
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and prints the tables.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        ValueError: a folder that is not a finished run or comparison.
-    """
+    """Parses the flags and prints the tables."""
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, metavar="WORKDIR", help="finished workdirs")
     options = parser.parse_args(argv)

@@ -26,18 +26,7 @@ STOPPED = "stopped; the same command continues after the last epoch that was sav
 
 
 def main(argv: Sequence[str], program: str) -> int:
-    """Parses the flags and trains the grid.
-
-    Args:
-        argv: the arguments.
-        program: how the command was called.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        ValueError: bad input; nothing was written.
-    """
+    """Parses the flags and trains the grid."""
     parser = config_parser(program, __doc__)
     add = parser.add_argument_group("the grid").add_argument
     for name, key in AXES.items():
@@ -47,7 +36,7 @@ def main(argv: Sequence[str], program: str) -> int:
     add("--at_once", type=positive, help="runs of a slice computed side by side; default: 1 on a CPU, else all")
     add_switch(add, "test", "evaluate every point on test, not only the selected one; draw test figures")
     add_switch(add, "figure", "draw figure2.png; needs matplotlib", default=True)
-    options, rest = parser.parse_known_args(argv)
+    options, rest = parser.parse_with_overrides(argv)
     config, name = parse_config(options, rest)
     grid = parse_grid(config, {axis: getattr(options, axis) for axis in AXES}, options.seeds)
     check_criterion(config["train"]["selection"], len(grid.points()))
@@ -75,18 +64,7 @@ def main(argv: Sequence[str], program: str) -> int:
 
 
 def parse_grid(config: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str | None], seeds: str) -> Grid:
-    """The grid that the flags ask for.
-
-    Args:
-        config: a valid config; what is not swept keeps its value there.
-        texts: the value of each flag of `AXES`, numbers separated by commas; `None` or absent where it is not given.
-        seeds: the value of `--seeds`.
-
-    Returns:
-        The grid, its axes in the order of `AXES`.
-
-    Raises:
-        ValueError: a flag holds no numbers, one of them twice, or one that the setting may not have.
+    """The grid that the flags ask for, from the value of each flag of `AXES` that is given, and of `--seeds`.
 
     Example:
         >>> from gpldan_jax.config import default_config

@@ -55,15 +55,10 @@ class Shape:
 
 
 class FileContents(NamedTuple):
-    """What the files of a layout hold.
+    """What the files of a layout hold."""
 
-    Attributes:
-        splits: the checked pairs of train, validation and test.
-        features: how the features were computed, as `PairedDataset.features`, or `None`.
-    """
-
-    splits: tuple[Pairs, ...]
-    features: dict[str, Any] | None = None
+    splits: tuple[Pairs, ...]  # the checked pairs of train, validation and test
+    features: dict[str, Any] | None = None  # how the features were computed, as `PairedDataset.features`
 
 
 @dataclass(frozen=True)

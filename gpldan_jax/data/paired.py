@@ -27,11 +27,7 @@ Pairs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 def as_features(array: ArrayLike, *, where: str) -> np.ndarray:
-    """Checks a feature matrix and converts it to float32.
-
-    Args:
-        array: `[n, d]` array_like of real numbers or bools, d at least 1.
-        where: the file and key, for messages.
+    """Checks a feature matrix of real numbers or bools, `[n, d]`, and converts it to float32; `where` is for messages.
 
     Returns:
         `[n, d]` float32, C-contiguous, finite. An array that is already so is returned as it is.
@@ -39,10 +35,6 @@ def as_features(array: ArrayLike, *, where: str) -> np.ndarray:
     Raises:
         DataError: objects, strings or complex numbers, another number of axes, NaN, Inf or values outside the float32
             range; the message names the first rows.
-
-    Example:
-        >>> as_features([[1, 2], [3, 4]], where="a.npz[image]").dtype
-        dtype('float32')
     """
     values = np.asarray(array)
     if values.dtype.kind not in "biuf":
@@ -98,13 +90,7 @@ class PairedSplit:
 
 
 def split_from_checked(images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None = None) -> PairedSplit:
-    """Makes a split of arrays that were checked before, without looking at their values again.
-
-    Args:
-        images: `[n, d_i]`, from `as_features`, or rows of such an array.
-        texts: `[n, d_t]`, from `as_features`, or rows of such an array.
-        labels: `[n]` int32 class indices, or `None`.
-    """
+    """Makes a split of arrays from `as_features`, or of their rows, without looking at their values again."""
     split = object.__new__(PairedSplit)
     _set_arrays(split, images, texts, labels)
     return split
@@ -182,7 +168,7 @@ class PairedDataset:
     def fingerprint(self) -> str:
         """Returns the SHA-256 (hex) of all arrays: types, shapes and bytes, not the names."""
         digest = hashlib.sha256()
-        for split in (getattr(self, name) for name in SPLITS):
+        for split in (self.train, self.validation, self.test):
             for array in (split.images, split.texts, split.labels):
                 if array is None:
                     digest.update(b"none;")
@@ -248,14 +234,7 @@ def paired_dataset(
 def dataset_from_checked(
     name: str, splits: Sequence[Pairs], *, synthetic: bool = False, features: Mapping[str, Any] | None = None
 ) -> PairedDataset:
-    """Makes a dataset of arrays that were checked before, without looking at their features again.
-
-    Args:
-        name: what the dataset is called in reports and messages.
-        splits: the pairs of train, validation and test, see `Pairs`.
-        synthetic: whether the features are generated.
-        features: how the features were computed, see `PairedDataset`.
-    """
+    """Makes a dataset of arrays that were checked before, without looking at their features again."""
     labelled = {split: pairs[2] for split, pairs in zip(SPLITS, splits, strict=True) if pairs[2] is not None}
     if labelled and len(labelled) < len(SPLITS):
         found = first_few(labelled, limit=3)

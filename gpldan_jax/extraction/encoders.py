@@ -124,15 +124,7 @@ def choose_words(vocabulary: str | os.PathLike = "train", max_words: int = 3000,
 
 
 def words_encoder(words: Words, pairs: Sequence[Pair]) -> Callable[[Sequence[str]], np.ndarray]:
-    """Returns a bag of words as a text encoder, with the vocabulary in its description.
-
-    Returns:
-        A function of `n` strings that returns float32 `[n, w]`.
-
-    Raises:
-        ValueError: no word is in enough texts.
-        ImportError: scikit-learn is missing.
-    """
+    """Returns the encoder of a bag of words, `n` strings to float32 `[n, w]`; its description has the vocabulary."""
     if words.given is not None:
         bag = BagOfWords(words.given)
     else:

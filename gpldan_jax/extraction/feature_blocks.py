@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,19 +28,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip file needs a date; always the same one, 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """The features of consecutive items.
+    """The features of consecutive items, `m` of which could be read."""
 
-    Attributes:
-        features: float32 `[m, d]`, of the items that could be read.
-        rows: int64 `[m]`, the positions of these items in the block.
-        problems: why each of the other items could not be read, by its position in the block.
-        digests: uint8 `[m, 32]`, the SHA-256 of the source of each item.
-    """
-
-    features: np.ndarray
-    rows: np.ndarray
-    problems: dict[int, str]
-    digests: np.ndarray
+    features: np.ndarray  # float32 [m, d]
+    rows: np.ndarray  # int64 [m], the positions of these items in the block
+    problems: dict[int, str]  # why each of the other items could not be read, by its position in the block
+    digests: np.ndarray  # uint8 [m, 32], the SHA-256 of the source of each item
 
 
 def compute_blocks(
@@ -62,7 +56,7 @@ def compute_blocks(
             error why it cannot be read.
         encode: takes a list of `n`, returns `[n, d]`.
         batch: how many items are read and encoded at a time.
-        on_block: called for each block in order, old or new, with the position of its first item and the block.
+        on_block: called for each block in order, old or new, with the position of its first item.
     """
     starts = range(0, len(items), BLOCK_SIZE)
     missing = {start for start in starts if not block_path(folder, kind, start).exists()}
@@ -96,11 +90,18 @@ def read_block(path: Path) -> Block:
         raise DataError(f"{path} is damaged ({error}); delete it, or use fresh to start over") from error
 
 
-def check_features(features: Any, count: int) -> np.ndarray:
-    """Checks what an encoder returned.
+def read_features(folder: Path, kind: str) -> Iterator[np.ndarray]:
+    """Yields the features of the blocks in order, without blocks of which nothing could be read."""
+    for start in itertools.count(step=BLOCK_SIZE):
+        if not (path := block_path(folder, kind, start)).exists():
+            return
+        block = read_block(path)
+        if len(block.rows):
+            yield block.features
 
-    Returns:
-        The features, float32 `[count, d]`.
+
+def check_features(features: Any, count: int) -> np.ndarray:
+    """Returns what an encoder returned for some items, checked, as float32 `[count, d]`.
 
     Example:
         >>> check_features([[1, 2]], 1)

@@ -22,14 +22,8 @@ COLUMNS = ("image", "text", "id", "label", "split")
 _NEEDED = COLUMNS[:2]
 _SPLITS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2}
 _LONGEST_CELL = 2**24  # characters; without a bound, a quote that is never closed takes the whole file into memory
-_KINDS = {
-    bool: "true or false",
-    int: "a number",
-    float: "a decimal number",
-    str: "a string",
-    list: "a list",
-    dict: "an object",
-}
+_KINDS = {bool: "true or false", int: "a number", float: "a decimal number"}
+_KINDS |= {str: "a string", list: "a list", dict: "an object"}
 
 
 def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]:

@@ -51,13 +51,9 @@ class Pair:
 
 
 class SkippedPairs:
-    """The pairs that cannot be used, the reasons, and the file that lists them.
+    """The pairs that cannot be used, the reasons by position in `pairs`, and the JSON file that lists them.
 
-    Attributes:
-        pairs: all pairs.
-        max_share: the largest share of them that may be skipped.
-        path: the JSON file of the list.
-        reasons: why each pair is skipped, by its position in `pairs`.
+    `max_share` is the largest share of all pairs that may be skipped.
     """
 
     def __init__(self, pairs: Sequence[Pair], max_share: float, path: Path):
@@ -146,33 +142,19 @@ def count_unused_images(folder: str | os.PathLike, pairs: Iterable[Pair]) -> int
 
 
 def is_image(name: str) -> bool:
-    """Returns whether a file name ends as those of images do.
-
-    Example:
-        >>> is_image("cat.JPG"), is_image("cat.txt")
-        (True, False)
-    """
+    """Returns whether a file name ends as those of images do."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def list_files(folder: str | os.PathLike, is_wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Yields the files of a folder and its subfolders, without hidden ones.
-
-    Yields:
-        The paths of the wanted files.
-    """
+    """Yields the paths of the wanted files of a folder and its subfolders, without hidden ones."""
     for parent, folders, names in os.walk(os.fspath(folder)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (os.path.join(parent, name) for name in names if not name.startswith(".") and is_wanted(name))
 
 
 def clean_text(value: str, name: str) -> str:
-    """Returns a string without white space around it.
-
-    Example:
-        >>> clean_text(" a cat ", "text")
-        'a cat'
-    """
+    """Returns a string without white space around it; one with NUL or not UTF-8 is `Unusable`."""
     if "\0" in value:
         raise Unusable(f"the {name} has NUL characters")
     try:
@@ -183,12 +165,7 @@ def clean_text(value: str, name: str) -> str:
 
 
 def clean_path(value: str) -> str:
-    """Returns the path of an image relative to its folder, normalised, with slashes.
-
-    Example:
-        >>> clean_path("./cats//1.jpg")
-        'cats/1.jpg'
-    """
+    """Returns the path of an image relative to its folder, normalised, with slashes."""
     value = clean_text(value, "image")
     if not value:
         raise Unusable("no image is named")

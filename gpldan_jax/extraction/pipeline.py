@@ -26,15 +26,7 @@ from gpldan_jax._files import check_writable
 from gpldan_jax.data import DataError, read_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.extraction.encoders import BAG_OF_WORDS, Words, words_encoder
-from gpldan_jax.extraction.feature_blocks import (
-    BLOCK_SIZE,
-    Block,
-    block_path,
-    check_features,
-    compute_blocks,
-    read_block,
-    write_npz,
-)
+from gpldan_jax.extraction.feature_blocks import Block, check_features, compute_blocks, read_features, write_npz
 from gpldan_jax.extraction.pairs import Pair, SkippedPairs
 from gpldan_jax.features import read_images
 from gpldan_jax.features.networks import ARCHITECTURES
@@ -147,7 +139,7 @@ def extract(
     folder = out.with_name(out.name + ".parts")
     description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
     skipped = SkippedPairs(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
-    with workdirs.opened(folder, description, fresh=fresh, holds=[_BLOCKS], name="out"):
+    with workdirs.open_workdir(folder, description, fresh=fresh, holds=[_BLOCKS], name="out"):
         work = _Work(folder / _BLOCKS, batch, session.make_console())
         work.blocks.mkdir(exist_ok=True)
         usable, image_digest = _encode_images(work, skipped, image, max_pixels, threads)
@@ -316,13 +308,13 @@ def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Ma
     """Joins the blocks in one file; returns the widths of images and texts."""
     widths: dict[str, int] = {}
     for kind in ("image", "text"):
-        for features in _read_features(blocks, kind):
-            if features.shape[1] != widths.setdefault(kind, features.shape[1]):
+        for width in (part.shape[1] for part in read_features(blocks, kind)):
+            if width != widths.setdefault(kind, width):
                 raise ValueError(
-                    f"the {kind} encoder gave {widths[kind]} features and then {features.shape[1]}: expected one number"
+                    f"the {kind} encoder gave {widths[kind]} features and then {width}: expected one number"
                 )
     arrays: dict[str, Any] = {
-        kind: ((len(pairs), width), _read_features(blocks, kind)) for kind, width in widths.items()
+        kind: ((len(pairs), width), read_features(blocks, kind)) for kind, width in widths.items()
     }
     if all(pair.label is not None for pair in pairs):
         arrays["label"] = np.array([pair.label for pair in pairs])
@@ -331,13 +323,3 @@ def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Ma
     arrays["manifest"] = np.array(json.dumps(manifest, ensure_ascii=False))
     write_npz(out, arrays)
     return widths
-
-
-def _read_features(blocks: Path, kind: str) -> Iterator[np.ndarray]:
-    """Yields the features of the blocks in order, without blocks of which nothing could be read."""
-    start = 0
-    while (path := block_path(blocks, kind, start)).exists():
-        block = read_block(path)
-        if len(block.rows):
-            yield block.features
-        start += BLOCK_SIZE

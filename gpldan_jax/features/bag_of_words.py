@@ -119,12 +119,7 @@ class BagOfWords:
 
 
 def check_texts(texts: Sequence[str]) -> Sequence[str]:
-    """Checks that texts are a list of strings, and not one string.
-
-    Example:
-        >>> check_texts(["a red heart"])
-        ['a red heart']
-    """
+    """Checks that texts are a list of strings, and not one string."""
     if isinstance(texts, str):
         raise TypeError(f"expected a list of strings, found the string {reprlib.repr(texts)}")
     for text in texts:

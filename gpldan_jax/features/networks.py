@@ -31,18 +31,7 @@ _OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
 
 
 def winograd_kernel(kernel: jax.Array) -> jax.Array:
-    """Returns a kernel in the form that `winograd_convolution` takes.
-
-    Args:
-        kernel: `[3, 3, c, o]`.
-
-    Returns:
-        `[4, 4, c, o]`.
-
-    Example:
-        >>> winograd_kernel(jnp.ones((3, 3, 2, 5))).shape
-        (4, 4, 2, 5)
-    """
+    """Returns a kernel `[3, 3, c, o]` in the form that `winograd_convolution` takes, `[4, 4, c, o]`."""
     rows = [_combine(weights, kernel) for weights in _KERNEL]
     return jnp.stack([jnp.stack([_combine(weights, row) for weights in _KERNEL]) for row in rows])
 
@@ -60,11 +49,6 @@ def winograd_convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Returns:
         `[n, h, w, o]`.
-
-    Example:
-        >>> x = jnp.arange(12.0).reshape(1, 3, 4, 1)
-        >>> winograd_convolution(x, winograd_kernel(jnp.ones((3, 3, 1, 1))))[0, 1, :, 0]  # sums of neighbourhoods
-        Array([27., 45., 54., 39.], dtype=float32)
 
     References:
         A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
@@ -186,15 +170,7 @@ def _is_wide(layer, kernel):
 
 
 def positions(convolutions: tuple[Convolution, ...]) -> Iterator[tuple[int, Convolution]]:
-    """Yields each convolution with its position in torchvision's `features`, where ReLU and pooling count too.
-
-    Yields:
-        The position and the convolution.
-
-    Example:
-        >>> [index for index, _ in positions((Convolution(64), Convolution(64, pool=2), Convolution(128)))]
-        [0, 2, 5]
-    """
+    """Yields each convolution with its position in torchvision's `features`, where ReLU and pooling count too."""
     index = 0
     for layer in convolutions:
         yield index, layer
@@ -203,12 +179,7 @@ def positions(convolutions: tuple[Convolution, ...]) -> Iterator[tuple[int, Conv
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """The layers of a network.
-
-    Attributes:
-        convolutions: in order.
-        linear: the names that torchvision has for fc6 and fc7.
-    """
+    """The layers of a network, in order, and the names that torchvision has for fc6 and fc7."""
 
     convolutions: tuple[Convolution, ...]
     linear: tuple[str, str]
@@ -251,15 +222,6 @@ def import_weights(
     Raises:
         ValueError: a layer that is missing, has another shape or type, or NaN or Inf, or that the network does not
             have; the message names the first one.
-
-    Example:
-        >>> network = ImageNetwork((Convolution(4, pool=2),), width=6)
-        >>> arrays = {"features.0.weight": (4, 3, 3, 3), "fc6.weight": (6, 16), "fc7.weight": (6, 6)}
-        >>> arrays |= {"features.0.bias": (4,), "fc6.bias": (6,), "fc7.bias": (6,)}
-        >>> state_dict = {name: np.zeros(shape) for name, shape in arrays.items()}
-        >>> parameters = import_weights(state_dict, network, ("fc6", "fc7"), side=4)
-        >>> network.apply(parameters, jnp.ones((2, 4, 4, 3))).shape
-        (2, 6)
     """
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))["params"]
     channels = network.convolutions[-1].features

@@ -235,10 +235,7 @@ def split_windows(tokens: Sequence[int], room: int) -> list[Sequence[int]]:
 
 
 def batches_by_length(windows: Sequence[Sequence[int]], size: int) -> list[np.ndarray]:
-    """Groups windows of similar length, the longest first, so that little padding is needed.
-
-    Returns:
-        For each batch the positions of its windows, int64 `[b]`.
+    """Groups the positions of windows by length, the longest first, so that little padding is needed; each is `[b]`.
 
     Example:
         >>> batches_by_length([[5], [6, 7, 8], [9, 9]], size=2)
@@ -249,10 +246,7 @@ def batches_by_length(windows: Sequence[Sequence[int]], size: int) -> list[np.nd
 
 
 def pad_windows(windows: Sequence[Sequence[int]], padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """Puts windows into one array.
-
-    Returns:
-        The tokens, int64 `[b, t]`, and a mask, int64 `[b, t]`, 1 where there is a token of a window and else 0.
+    """Puts windows into one array: the tokens, int64 `[b, t]`, and a mask, int64 `[b, t]`, 1 where there is a token.
 
     Example:
         >>> pad_windows([[5, 6], [7]], padding=0)
@@ -268,14 +262,7 @@ def pad_windows(windows: Sequence[Sequence[int]], padding: int) -> tuple[np.ndar
 
 
 def mean_by_group(features: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Returns the means of consecutive rows.
-
-    Args:
-        features: float32 `[sum of counts, d]`.
-        counts: how many rows each of the `n` groups has, 1 or more.
-
-    Returns:
-        float32 `[n, d]`.
+    """Returns the means `[n, d]` of consecutive rows, float32 `[sum of counts, d]`; each group has a row or more.
 
     Example:
         >>> mean_by_group(np.float32([[1], [3], [5]]), [2, 1])

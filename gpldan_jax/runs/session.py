@@ -43,7 +43,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
             if config["mesh"]["resident"]:
                 training.check_resident(dataset, mesh)
             if first:  # the folder is the same for all
-                stack.enter_context(workdirs.opened(directory, describe(config, dataset), fresh=fresh))
+                stack.enter_context(workdirs.open_workdir(directory, describe(config, dataset), fresh=fresh))
         results = workdirs.read_results(directory)
         interrupted = stack.enter_context(processes.interruption())
         if training.from_first_process(float(bool(results))):
@@ -138,17 +138,23 @@ def show(results: dict, console: rich.console.Console) -> None:
     chosen = f"epoch {selection['epoch']}"
     if selection["criterion"] != "last":
         chosen += f", chosen by {selection['criterion']} on validation ({selection['value']:.3f})"
-    table = rich.table.Table(title=f"{results['dataset']}: {chosen}")
-    table.add_column("metric")
+    test, validation, chance = results["test"] or {}, results["validation"] or {}, results["chance"] or {}
+    console.print(figures_table(f"{results['dataset']}: {chosen}", test, validation, chance))
+
+
+def figures_table(
+    title: str, test: Mapping[str, Mapping], validation: Mapping[str, Mapping], chance: Mapping[str, float], **style
+) -> rich.table.Table:
+    """Returns a table of figures, metric -> direction -> number or text, with those of chance and on validation."""
+    table = rich.table.Table("metric", title=title, **style)
     for heading in ("image to text", "text to image", "average", "chance", "validation"):
         table.add_column(heading, justify="right")
-    test, validation, chance = results["test"] or {}, results["validation"] or {}, results["chance"] or {}
     for metric in test or validation:
-        found, beside = test.get(metric, {}), validation.get(metric, {})
-        cells = [found.get("image_to_text"), found.get("text_to_image"), found.get("average"), chance.get(metric)]
-        cells.append(beside.get("average"))
-        table.add_row(metric, *("-" if cell is None else f"{cell:.3f}" for cell in cells))
-    console.print(table)
+        cells = [test.get(metric, {}).get(direction) for direction in ("image_to_text", "text_to_image", "average")]
+        cells += [chance.get(metric), validation.get(metric, {}).get("average")]
+        texts = ("-" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells)
+        table.add_row(metric, *texts)
+    return table
 
 
 def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Progress:

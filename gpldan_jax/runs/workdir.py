@@ -31,7 +31,7 @@ class WorkdirError(ValueError):
 
 
 @contextlib.contextmanager
-def opened(
+def open_workdir(
     directory: str | os.PathLike,
     description: Mapping[str, Any],
     *,
@@ -65,6 +65,8 @@ def opened(
             raise WorkdirError(f"{error}; wait for it, or choose another {name}") from error
         except OSError as error:
             raise WorkdirError(f"cannot write to the workdir {directory}: {error.strerror or error}") from error
+        for leftover in (directory / f"{CONFIG}.tmp", *directory.glob(f"{_files.TEMPORARY}*")):
+            leftover.unlink(missing_ok=True)  # of a process that was killed while it wrote
         if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
             _delete(directory, holds)
             _files.write_json(directory / CONFIG, description)

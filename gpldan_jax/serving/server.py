@@ -113,9 +113,9 @@ def _log_in_one_line(loop, context):
 
     Anyone can cause thousands of those in a second.
     """
-    error = context.get("exception")
-    others = error.split(OSError)[1] if isinstance(error, BaseExceptionGroup) else error
-    if others is not None and not isinstance(others, OSError):
+    expected, error = (OSError, asyncio.CancelledError), context.get("exception")
+    others = error.split(expected)[1] if isinstance(error, BaseExceptionGroup) else error
+    if others is not None and not isinstance(others, expected):
         _LOG.error("error: %s: %s: %s", context["message"], type(others).__name__, " ".join(str(others).split())[:500])
 
 

@@ -53,39 +53,18 @@ PAGE_STYLE: dict[str, Any] = STYLE | {
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Returns an empty figure whose parts do not overlap.
-
-    Args:
-        width: in inches.
-        height: in inches.
-
-    Returns:
-        A figure that pyplot does not know, since pyplot would keep it in memory.
-    """
+    """Returns an empty figure whose parts do not overlap."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def set_title(figure: "Figure", title: str) -> None:
-    """Writes a title on the left above a figure.
-
-    Args:
-        figure: the figure.
-        title: plain text; a name may have dollars in it, which are no formula.
-    """
+    """Writes a title on the left above a figure."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
 
 
 def write_figure(figure: "Figure", path: Path) -> None:
-    """Writes a figure whole or not at all.
-
-    Args:
-        figure: the figure.
-        path: the file to write; its suffix is the format.
-
-    Raises:
-        ValueError: matplotlib does not know the format.
-    """
+    """Writes a figure whole or not at all."""
     with _files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=200)

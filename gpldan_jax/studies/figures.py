@@ -41,15 +41,8 @@ def compose_ablation(
 ) -> Figure:
     """Returns a figure with a line for each row of Table 3, the first on top; a row that failed says so.
 
-    Args:
-        rows: in the order of the table.
-        dataset: the title of the dataset.
-        metric: such as `"map@50"`; the average of both directions is shown.
-        chance: the figure of random rankings.
-        published: the average of each row, `None` where there is none.
-
-    Returns:
-        The figure.
+    The metric, such as `"map@50"`, is the average of both directions, and so are the figure of random rankings
+    (`chance`) and the published one of each row, `None` where there is none.
     """
     figure = style.new_figure(*_SIZE)
     panel = figure.subplots()
@@ -89,34 +82,15 @@ def compose_ablation(
 
 @matplotlib.rc_context(style.STYLE)
 def compose_grid(
-    summaries: Sequence[PointSummary],
-    selected: PointSummary,
-    grid: Grid,
-    *,
-    dataset: str,
-    metric: str,
-    split: str,
+    summaries: Sequence[PointSummary], selected: PointSummary, grid: Grid, *, dataset: str, metric: str, split: str
 ) -> Figure:
     """Returns a figure with a panel for each key that has several values: means over seeds with error bars.
 
     The line through the selected point is strong and the point has a ring. The lines at the other values of the other
     keys are faint; they are moved sideways where there is room, so that their bars can be seen. Values of several
     magnitudes stand on a log axis, or, where 0 is among them, in equal distances. A point that failed leaves a gap, and
-    a note names it.
-
-    Args:
-        summaries: every point of the grid.
-        selected: one of them.
-        grid: the grid.
-        dataset: the title of the dataset.
-        metric: such as `"map@50"`, or `"recall"`, see `PointSummary`; the average of both directions is shown.
-        split: `"validation"` or `"test"`.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: no key has more than one value, or no point has the figure.
+    a note names it. The metric, such as `"map@50"`, or `"recall"`, see `PointSummary`, is the average of both
+    directions; the split is `"validation"` or `"test"`.
     """
     varied = grid.varied()
     if not varied:
@@ -138,19 +112,16 @@ def compose_grid(
         panel.set_ylabel(f"average {_METRICS.get(metric, metric.replace('map@', 'MAP@'))}")
     n = len(grid.seeds)
     title = f"{dataset}, {split}, " + (f"mean ± standard deviation over {n} seeds" if n > 1 else "one seed")
-    style.set_title(figure, _fill(title, width * 11))
+    style.set_title(figure, textwrap.fill(title, int(width * 11), break_on_hyphens=False))
     if note := _note(summaries, means, split):
-        figure.supxlabel(_fill(note, width * 16), x=0.01, ha="left", fontsize=8, color="0.3")
+        note = textwrap.fill(note, int(width * 16), break_on_hyphens=False)
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color="0.3")
     return figure
 
 
 def _mean(summary: PointSummary, metric: str, split: str) -> MeanSd | None:
     figures = {"validation": summary.validation, "test": summary.test}[split] or {}
     return figures[metric]["average"] if metric in figures else None
-
-
-def _fill(text: str, width: float) -> str:
-    return textwrap.fill(text, int(width), break_on_hyphens=False)
 
 
 def _limits_of(means: Iterable[MeanSd | None]) -> tuple[float, float]:
@@ -166,7 +137,9 @@ def _draw_panel(panel: Axes, key: str, grid: Grid, means: Mapping[Point, MeanSd 
     if scale == "log":
         panel.set_xscale("log")
     panel.margins(x=0.08)
-    panel.set_xlim(_limits(panel, positions))
+    panel.update_datalim([(position, 0) for position in positions], updatey=False)
+    panel.autoscale_view(scaley=False)
+    panel.set_xlim(panel.get_xlim())  # from here on the limits are fixed
     places = _places(panel, positions)
     others = [other for other in grid.varied() if other != key]
     lines: dict[tuple, dict[float, MeanSd | None]] = {}
@@ -213,12 +186,6 @@ def _scale_of(values: Sequence[float]) -> str:
 def _values_at(point: Point, keys: Sequence[str]) -> tuple[float, ...]:
     values = dict(point)
     return tuple(values[key] for key in keys)
-
-
-def _limits(panel: Axes, positions: Sequence[float]) -> tuple[float, float]:
-    panel.update_datalim([(position, 0) for position in positions], updatey=False)
-    panel.autoscale_view(scaley=False)
-    return panel.get_xlim()
 
 
 def _places(panel: Axes, positions: Sequence[float]) -> list[float]:

@@ -22,6 +22,7 @@ from gpldan_jax.data import PairedDataset, PairedSplit
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_points import Config
+from gpldan_jax.studies.tables import DIRECTIONS
 
 GPLDAN_NAMES = ("gpldan", "gpldan-neighbours", "gpldan-infonce", "gpldan-both")
 """GPLDAN and our changes to it, by name."""
@@ -63,17 +64,17 @@ class Row:
         """Returns a test figure of each seed."""
         return [figures[metric][direction] for figures in self.figures]
 
+    def csv_lines(self, published: float | None) -> list[list[Any]]:
+        """Returns for each seed and metric: the place of the seed, the metric, its directions, the published MAP@50."""
+        return [
+            [place, metric, *(found[direction] for direction in DIRECTIONS), published if metric == "map@50" else None]
+            for place, figures in enumerate(self.figures)
+            for metric, found in figures.items()
+        ]
+
 
 def gpldan_methods(config: Config, dataset: PairedDataset) -> dict[str, Method]:
-    """Returns GPLDAN with the settings of a config, and with our changes; each tries three settings.
-
-    Args:
-        config: a valid config.
-        dataset: the dataset of the config, scaled; each fit selects its epoch on its validation pairs.
-
-    Returns:
-        A method for each of `GPLDAN_NAMES`.
-    """
+    """Returns GPLDAN with the settings of a config, and with our changes; each tries three settings."""
     alpha = config["loss"]["alpha"]
     settings: tuple[tuple[Mapping[str, Any], ...], ...] = (
         ({}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha}),
@@ -96,17 +97,7 @@ def gpldan_methods(config: Config, dataset: PairedDataset) -> dict[str, Method]:
 
 
 def load_comparable(config: Config) -> PairedDataset:
-    """Loads the dataset of a config, on which settings can be chosen on validation and methods compared on test.
-
-    Args:
-        config: a valid config.
-
-    Returns:
-        The dataset, scaled.
-
-    Raises:
-        ValueError: the criterion `train.selection` chooses nothing, or pairs or labels that it needs are missing.
-    """
+    """Loads the dataset of a config, on which settings can be chosen on validation and methods compared on test."""
     criterion = config["train"]["selection"]
     if criterion == "last":
         raise ValueError("train.selection=last chooses nothing on validation; use map or recall")
@@ -118,14 +109,7 @@ def load_comparable(config: Config) -> PairedDataset:
 
 
 def main_metric_of(dataset: PairedDataset) -> str:
-    """Returns the metric that tables of a dataset are about.
-
-    Args:
-        dataset: a dataset with test pairs.
-
-    Returns:
-        `"map@50"`, or `"recall@10"` where the pairs have no labels.
-    """
+    """Returns the metric that tables of a dataset are about."""
     return "map@50" if dataset.test.labels is not None else "recall@10"
 
 
@@ -142,20 +126,9 @@ def fit_all(
 ) -> list[Row]:
     """Fits methods with each seed; a method that fails gets a row with the reason, and the others go on.
 
-    Args:
-        methods: in the order of the table.
-        dataset: scaled features.
-        seeds: the seeds of each method; settings are chosen with the first one.
-        folder: where finished fits are kept.
-        criterion: `"map"` or `"recall"`, see `training.criterion_value`; it chooses the settings and, in neural
-            methods, the epoch.
-        epochs: the least number of epochs of methods that have epochs; a method trains longer where its default is
-            higher.
-        report: takes a line for each finished fit.
-        on_fits: takes how many fits of all methods are done; those of a method that failed count.
-
-    Returns:
-        A row for each method.
+    The criterion (`"map"` or `"recall"`) chooses the settings, with the first seed, and the epoch of neural methods.
+    Methods that have epochs train at least `epochs` of them, and longer where their default is higher. `report` takes a
+    line for each finished fit; `on_fits` takes how many fits are done, and counts those of a method that failed.
     """
     rows, done = [], 0
 
@@ -177,18 +150,7 @@ def fit_all(
 def fit_and_show(
     methods: Sequence[Method], dataset: PairedDataset, seeds: Sequence[int], *args, **options
 ) -> list[Row]:
-    """Calls `fit_all`, prints a line for each fit and, on a terminal, a progress bar.
-
-    Args:
-        methods: as in `fit_all`.
-        dataset: as in `fit_all`.
-        seeds: as in `fit_all`.
-        *args: as in `fit_all`.
-        **options: as in `fit_all`.
-
-    Returns:
-        A row for each method.
-    """
+    """Calls `fit_all`, prints a line for each fit and, on a terminal, a progress bar."""
     console = session.make_console()
     bar = session.progress_bar(console, f"{dataset.title}  fits")
     task = bar.add_task("fits", total=sum(_fit_count(method, seeds) for method in methods))
@@ -211,27 +173,18 @@ def _fit_count(method: Method, seeds: Sequence[int]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """A method and what it is fitted and scored on.
+    """A method, what it is fitted and scored on, and the folder of its finished fits.
 
     The two splits are made once: a method may keep what it computed from a split for its next settings.
-
-    Attributes:
-        method: the method.
-        dataset: all pairs with their labels, which only the scores see.
-        train: the training pairs; with labels if the method may see them.
-        validation: the validation pairs without labels.
-        folder: where its finished fits are kept.
-        criterion: see `fit_all`.
-        length: the number of epochs as keyword argument, empty for a method without epochs.
     """
 
     method: Method
-    dataset: PairedDataset
-    train: PairedSplit
-    validation: PairedSplit
+    dataset: PairedDataset  # with all labels, which only the scores see
+    train: PairedSplit  # with labels if the method may see them
+    validation: PairedSplit  # without labels
     folder: Path
     criterion: str
-    length: Mapping[str, int]
+    length: Mapping[str, int]  # the number of epochs as keyword argument, empty for a method without epochs
 
     def score(self, distances: np.ndarray) -> float:
         """Returns the value of the criterion for the distances of the validation pairs."""

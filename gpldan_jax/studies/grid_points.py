@@ -30,12 +30,7 @@ Point = tuple[tuple[str, float], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One training run of a sweep.
-
-    Attributes:
-        point: the swept values.
-        seed: the seed.
-    """
+    """One training run of a sweep: the swept values and the seed."""
 
     point: Point
     seed: int
@@ -75,27 +70,13 @@ class Grid:
 
 
 def check_criterion(criterion: str, n_points: int) -> None:
-    """Checks that a criterion can choose among the points of a grid.
-
-    Args:
-        criterion: the setting `train.selection`.
-        n_points: how many points there are.
-
-    Raises:
-        ValueError: the criterion is `"last"` and there are several points.
-    """
+    """Checks that a criterion of `train.selection` can choose among the points of a grid."""
     if criterion == "last" and n_points > 1:
         raise ValueError("train.selection=last cannot choose among points; use map or recall")
 
 
 def value_text(value: float) -> str:
     """Returns a value as a person would write it; `float` gives the same value back.
-
-    Args:
-        value: a number.
-
-    Returns:
-        The text.
 
     Example:
         >>> value_text(3.0), value_text(0.1), value_text(5e-05)
@@ -106,12 +87,6 @@ def value_text(value: float) -> str:
 
 def point_title(point: Point) -> str:
     """Returns the name of a point in tables and messages.
-
-    Args:
-        point: a point.
-
-    Returns:
-        The name and value of each axis.
 
     Example:
         >>> point_title((("loss.alpha", 0.3), ("optim.learning_rate", 1e-4)))
@@ -125,13 +100,6 @@ def point_title(point: Point) -> str:
 def member_config(config: Config, member: Member) -> dict[str, dict[str, Any]]:
     """Returns the config of one run of a sweep.
 
-    Args:
-        config: the config that is swept.
-        member: the run.
-
-    Returns:
-        A copy with the values of the point and the seed.
-
     Example:
         >>> member_config({"loss": {"alpha": 1.0}, "train": {"seed": 0}}, Member((("loss.alpha", 0.3),), 7))
         {'loss': {'alpha': 0.3}, 'train': {'seed': 7}}
@@ -142,19 +110,10 @@ def member_config(config: Config, member: Member) -> dict[str, dict[str, Any]]:
 def best_config_source(
     config: Config, point: Point, grid: Grid, *, title: str, command: str, run: str, figure: str
 ) -> str:
-    """Returns the source of a config file with the point that a sweep selected.
+    """Returns the source of a config file with the point that a sweep of `config` selected.
 
-    Args:
-        config: the config that was swept.
-        point: the selected point; its values replace those of `config`.
-        grid: the grid; a key with a single value is not marked as chosen.
-        title: the title of the dataset.
-        command: the command line of the sweep.
-        run: the command that trains with this file.
-        figure: the figure to expect, from `grid_summaries.describe`.
-
-    Returns:
-        Python source as in `configs/`: `get_config` sets each key that was chosen or differs from the default.
+    Its docstring has the title of the dataset, the command of the sweep, the command that trains with this file
+    (`run`), and the figure to expect. A key with a single value in the grid is not marked as chosen.
     """
     known, chosen = flat(default_config()), grid.varied()
     lines = []

@@ -24,19 +24,10 @@ from gpldan_jax import _files, data, models, retrieval, training
 from gpldan_jax._extras import needed_for
 from gpldan_jax.runs import processes, session
 from gpldan_jax.runs import workdir as workdirs
-from gpldan_jax.studies import grid_summaries
+from gpldan_jax.studies import grid_points, grid_summaries
 from gpldan_jax.studies.figure_style import write_figure
-from gpldan_jax.studies.grid_points import (
-    AXIS_NAMES,
-    Config,
-    Grid,
-    Member,
-    best_config_source,
-    check_criterion,
-    member_config,
-    value_text,
-)
-from gpldan_jax.studies.grid_summaries import PointSummary, Result, select, summarize
+from gpldan_jax.studies.grid_points import Config, Grid, Member, member_config
+from gpldan_jax.studies.grid_summaries import Result, select, summarize
 from gpldan_jax.training.mesh import available_memory
 
 CSV, JSON, BEST, FIGURE = "sweep.csv", "sweep.json", "best.py", "figure2.png"
@@ -46,19 +37,7 @@ _MEMORY_SHARE = 0.5  # of the free memory; the host, the validation and other pr
 
 @dataclasses.dataclass(frozen=True)
 class _Sweep:
-    """The settings of a sweep and its data.
-
-    Attributes:
-        config: the settings that are not swept.
-        grid: the points and seeds.
-        folder: the workdir.
-        dataset: scaled features.
-        standardization: how they were scaled.
-        mesh: the devices that share the runs of a slice; `None` for one.
-        slice_size: the most runs trained together, `None` for as many as fit the memory.
-        at_once: see `training.train_grid_epoch`.
-        on_test: whether every point is evaluated on test, or only the selected one.
-    """
+    """The settings of a sweep, see `sweep`, its data, and the devices that share the runs of a slice."""
 
     config: Config
     grid: Grid
@@ -111,7 +90,7 @@ def sweep(
         ImportError: the figure is asked for and matplotlib is missing; nothing was written.
     """
     console = session.make_console()
-    check_criterion(config["train"]["selection"], len(grid.points()))
+    grid_points.check_criterion(config["train"]["selection"], len(grid.points()))
     if has_figure := figure and bool(grid.varied()):
         with needed_for(FIGURE, "plots", otherwise=", or figure=False"):
             import matplotlib  # noqa: F401, before hours of training, not after
@@ -125,7 +104,7 @@ def sweep(
     asked = {"axes": {key: list(values) for key, values in grid.axes}, "seeds": list(grid.seeds), "test": on_test}
     description = session.describe({**config, "sweep": asked}, dataset)
     holds = (CSV, JSON, BEST, FIGURE, _SLICE, _SLICES, _MODELS)
-    with workdirs.opened(folder, description, fresh=fresh, holds=holds), processes.interruption() as interrupted:
+    with workdirs.open_workdir(folder, description, fresh=fresh, holds=holds), processes.interruption() as interrupted:
         try:
             results = _train(search, console, lambda: bool(interrupted))
         except training.Interrupted:
@@ -245,8 +224,8 @@ def _result(search, member, progress, parameters):
 
 
 def _model_path(search, member):
-    values = [*((AXIS_NAMES[key], value_text(value)) for key, value in member.point), ("seed", member.seed)]
-    return search.folder / _MODELS / ("-".join(f"{name}-{value}" for name, value in values) + ".safetensors")
+    values = [f"{grid_points.AXIS_NAMES[key]}-{grid_points.value_text(value)}" for key, value in member.point]
+    return search.folder / _MODELS / ("-".join([*values, f"seed-{member.seed}"]) + ".safetensors")
 
 
 def _delete_models(search, results):
@@ -279,7 +258,7 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
     about |= {"dataset": dataset.title, "synthetic": dataset.synthetic, "criterion": criterion, "chance": chance}
     grid_summaries.write_csv(folder / CSV, results, criterion=criterion, synthetic=dataset.synthetic)
     grid_summaries.write_json(folder / JSON, summaries, selected, grid=search.grid, about=about)
-    source = best_config_source(
+    source = grid_points.best_config_source(
         search.config,
         point,
         search.grid,
@@ -291,19 +270,14 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
     _files.write_text(folder / BEST, source)
     written = [CSV, JSON, BEST]
     if has_figure:
-        _draw(search, summaries, selected)
+        from gpldan_jax.studies.figures import compose_grid  # matplotlib takes seconds to import
+
+        drawn = {"metric": grid_summaries.CRITERIA[criterion], "split": "test" if search.on_test else "validation"}
+        write_figure(compose_grid(summaries, selected, search.grid, dataset=dataset.title, **drawn), folder / FIGURE)
         written.append(FIGURE)
     grid_summaries.show(summaries, selected, console, criterion=criterion, dataset=dataset.title, chance=chance)
     console.print(f"written to {folder}: {', '.join(written)}")
     return 0
-
-
-def _draw(search: _Sweep, summaries: Sequence[PointSummary], selected: PointSummary) -> None:
-    from gpldan_jax.studies import figures  # matplotlib takes seconds to import
-
-    metric, split = grid_summaries.CRITERIA[search.criterion], "test" if search.on_test else "validation"
-    about = {"dataset": search.dataset.title, "metric": metric, "split": split}
-    write_figure(figures.compose_grid(summaries, selected, search.grid, **about), search.folder / FIGURE)
 
 
 def _with_test(search, result):

@@ -10,11 +10,20 @@ import rich.console
 import rich.table
 
 from gpldan_jax import _files
+from gpldan_jax.runs import session
 from gpldan_jax.studies.grid_points import AXIS_NAMES, Grid, Member, Point, check_criterion, point_title
-from gpldan_jax.studies.tables import DIRECTIONS, TITLES, MeanSd, csv_text, mean_and_sd
+from gpldan_jax.studies.tables import DIRECTIONS, MeanSd, csv_text, mean_and_sd
 
 CRITERIA = {"map": "map@50", "recall": "recall", "last": "last epoch"}
 """The figure that each criterion of `train.selection` looks at."""
+
+# Without its edges, so that four means with their standard deviations fit the 80 columns of a pipe.
+_TABLE: dict[str, Any] = {
+    "box": rich.box.SIMPLE_HEAD,
+    "collapse_padding": True,
+    "pad_edge": False,
+    "show_edge": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +53,7 @@ class PointSummary:
 
     Attributes:
         point: the point.
-        seeds: its seeds.
+        seeds: all its seeds.
         epochs: the epoch selected for each seed, none where one failed.
         value: the criterion; `None` where a seed failed.
         validation: metric -> direction -> mean, `None` where a seed failed or has none. The metric `"recall"` is the
@@ -63,14 +72,7 @@ class PointSummary:
 
 
 def summarize(results: Sequence[Result]) -> tuple[PointSummary, ...]:
-    """Returns the summary of each point, in the order in which the points first appear.
-
-    Args:
-        results: the runs.
-
-    Returns:
-        One summary for each point.
-    """
+    """Returns the summary of each point, in the order in which the points first appear."""
     groups: dict[Point, list[Result]] = {}
     for result in results:
         groups.setdefault(result.member.point, []).append(result)
@@ -78,18 +80,7 @@ def summarize(results: Sequence[Result]) -> tuple[PointSummary, ...]:
 
 
 def select(summaries: Sequence[PointSummary], criterion: str) -> PointSummary:
-    """Returns the point with the highest mean on validation; of equal points the first.
-
-    Args:
-        summaries: all points.
-        criterion: the setting `train.selection`.
-
-    Returns:
-        One of the summaries.
-
-    Raises:
-        ValueError: a seed of every point failed, or the criterion is `"last"` and there are several points.
-    """
+    """Returns the point with the highest mean on validation; of equal points the first."""
     check_criterion(criterion, len(summaries))
     complete = [(summary.value.mean, summary) for summary in summaries if summary.value is not None]
     if not complete:
@@ -100,13 +91,6 @@ def select(summaries: Sequence[PointSummary], criterion: str) -> PointSummary:
 
 def describe(selected: PointSummary, criterion: str) -> str:
     """Returns the figure of a point in words, as the files in `configs/` give theirs.
-
-    Args:
-        selected: the point.
-        criterion: the setting `train.selection`.
-
-    Returns:
-        The words.
 
     Example:
         >>> describe(PointSummary((), (0, 1), (3, 4), MeanSd(0.5, 0.01), None, None), "map")
@@ -121,13 +105,7 @@ def describe(selected: PointSummary, criterion: str) -> str:
 
 
 def failed_seeds(summary: PointSummary) -> str:
-    """Returns which seeds of a point failed, in words.
-
-    Args:
-        summary: a point with at least one failed seed.
-
-    Returns:
-        The words.
+    """Returns in words which seeds of a point failed, at least one.
 
     Example:
         >>> failed_seeds(PointSummary((), (0, 1, 2), (), None, None, None, ((0, "nan"), (2, "nan"))))
@@ -142,12 +120,6 @@ def write_csv(path: Path, results: Sequence[Result], *, criterion: str, syntheti
     The columns: swept keys, seed, epoch, the criterion, `validation/map@50` (the average),
     `validation/map@50/image_to_text` and so on for each metric, the same for test where some run has test figures,
     failed; with synthetic data also `synthetic`. A cell is empty where a run has no such value.
-
-    Args:
-        path: the file to write.
-        results: the runs, in the order of `Grid.members`.
-        criterion: the setting `train.selection`, the heading of its column.
-        synthetic: whether the features were generated.
     """
     rows = []
     for result in results:
@@ -169,14 +141,9 @@ def write_json(
     grid: Grid,
     about: Mapping[str, Any],
 ) -> None:
-    """Writes the figures of every point and of the selected one.
+    """Writes the figures of every point and of the selected one, if any.
 
-    Args:
-        path: the file to write.
-        summaries: all points.
-        selected: one of them, `None` where none could be selected.
-        grid: the grid.
-        about: `dataset`, `synthetic`, `criterion`, `chance`, `command` and `versions`, which go into the file.
+    `about` has what else goes into the file: `dataset`, `synthetic`, `criterion`, `chance`, `command`, `versions`.
     """
     record = {
         **{name: about[name] for name in ("dataset", "synthetic", "criterion")},
@@ -199,28 +166,16 @@ def show(
     dataset: str,
     chance: Mapping[str, float] | None = None,
 ) -> None:
-    """Prints every point with its figure on validation, and all figures of the selected one.
-
-    Args:
-        summaries: all points.
-        selected: one of them, `None` where none could be selected.
-        console: where to print.
-        criterion: the setting `train.selection`.
-        dataset: the title of the dataset.
-        chance: the figures of random rankings on test, by metric.
-    """
+    """Prints every point with its figure on validation, and all figures of the selected one, beside those of chance."""
     n = max(len(summary.seeds) for summary in summaries)
-    table = _table(f"{dataset}: {n} seed{'s' * (n > 1)}{' each' * (len(summaries) > 1)}")
-    table.add_column("point")
-    if criterion != "last":
-        table.add_column(f"validation {CRITERIA[criterion]}", justify="right")
-    table.add_column("epoch", justify="right")
+    has_value = criterion != "last"
+    title = f"{dataset}: {n} seed{'s' * (n > 1)}{' each' * (len(summaries) > 1)}"
+    table = rich.table.Table("point", title=title, **_TABLE)
+    for heading in (*[f"validation {CRITERIA[criterion]}"] * has_value, "epoch"):
+        table.add_column(heading, justify="right")
     table.add_column("")
     for summary in summaries:
-        cells = [point_title(summary.point)]
-        if criterion != "last":
-            cells.append(str(summary.value or "-"))
-        cells.append(_range(summary.epochs))
+        cells = [point_title(summary.point), *[str(summary.value or "-")] * has_value, _range(summary.epochs)]
         is_selected = summary == selected
         note = f"{failed_seeds(summary)} failed" if summary.failed else "selected" * is_selected
         table.add_row(*cells, note, style="bold" if is_selected else None)
@@ -285,27 +240,14 @@ def _range(epochs):
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _table(title):
-    # Without its edges, so that four means with their standard deviations fit the 80 columns of a pipe.
-    style = {"collapse_padding": True, "pad_edge": False, "show_edge": False}
-    return rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, **style)
-
-
 def _figures_table(selected, criterion, dataset, chance):
     on_test = " on test" if selected.test else ""
-    table = _table(f"{dataset}{on_test}: {point_title(selected.point)}, {describe(selected, criterion)}")
-    table.add_column("metric")
-    for heading in (*TITLES.values(), "chance", "validation"):
-        table.add_column(heading, justify="right")
-    test, validation = selected.test or {}, selected.validation or {}
+    title = f"{dataset}{on_test}: {point_title(selected.point)}, {describe(selected, criterion)}"
     recalls = [value for metric, value in chance.items() if metric.startswith("recall@")]
     if recalls:
         chance["recall"] = sum(recalls) / len(recalls)
-    for metric in test or validation:
-        if metric == "recall" and criterion != "recall":
-            continue
-        found = [test.get(metric, {}).get(direction) for direction in DIRECTIONS]
-        by_chance = f"{chance[metric]:.3f}" if metric in chance else None
-        cells = [*found, by_chance, validation.get(metric, {}).get("average")]
-        table.add_row(metric, *("-" if cell is None else str(cell) for cell in cells))
-    return table
+    test, validation = (
+        {metric: found for metric, found in (figures or {}).items() if metric != "recall" or criterion == "recall"}
+        for figures in (selected.test, selected.validation)
+    )
+    return session.figures_table(title, test, validation, chance, **_TABLE)

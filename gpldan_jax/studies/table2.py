@@ -11,19 +11,10 @@ from typing import Any
 from gpldan_jax.baselines.registry import METHODS
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
-from gpldan_jax.studies import fitting
+from gpldan_jax.studies import fitting, tables
 from gpldan_jax.studies.fitting import Row
 from gpldan_jax.studies.grid_points import Config
-from gpldan_jax.studies.tables import (
-    DIRECTIONS,
-    TITLES,
-    best_of_groups,
-    csv_text,
-    markdown_table,
-    mean_and_sd,
-    seeds_in_words,
-    write_tables,
-)
+from gpldan_jax.studies.tables import DIRECTIONS, TITLES
 
 TABLES = ("table2.md", "table2.csv", "table2.json")
 
@@ -54,13 +45,6 @@ _PUBLISHED = {  # image to text, text to image, average
 
 def published_text(dataset: str, method: str) -> str:
     """Returns the MAP@50 that the paper reports for a method, as a cell of a table.
-
-    Args:
-        dataset: the name of the dataset.
-        method: the name of the method.
-
-    Returns:
-        Image to text, text to image and average; an empty text where the paper reports nothing.
 
     Example:
         >>> published_text("wikipedia", "gpldan"), published_text("cub", "gpldan")
@@ -111,14 +95,14 @@ def compare(
     if dataset.train.labels is None and (needing := [of.name for of in chosen if of.supervision != "unsupervised"]):
         raise ValueError(f"{dataset.title} has no labels, which {needing[0]} needs")
     description = session.describe(config, dataset)
-    with workdirs.opened(folder, description, fresh=fresh, holds=(*TABLES, *known)):
+    with workdirs.open_workdir(folder, description, fresh=fresh, holds=(*TABLES, *known)):
         rows = fitting.fit_and_show(chosen, dataset, seeds, folder, criterion=criterion, epochs=epochs)
         metric = fitting.main_metric_of(dataset)
         name = "" if dataset.synthetic else config["dataset"]["name"]  # nothing is published for generated features
         text = _markdown(rows, dataset=dataset.title, name=name, metric=metric, seeds=seeds, command=command)
         about = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seeds": seeds, "command": command}
         about["versions"] = description["versions"]
-        write_tables(folder, TABLES, text, _csv(rows, name=name), _record(rows, about))
+        tables.write_tables(folder, TABLES, text, _csv(rows, name=name), _record(rows, about))
     print(f"\n{text}\nwritten to {folder}: {', '.join(TABLES)}")
     return int(any(row.failed for row in rows))
 
@@ -126,7 +110,7 @@ def compare(
 def _markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], command: str) -> str:
     """Returns a table for a paper or an issue: means over seeds, the best average of each supervision in bold."""
     averages = [(row.method.supervision, row.method.name, row.values(metric)) for row in rows if row.figures]
-    best = best_of_groups((group, of, statistics.mean(values)) for group, of, values in averages)
+    best = tables.best_of_groups((group, of, statistics.mean(values)) for group, of, values in averages)
     lines = []
     for row in rows:
         method = row.method
@@ -134,13 +118,13 @@ def _markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seed
         if row.failed:
             lines.append([*cells, f"failed: {row.failed}", "", "", "", "", ""])
             continue
-        cells += [str(mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
+        cells += [str(tables.mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
         if method.name in best:
             cells[-1] = f"**{cells[-1]}**"
         cells.append(f"{statistics.mean(figures[metric]['average'] for figures in row.validation):.3f}")
         lines.append([*cells, published_text(name, method.name), f"{row.seconds:.1f}"])
     columns = [f"{dataset}, {metric}", "supervision", *TITLES.values(), "on validation", "published", "seconds"]
-    table = markdown_table(columns, lines, "llrrrrrr")
+    table = tables.markdown_table(columns, lines, "llrrrrrr")
     return "\n".join([*table, "", " ".join(_notes(rows, name, seeds)), "", f"    {command}", ""])
 
 
@@ -148,42 +132,27 @@ def _csv(rows: Sequence[Row], *, name: str) -> str:
     """Returns the figures as CSV: a line for each method, seed and metric."""
     lines = []
     for row in rows:
-        known = _published(name, row.method.name)
-        for run, figures in enumerate(row.figures):
-            for metric, found in figures.items():
-                average = known[-1] if known and metric == "map@50" else None
-                values = (found[direction] for direction in DIRECTIONS)
-                lines.append([row.method.name, row.method.supervision, run, metric, *values, average])
-    return csv_text(["method", "supervision", "run", "metric", *DIRECTIONS, "published_average"], lines)
+        *_, average = _published(name, row.method.name) or (None,)
+        lines += [[row.method.name, row.method.supervision, *line] for line in row.csv_lines(average)]
+    return tables.csv_text(["method", "supervision", "run", "metric", *DIRECTIONS, "published_average"], lines)
 
 
 def _record(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the figures, the settings and the trials of each method for a JSON file."""
-    methods = [
-        {
-            "name": row.method.name,
-            "title": row.method.title,
-            "supervision": row.method.supervision,
-            "transductive": row.method.transductive,
-            "source": row.method.source,
-            "settings": row.settings,
-            "tried": len(row.method.settings),
-            "trials": row.trials,
-            "figures": row.figures,
-            "validation": row.validation,
-            "seconds": row.seconds,
-            "failed": row.failed,
-        }
-        for row in rows
-    ]
+    methods = []
+    for row in rows:
+        record = {key: getattr(row.method, key) for key in ("name", "title", "supervision", "transductive", "source")}
+        record |= {"settings": row.settings, "tried": len(row.method.settings)}
+        record |= {key: getattr(row, key) for key in ("trials", "figures", "validation", "seconds", "failed")}
+        methods.append(record)
     return {**about, "methods": methods}
 
 
 def _notes(rows, name, seeds):
     budget = ", ".join(f"{row.method.title} {len(row.method.settings)}" for row in rows)
     yield (
-        f"On test; {seeds_in_words(seeds)}. The settings of each method were chosen on validation with the first seed, "
-        f"among: {budget}."
+        f"On test; {tables.seeds_in_words(seeds)}. The settings of each method were chosen on validation with the first "
+        f"seed, among: {budget}."
     )
     yield "On validation: the average, mean over seeds. Seconds are of one fit and its test distances, the median."
     if any(row.method.title.endswith("(ours)") for row in rows):

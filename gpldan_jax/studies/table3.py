@@ -16,19 +16,11 @@ import jax
 from gpldan_jax import retrieval
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
-from gpldan_jax.studies import fitting
+from gpldan_jax.studies import fitting, tables
 from gpldan_jax.studies.figure_style import write_figure
 from gpldan_jax.studies.fitting import Row
 from gpldan_jax.studies.grid_points import Config
-from gpldan_jax.studies.tables import (
-    DIRECTIONS,
-    TITLES,
-    csv_text,
-    markdown_table,
-    mean_and_sd,
-    seeds_in_words,
-    write_tables,
-)
+from gpldan_jax.studies.tables import DIRECTIONS, TITLES
 
 TERMS = {"unpaired": "loss.alpha", "mutual": "loss.beta", "classifier": "loss.adversarial", "attention": "model.parts"}
 """The parts that GPLDAN adds to L_pd: L_ud, L_md, the modality classifier, diversified attention; their config keys."""
@@ -134,7 +126,7 @@ def ablate(config: Config, seeds: Sequence[int], folder: Path, *, fresh: bool = 
         for row in VARIANTS.values()
     ]
     description = session.describe(config, dataset)
-    with workdirs.opened(folder, description, fresh=fresh, holds=(*TABLES, FIGURE, *VARIANTS)):
+    with workdirs.open_workdir(folder, description, fresh=fresh, holds=(*TABLES, FIGURE, *VARIANTS)):
         rows = fitting.fit_and_show(methods, dataset, seeds, folder, criterion=criterion)
         metric = fitting.main_metric_of(dataset)
         averages = {name: _published(name, config["dataset"]) for name in VARIANTS}
@@ -148,7 +140,7 @@ def ablate(config: Config, seeds: Sequence[int], folder: Path, *, fresh: bool = 
         about = {key: description[key] for key in ("dataset", "versions")}
         about |= {"synthetic": dataset.synthetic, "metric": metric, "seeds": seeds, "command": command}
         csv = _csv(rows, seeds=seeds, published=averages)
-        write_tables(folder, TABLES, text, csv, _record(rows, about, published=averages))
+        tables.write_tables(folder, TABLES, text, csv, _record(rows, about, published=averages))
         has_figure = _draw(rows, folder / FIGURE, **shown)
     print(f"\n{text}\nwritten to {folder}: {', '.join(TABLES)}{f', {FIGURE}' if has_figure else ''}")
     if not has_figure:
@@ -225,34 +217,32 @@ def _markdown(
         if row.failed:
             cells += [f"failed: {row.failed}", "", "", ""]
         else:
-            cells += [str(mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
+            cells += [str(tables.mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
             cells.append(_signed(found[variant.name]) if variant.name in found else "")
         if with_published:
             cells.append(f"{published[variant.name]:.3f}")
         lines.append([*cells, "" if row.failed else f"{row.seconds:.1f}"])
     columns = [f"{dataset}, {metric}", *_COLUMNS, *["published"] * with_published, "seconds"]
     notes = [
-        f"On test; {seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen on validation by "
-        f"{_SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as in the "
+        f"On test; {tables.seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen on validation "
+        f"by {_SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as in the "
         "config. A step is the difference of the average to that of row 1 (rows 2 and 3), row 3 (row 4) or the row "
         "above, with the same seed. Seconds are of one run and its test distances, compilation included."
     ]
     if with_published:
         notes.append("The published averages are of other features (VGG-19 and BERT).")
-    table = markdown_table(columns, lines, "lccccc" + "r" * (len(columns) - 6))
+    table = tables.markdown_table(columns, lines, "lccccc" + "r" * (len(columns) - 6))
     return "\n".join([*table, "", " ".join(notes), "", _findings(rows, metric, seeds), f"    {command}", ""])
 
 
 def _csv(rows: Sequence[Row], *, seeds: Sequence[int], published: Mapping[str, float | None]) -> str:
     """Returns the figures as CSV: a line for each row, seed and metric."""
-    lines = []
-    for row in rows:
-        name = row.method.name
-        for seed, figures in zip(seeds if row.figures else (), row.figures, strict=True):
-            for metric, found in figures.items():
-                known = published[name] if metric == "map@50" else None
-                lines.append([name, seed, metric, *(found[direction] for direction in DIRECTIONS), known])
-    return csv_text(["row", "seed", "metric", *DIRECTIONS, "published_average"], lines)
+    lines = [
+        [row.method.name, seeds[place], *line]
+        for row in rows
+        for place, *line in row.csv_lines(published[row.method.name])
+    ]
+    return tables.csv_text(["row", "seed", "metric", *DIRECTIONS, "published_average"], lines)
 
 
 def _record(rows: Sequence[Row], about: Mapping[str, Any], *, published: Mapping[str, float | None]) -> dict[str, Any]:
@@ -284,7 +274,7 @@ def _draw(rows, path, **shown):
 
 
 def _signed(differences):
-    return f"{mean_and_sd(differences):+}".replace("-", "\N{MINUS SIGN}")
+    return f"{tables.mean_and_sd(differences):+}".replace("-", "\N{MINUS SIGN}")
 
 
 def _with_and_without(rows, metric):

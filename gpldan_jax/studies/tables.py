@@ -25,11 +25,7 @@ _ALIGNMENTS = {"l": "---", "c": ":-:", "r": "---:"}
 
 @dataclasses.dataclass(frozen=True)
 class MeanSd:
-    """The mean of a figure over seeds and its standard deviation.
-
-    Attributes:
-        mean: the mean.
-        sd: the sample standard deviation; `None` for a single seed.
+    """The mean of a figure over seeds and its sample standard deviation, which is `None` for a single seed.
 
     Example:
         >>> str(MeanSd(0.5, 0.01)), str(MeanSd(0.5, None)), f"{MeanSd(0.5, 0.01):+}"
@@ -47,13 +43,7 @@ class MeanSd:
 
 
 def mean_and_sd(values: Sequence[float]) -> MeanSd:
-    """Returns the mean and the sample standard deviation of one figure over seeds.
-
-    Args:
-        values: the figure with each seed, at least one.
-
-    Returns:
-        Both; without the standard deviation where there is one value.
+    """Returns the mean and the sample standard deviation of one figure over at least one seed.
 
     Example:
         >>> str(mean_and_sd([0.25, 0.5])), str(mean_and_sd([0.25]))
@@ -64,15 +54,6 @@ def mean_and_sd(values: Sequence[float]) -> MeanSd:
 
 def main_metric(metrics: Collection[str]) -> str:
     """Returns the metric that a table is about: map@50, or recall@10 where the pairs have no labels.
-
-    Args:
-        metrics: the names of the metrics that there are.
-
-    Returns:
-        `"map@50"` or `"recall@10"`.
-
-    Raises:
-        ValueError: neither is there.
 
     Example:
         >>> main_metric(["recall@10"]), main_metric({"recall@10": {}, "map@50": {}})
@@ -87,12 +68,6 @@ def main_metric(metrics: Collection[str]) -> str:
 def seeds_in_words(seeds: Sequence[int]) -> str:
     """Returns what the figures over some seeds are, for a caption.
 
-    Args:
-        seeds: the seeds.
-
-    Returns:
-        The words, without a full stop.
-
     Example:
         >>> seeds_in_words([0, 1]), seeds_in_words([3])
         ('mean ± standard deviation over seeds 0, 1', 'seed 3')
@@ -103,12 +78,6 @@ def seeds_in_words(seeds: Sequence[int]) -> str:
 
 def best_of_groups(means: Iterable[tuple[str, str, float]]) -> set[str]:
     """Returns the method with the highest mean of each group.
-
-    Args:
-        means: group, method and mean of each method.
-
-    Returns:
-        The names of the methods.
 
     Example:
         >>> sorted(best_of_groups([("supervised", "jrl", 0.6), ("supervised", "acmr", 0.7), ("others", "cca", 0.5)]))
@@ -123,13 +92,8 @@ def best_of_groups(means: Iterable[tuple[str, str, float]]) -> set[str]:
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> list[str]:
     """Returns the lines of a Markdown table.
 
-    Args:
-        columns: the headings.
-        rows: the cells of each row; a `|` in a cell becomes a `/`, since it would end the cell.
-        alignment: a letter for each column: `l` (left), `c` (centred) or `r` (right).
-
-    Returns:
-        The lines.
+    The alignment has a letter for each column: `l` (left), `c` (centred) or `r` (right). A `|` in a cell becomes a `/`,
+    since it would end the cell.
 
     Example:
         >>> markdown_table(["method", "map@50"], [["CCA", "0.251"]], "lr")
@@ -140,14 +104,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], alignm
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    r"""Returns a table as CSV; the same values give the same bytes.
-
-    Args:
-        columns: the headings.
-        rows: the values of each row. Floats are written exactly; `None` gives an empty cell.
-
-    Returns:
-        The lines, each with its line end.
+    r"""Returns a table as CSV; floats are written exactly and `None` gives an empty cell.
 
     Example:
         >>> csv_text(["method", "map@50"], [["CCA", 0.1 + 0.2], ["JRL", None]])
@@ -156,25 +113,13 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_plain(value) for value in row] for row in rows)
+    # `float` first: the repr of NumPy's floats says their type.
+    writer.writerows([repr(float(cell)) if isinstance(cell, float) else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
 def write_tables(folder: Path, names: Sequence[str], markdown: str, csv: str, record: Mapping[str, Any]) -> None:
-    """Writes a table as Markdown, CSV and JSON, each file whole or not at all.
-
-    Args:
-        folder: an existing folder.
-        names: the names of the three files.
-        markdown: the content of the first file.
-        csv: the content of the second file.
-        record: the content of the third file.
-    """
+    """Writes a table as Markdown, CSV and JSON, each file whole or not at all."""
     _files.write_text(folder / names[0], markdown)
     _files.write_text(folder / names[1], csv)
     _files.write_json(folder / names[2], record)
-
-
-def _plain(value):
-    # `float` first: the repr of NumPy's floats says their type.
-    return repr(float(value)) if isinstance(value, float) else value

@@ -118,6 +118,10 @@ def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbou
 
     Returns:
         The neighbourhoods; `None` for `None`.
+
+    Example:
+        >>> split_neighbourhoods(PairedSplit(np.ones((5, 3)), np.ones((5, 2))), 2).columns.shape
+        (5, 2)
     """
     if neighbours is None:
         return None
@@ -224,6 +228,13 @@ def epoch_batches(
 
     Yields:
         The mini-batches.
+
+    Example:
+        >>> import numpy as np
+        >>> split = PairedSplit(np.ones((5, 3)), np.ones((5, 2)))
+        >>> batches = epoch_batches(split, jax.random.key(0), 0, batch_size=2, remainder="drop")
+        >>> [batch.images.shape for batch in batches]
+        [(2, 3), (2, 3)]
     """
     options = {"batch_size": batch_size, "remainder": remainder, "multiple": shares(mesh)}
     rows, where = jax.device_get(_epoch_rows(key, epoch, len(split), **options))

@@ -204,6 +204,10 @@ def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> No
 
     Raises:
         DataError: fewer training pairs than `batch_size`, no validation pairs, or no labels where they are needed.
+
+    Example:
+        >>> from gpldan_jax import data
+        >>> check_fits(data.load_dataset("emoji"), batch_size=64, criterion="map")
     """
     if batch_size > len(dataset.train):
         raise DataError(

@@ -85,7 +85,7 @@ def train_grid_epoch(
         The next states, and the metrics of `train_epoch` for each member, `[m, steps]`.
 
     Example:
-        See `stack_states` for the states and `train_epoch` for the pairs.
+        See `train_epoch` for the pairs and `stack_states` for the states.
     """
 
     def member(state, pairs):
@@ -147,6 +147,9 @@ def train_grid(
     Raises:
         Interrupted: `should_stop` said so; everything up to the last epoch is saved.
         DataError: as `check_fits`.
+
+    Example:
+        See `stack_states` for the states and `train` for the other arguments.
     """
     check_fits(dataset, batch_size=batch_size, criterion=criterion)
     pairs = jax.device_put(resident_pairs(dataset.train, neighbours=states.neighbours), replicated(mesh))
@@ -199,7 +202,19 @@ def _resume(states, checkpoints, mesh):
 
 
 def member_of(stacked: Any, index: int) -> Any:
-    """Returns one member of a stacked tree, on the device that holds it."""
+    """Returns one member of a stacked tree, on the device that holds it.
+
+    Args:
+        stacked: arrays with a leading axis of m members.
+        index: of the member, from 0 to m - 1.
+
+    Returns:
+        The tree without that axis.
+
+    Example:
+        >>> member_of({"alpha": jnp.array([0.5, 1.0])}, 1)["alpha"].item()
+        1.0
+    """
 
     def take(array):
         shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)

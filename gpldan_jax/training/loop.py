@@ -222,6 +222,11 @@ def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `epochs`, `batch_size`, `remainder`, `evaluate_every`, `patience` and `criterion`.
+
+    Example:
+        >>> from gpldan_jax.config import default_config
+        >>> train_options(default_config())["batch_size"]
+        64
     """
     names = ("epochs", "batch_size", "remainder", "evaluate_every", "patience")
     return {name: config["train"][name] for name in names} | {"criterion": config["train"]["selection"]}
@@ -236,6 +241,10 @@ def check_resident(dataset: PairedDataset, mesh: jax.sharding.Mesh | None) -> No
 
     Raises:
         DataError: they take too much of a device's memory.
+
+    Example:
+        >>> from gpldan_jax import data
+        >>> check_resident(data.load_dataset("emoji"), mesh=None)
     """
     needed = (dataset.train.images.nbytes + dataset.train.texts.nbytes) // shares(mesh)
     limit = device_memory(jax.local_devices()[0])
@@ -255,6 +264,9 @@ def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str,
 
     Returns:
         As `gpldan_jax.retrieval.evaluate`.
+
+    Example:
+        See `evaluate_parameters`, which does the same for the parameters of one device.
     """
     figures = evaluate_parameters(state.projector, on_one_device(state.projector_parameters), split)
     return from_first_process(figures)
@@ -270,6 +282,13 @@ def evaluate_parameters(projector: Projector, parameters: dict, split: PairedSpl
 
     Returns:
         As `gpldan_jax.retrieval.evaluate`.
+
+    Example:
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> split = PairedSplit(np.ones((3, 5), np.float32), np.ones((3, 4), np.float32))
+        >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
+        >>> evaluate_parameters(projector, parameters, split)["recall@10"]["average"]
+        1.0
     """
     return evaluate(retrieval_distances(projector, parameters, split.images, split.texts), split.labels)
 

@@ -285,6 +285,10 @@ def projector_from_config(config: Mapping[str, Mapping[str, Any]]) -> Projector:
 
     Returns:
         The network, without parameters.
+
+    Example:
+        >>> projector_from_config({"model": {"hidden": 8, "width": 8, "parts": 2}}).width
+        8
     """
     model = config["model"]
     return Projector(hidden=model["hidden"], width=model["width"], parts=model["parts"])

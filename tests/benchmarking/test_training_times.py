@@ -3,11 +3,12 @@
 import importlib.util
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from gpldan_jax import training
-from gpldan_jax.benchmarking import results, timing, trainers
+from gpldan_jax.benchmarking import results, timing
 from gpldan_jax.benchmarking import training_times as times
 from gpldan_jax.runs import session
 from gpldan_jax.training import mesh
@@ -17,6 +18,8 @@ from tests.training import tiny
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 SMALL = ("--config.model.hidden=32", "--config.model.width=16", "--config.denoise.image=0", "--config.denoise.text=0")
+# The order of float32 sums differs; two epochs later losses are apart by a tenth of it.
+SAME_LOSS = 1e-5
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def test_rows_of_a_run(dataset):
 def test_pairs_are_repeated_where_a_batch_needs_more(dataset, monkeypatch, capsys):
     splits = []
     fake = FakeTrainer()
-    monkeypatch.setattr(trainers, "make_trainer", lambda name, start, split, batches: splits.append(split) or fake)
+    monkeypatch.setattr(times, "make_trainer", lambda name, start, split, batches: splits.append(split) or fake)
     found = measure_steps(["step"], sizes=(50, 40), rounds=1)
     assert [one.steps for one in found["rows"]] == [1, 1]
     assert "n = 50: the 40 training pairs are repeated" in capsys.readouterr().err
@@ -63,7 +66,7 @@ def test_pairs_are_repeated_where_a_batch_needs_more(dataset, monkeypatch, capsy
 
 def test_a_peer_that_computes_something_else_ends_the_run(dataset, monkeypatch):
     fakes = {"step": FakeTrainer(losses=(2.0, 1.0)), "epoch": FakeTrainer(losses=(2.1, 1.0))}
-    monkeypatch.setattr(trainers, "make_trainer", lambda name, *rest: fakes[name])
+    monkeypatch.setattr(times, "make_trainer", lambda name, *rest: fakes[name])
     with pytest.raises(results.Disagreement, match="the loss at n = 9: step "):
         measure_steps(["step", "epoch"], rounds=1)
     found = measure_steps(["step", "epoch"], rounds=1, denoise={"image": 0.5})  # drawn anew by each
@@ -72,7 +75,7 @@ def test_a_peer_that_computes_something_else_ends_the_run(dataset, monkeypatch):
 
 def test_what_does_not_fit_is_not_trained(dataset, monkeypatch):
     fake = FakeTrainer()
-    monkeypatch.setattr(trainers, "make_trainer", lambda *arguments: fake)
+    monkeypatch.setattr(times, "make_trainer", lambda *arguments: fake)
     monkeypatch.setattr(mesh, "available_memory", lambda device=None: 10)
     names = ["epoch", "torch-broadcast"] if HAS_TORCH else ["epoch"]
     found = measure_steps(names)
@@ -108,7 +111,7 @@ def fakes(dataset, monkeypatch):
         recalls = {f"recall@{r}": {"average": r * 0.01 * trainer.epochs} for r in (1, 5, 9)}
         return recalls | {"map@50": {"average": trainer.epochs * rates[id(trainer)]}}
 
-    monkeypatch.setattr(trainers, "make_trainer", lambda name, *rest: made[name])
+    monkeypatch.setattr(times, "make_trainer", lambda name, *rest: made[name])
     monkeypatch.setattr(training, "evaluate_split", evaluate)
     return made
 
@@ -212,3 +215,62 @@ def test_quality_as_a_user_calls_it(command, tmp_path, features):
     assert all(value == pytest.approx(values[0], abs=0.01) and 0.2 < value < 1 for value in values)  # float rounding
     assert found["rows"][0]["compile_s"] > 0 and found["rows"][-1]["reached_epoch"] is None
     assert {"machine", "commit", "command", "target"} <= found.keys()
+
+
+def initial_state(config, dataset):
+    return training.state_from_config(config, dataset.image_dim, dataset.text_dim)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_all_ways_to_train_do_the_same(dataset):
+    start = initial_state(tiny_config(), dataset)
+    batches = {"batch_size": 12, "remainder": "mask"}  # the last mini-batch has 4 pairs
+    names = ["epoch", "step"] + (["torch-matmul", "torch-broadcast"] if HAS_TORCH else [])
+    made = {name: times.make_trainer(name, start, dataset.train, batches) for name in names}
+    losses = {name: np.concatenate([trainer.epoch(), trainer.epoch()]) for name, trainer in made.items()}
+    parameters = {name: jax.tree.leaves(trainer.projector_parameters()) for name, trainer in made.items()}
+    assert len(losses["epoch"]) == 8 and np.ptp(losses["epoch"]) > 0.1
+    for name in names[1:]:
+        np.testing.assert_allclose(losses[name], losses["epoch"], rtol=SAME_LOSS, err_msg=name)
+        for found, expected in zip(parameters[name], parameters["epoch"], strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=name)  # a percent of the learning rate
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_ours_is_trained_too(dataset):
+    ours = tiny_config(loss={"target": "neighbours", "neighbours": 5, "contrastive": 0.3})
+    batches = {"batch_size": 12, "remainder": "drop"}
+    losses = []
+    for settings in (ours, tiny_config()):
+        start = initial_state(settings, dataset)
+        step, epoch = (times.make_trainer(name, start, dataset.train, batches).epoch() for name in ("step", "epoch"))
+        np.testing.assert_allclose(step, epoch, rtol=SAME_LOSS)
+        losses.append(epoch)
+    assert np.abs(losses[0] - losses[1]).min() > 0.1
+    states = times._grid_states(ours, dataset, 2)
+    grid = times.make_grid_trainer(states, dataset.train, batches, at_once=1, mesh=None)
+    np.testing.assert_allclose(grid.epoch(), losses[0], rtol=SAME_LOSS)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_first_member_of_a_grid_is_the_configs_run(dataset):
+    settings, batches = tiny_config(), {"batch_size": 12, "remainder": "drop"}
+    states = times._grid_states(settings, dataset, 4)
+    first, own = jax.tree.map(lambda leaf: leaf[0], states), initial_state(settings, dataset)
+    assert first.key == own.key
+    jax.tree.map(np.testing.assert_array_equal, *(state.replace(key=0) for state in (first, own)))
+    assert len(set(np.asarray(states.hyperparameters.alpha))) == 4
+    assert len(np.unique(states.projector_parameters["shared"]["bias"], axis=0)) == 4
+    expected = times.make_trainer("epoch", first, dataset.train, batches).epoch()
+    grid = times.make_grid_trainer(states, dataset.train, batches, at_once=1, mesh=training.data_mesh(2))
+    np.testing.assert_allclose(grid.epoch(), expected, rtol=SAME_LOSS)
+
+
+def test_peers_that_cannot_train_are_left_out():
+    ours = tiny_config(loss={"target": "neighbours"})
+    assert times.choose_trainers(None, ["epoch", "torch-matmul"], ours) == ["epoch"]
+    signed = tiny_config(loss={"discrepancy": "signed"})
+    assert times.choose_trainers(None, ["step", "torch-matmul"], signed) == ["step"]

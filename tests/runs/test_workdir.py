@@ -1,7 +1,6 @@
 """The folder of a run: who may use it, what it refuses, and what a crash leaves."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -14,19 +13,19 @@ RUN = {"config": {"loss": {"alpha": 1.0}, "train": {"seed": 0}}, "data": "abc"}
 
 def test_a_run_is_opened_again_with_the_same_config(tmp_path):
     for _ in range(2):
-        with workdir.opened(tmp_path / "a" / "b", RUN) as directory:
+        with workdir.open_workdir(tmp_path / "a" / "b", RUN) as directory:
             assert workdir.read_json(directory / "config.json") == RUN
 
 
 def test_a_changed_config_is_refused_naming_the_keys(tmp_path):
-    with workdir.opened(tmp_path, RUN):
+    with workdir.open_workdir(tmp_path, RUN):
         pass
     changed = {"config": {"loss": {"alpha": 0.5}, "train": {"seed": 0, "epochs": 3}}, "data": "abc"}
     with (
         pytest.raises(
             workdir.WorkdirError, match=r"loss.alpha: 1.0 there, 0.5 now; train.epochs: 'absent' there, 3 now"
         ),
-        workdir.opened(tmp_path, changed),
+        workdir.open_workdir(tmp_path, changed),
     ):
         pass
     assert workdir.read_json(tmp_path / "config.json") == RUN
@@ -34,24 +33,24 @@ def test_a_changed_config_is_refused_naming_the_keys(tmp_path):
 
 def test_other_devices_do_not_make_another_run(tmp_path):
     for devices in (1, 4):
-        with workdir.opened(tmp_path, RUN | {"config": RUN["config"] | {"mesh": {"data": devices}}}):
+        with workdir.open_workdir(tmp_path, RUN | {"config": RUN["config"] | {"mesh": {"data": devices}}}):
             pass
 
 
 def test_changed_data_are_refused(tmp_path):
-    with workdir.opened(tmp_path, RUN):
+    with workdir.open_workdir(tmp_path, RUN):
         pass
     with (
         pytest.raises(workdir.WorkdirError, match="the data are not those"),
-        workdir.opened(tmp_path, RUN | {"data": "x"}),
+        workdir.open_workdir(tmp_path, RUN | {"data": "x"}),
     ):
         pass
 
 
 def test_another_process_is_refused_naming_the_first(tmp_path):
     code = (
-        "import sys; from gpldan_jax.training import workdir\n"
-        f"with workdir.opened({str(tmp_path)!r}, {RUN!r}): print('in', flush=True); sys.stdin.read()"
+        "import sys; from gpldan_jax.runs import workdir\n"
+        f"with workdir.open_workdir({str(tmp_path)!r}, {RUN!r}): print('in', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -59,29 +58,29 @@ def test_another_process_is_refused_naming_the_first(tmp_path):
         assert holder.stdout.readline() == "in\n"
         with (
             pytest.raises(workdir.WorkdirError, match=f"in use by process {holder.pid} on "),
-            workdir.opened(tmp_path, RUN, fresh=True),
+            workdir.open_workdir(tmp_path, RUN, fresh=True),
         ):
             pass
         holder.kill()
-    with workdir.opened(tmp_path, RUN):  # killed, not released: the kernel has let go of the lock
+    with workdir.open_workdir(tmp_path, RUN):  # killed, not released: the kernel has let go of the lock
         pass
 
 
 def test_fresh_deletes_the_run_and_nothing_else(tmp_path):
-    with workdir.opened(tmp_path, RUN):
+    with workdir.open_workdir(tmp_path, RUN):
         (tmp_path / "checkpoints" / "5").mkdir(parents=True)
         (tmp_path / "results.json").write_text("{}")
         (tmp_path / "notes.txt").write_text("mine")
     changed = {"config": {}, "data": "new"}
-    with workdir.opened(tmp_path, changed, fresh=True):
-        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json", "notes.txt"]
+    with workdir.open_workdir(tmp_path, changed, fresh=True):
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", ".lock-holder", "config.json", "notes.txt"]
         assert workdir.read_json(tmp_path / "config.json") == changed
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path, fresh):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(workdir.WorkdirError, match=r"thesis.tex"), workdir.opened(tmp_path, RUN, fresh=fresh):
+    with pytest.raises(workdir.WorkdirError, match=r"thesis.tex"), workdir.open_workdir(tmp_path, RUN, fresh=fresh):
         pass
     assert (tmp_path / "thesis.tex").read_text() == "x"
     assert not (tmp_path / "config.json").exists()
@@ -90,15 +89,15 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path, fresh)
 def test_a_run_killed_while_it_wrote_its_config_can_start_again(tmp_path):
     (tmp_path / ".lock").write_text("process 1")
     (tmp_path / "config.json.tmp").write_text('{"conf')
-    with workdir.opened(tmp_path, RUN):
-        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json"]
+    with workdir.open_workdir(tmp_path, RUN):
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", ".lock-holder", "config.json"]
 
 
 def test_a_place_one_cannot_write_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(workdir.WorkdirError, match=r"cannot write to the workdir .*file/run"),
-        workdir.opened(tmp_path / "file" / "run", RUN),
+        workdir.open_workdir(tmp_path / "file" / "run", RUN),
     ):
         pass
 
@@ -106,8 +105,8 @@ def test_a_place_one_cannot_write_to_is_named(tmp_path):
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"config":')
     with (
-        pytest.raises(workdir.WorkdirError, match=r"config.json cannot be read .*--fresh"),
-        workdir.opened(tmp_path, RUN),
+        pytest.raises(workdir.WorkdirError, match=r"config.json cannot be read .*; use fresh to start over"),
+        workdir.open_workdir(tmp_path, RUN),
     ):
         pass
 
@@ -121,12 +120,3 @@ def test_records_after_the_checkpoint_and_half_lines_are_dropped(tmp_path):
         file.write('{"epoch": 4, "lo')
     workdir.keep_records(path, 2)
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 1}, {"epoch": 2}]
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "results.json"
-    workdir.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        workdir.write_json(path, {"a": object()})
-    assert workdir.read_json(path) == {"a": 1}
-    assert os.listdir(tmp_path) == ["results.json"]

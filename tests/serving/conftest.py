@@ -1,7 +1,8 @@
-"""A collection of all emoji by a model that nobody has trained, and the port of a server of its page."""
+"""Collections by models that nobody has trained, and the port of a server of a page."""
 
 import pytest
 
+from gpldan_jax.serving.building import build_from_run
 from tests.serving import served
 
 
@@ -14,3 +15,17 @@ def emoji():
 def port(emoji):
     with served.serving(emoji) as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emoji")
+    served.finished_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(workdir):
+    """The folder of a collection of all pairs of a run."""
+    build_from_run(workdir, workdir / "collection")
+    return workdir / "collection"

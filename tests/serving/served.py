@@ -12,11 +12,13 @@ from urllib.parse import urlencode
 import jax
 import numpy as np
 
-from gpldan_jax import models
+from gpldan_jax import _files, config, models, training
 from gpldan_jax.data import Standardization
 from gpldan_jax.data.emoji import load_emoji_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
+from gpldan_jax.runs import session
+from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.serving import http_app, server
 from gpldan_jax.serving.collection import Collection, load_pictures
 from gpldan_jax.serving.limits import Limits
@@ -40,6 +42,19 @@ def model(seed=0, **metadata):
         },
     }
     return models.TrainedModel(projector, parameters, scaling, described | metadata)
+
+
+def finished_run(folder):
+    """Writes what a finished run on the emoji leaves, of a small model that has not been trained."""
+    settings = config.with_values(
+        config.dataset_config("emoji"), {"model.hidden": 32, "model.width": 16, "model.parts": 2}
+    )
+    dataset, standardization = session.load(settings["dataset"])
+    projector = training.projector_from_config(settings)
+    parameters = projector.init(jax.random.key(0), dataset.test.images[:1], dataset.test.texts[:1])["params"]
+    trained = session.trained_model(settings, dataset, standardization, parameters, epoch=1)
+    models.save_model(folder / workdirs.MODEL, trained)
+    _files.write_json(folder / workdirs.CONFIG, {"config": settings, "data": dataset.fingerprint()})
 
 
 def indexes(of=None):

@@ -35,7 +35,7 @@ def browser():
 
 
 @pytest.fixture
-def opened(browser, site):
+def open_workdir(browser, site):
     """Opens a page of the site; at the end none may have had an error or asked anyone else for anything."""
     errors, contexts = [], []
 

@@ -25,10 +25,6 @@ class MissingFilesError(DataError):
 def first_few(items: Iterable, *, limit: int) -> str:
     """Lists the first `limit` of some items, and says how many more there are.
 
-    Args:
-        items: anything that `str` takes.
-        limit: how many to list.
-
     Example:
         >>> first_few([3, 5, 8, 9], limit=3)
         '3, 5, 8 and 1 more'
@@ -39,35 +35,19 @@ def first_few(items: Iterable, *, limit: int) -> str:
 
 
 def name_rows(mask: np.ndarray) -> str:
-    """Names the rows where a mask is True, counted from 0.
-
-    Args:
-        mask: `[n]` bool.
-
-    Example:
-        >>> name_rows(np.array([False, True, True]))
-        'rows 1, 2 (counted from 0)'
-    """
+    """Names the rows where a mask is True, counted from 0."""
     rows = np.flatnonzero(mask)
     return f"row{'s' if len(rows) > 1 else ''} {first_few(rows, limit=3)} (counted from 0)"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns words for the known name that is nearest to an unknown one, or "" where none is near.
-
-    Example:
-        >>> did_you_mean("imge", ["image", "text"])
-        " (did you mean 'image'?)"
-    """
+    """Returns words for the known name that is nearest to an unknown one, or "" where none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def parse_key(key: str) -> tuple[str | int, ...]:
-    """Splits a key into the variable name, struct fields and cell numbers.
-
-    Args:
-        key: a name followed by `.field` and `{number}` steps.
+    """Splits a key, a name followed by `.field` and `{number}` steps, into the variable name, fields and cell numbers.
 
     Example:
         >>> parse_key("data.X{2}")
@@ -95,23 +75,14 @@ def missing_key_error(where: str, key: str, present: Iterable[str]) -> DataError
 
 
 class Budget:
-    """Counts the bytes that reading expands to, and refuses what passes the limit.
-
-    Args:
-        max_bytes: the limit.
-    """
+    """Counts the bytes that reading expands to, and refuses what passes the limit."""
 
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
         self.left = max_bytes
 
     def charge(self, size: int, where: str) -> None:
-        """Takes bytes from the budget before they are allocated.
-
-        Args:
-            size: how many bytes.
-            where: the file and key, for the message.
-        """
+        """Takes bytes from the budget before they are allocated; `where` is the file and key, for the message."""
         if size > self.left:
             raise DataError(
                 f"{where}: expands to {size} bytes, more than is left of the limit of {self.max_bytes} bytes "
@@ -123,7 +94,7 @@ class Budget:
 def dense_from_columns(
     data: np.ndarray, ir: np.ndarray, jc: np.ndarray, *, rows: int, budget: Budget, where: str
 ) -> np.ndarray:
-    """Returns the dense form of a compressed-sparse-column matrix, as MATLAB stores it.
+    """Returns the dense form `[rows, columns]` of a compressed-sparse-column matrix, as MATLAB stores it.
 
     Args:
         data: `[entries or more]` the values, any real dtype.
@@ -132,15 +103,6 @@ def dense_from_columns(
         rows: the number of rows.
         budget: charged with the size of the dense form.
         where: the file and key, for messages.
-
-    Returns:
-        `[rows, columns]` of the dtype of `data`.
-
-    Example:
-        >>> entries = np.array([5.0, 7.0]), np.array([1, 0]), np.array([0, 1, 2])
-        >>> dense_from_columns(*entries, rows=2, budget=Budget(100), where="a.mat[S]")
-        array([[0., 7.],
-               [5., 0.]])
     """
     jc = jc.astype(np.int64)
     columns = len(jc) - 1

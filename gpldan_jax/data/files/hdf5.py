@@ -19,12 +19,7 @@ _CELLS_LISTED = 20
 
 
 class Hdf5File:
-    """An open file.
-
-    Args:
-        path: of the file; HDF5 opens it by itself.
-        stream: the open file, whose first bytes say whether MATLAB wrote it.
-    """
+    """A file that HDF5 opens by itself; the first bytes of the stream say whether MATLAB wrote it."""
 
     def __init__(self, path: Path, stream: BinaryIO):
         with needed_for("HDF5 and MATLAB 7.3 files", "hdf5"):

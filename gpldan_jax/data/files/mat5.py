@@ -208,12 +208,7 @@ class _Variable:
 
 
 class Mat5File:
-    """An open file.
-
-    Args:
-        path: of the file, for messages.
-        stream: the open file.
-    """
+    """An open file; the path is for messages."""
 
     def __init__(self, path: Path, stream: BinaryIO):
         self.path = path
@@ -249,12 +244,7 @@ class Mat5File:
         return keys
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
-        """Reads one array.
-
-        Raises:
-            DataError: no such key, a struct or a cell array, complex numbers, objects, or a size past the budget.
-            ValueError: the bytes contradict the format.
-        """
+        """Reads one array."""
         head, *steps = parse_key(key)
         where = f"{self.path}[{key}]"
         if head not in self._variables:

@@ -15,12 +15,7 @@ _SUFFIX = ".npy"
 
 
 class NpzFile:
-    """An open archive.
-
-    Args:
-        path: of the file, for messages.
-        stream: the open file.
-    """
+    """An open archive; the path is for messages."""
 
     def __init__(self, path: Path, stream: BinaryIO):
         self.path = path

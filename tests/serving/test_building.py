@@ -1,0 +1,77 @@
+"""Collections of a run and of own features: what they hold, and what cannot be built."""
+
+import numpy as np
+import pytest
+
+from gpldan_jax import models
+from gpldan_jax.data import DataError
+from gpldan_jax.data.emoji import load_emoji_arrays
+from gpldan_jax.index import Index
+from gpldan_jax.serving.building import build_from_features, build_from_run, read_features
+from tests.index import galleries
+
+ROUNDING = 1e-6  # of the network, which rounds one input alone in another way than among others
+
+
+def test_a_collection_holds_the_pairs_of_the_run(built):
+    emoji = load_emoji_arrays()
+    for modality in ("image", "text"):
+        index = Index.load(built / modality)
+        assert index.modality == modality and sorted(index.ids.tolist()) == sorted(emoji.names)
+        row = emoji.names.index("woman farmer")
+        assert index.entry("woman farmer").fields == {"group": "People & Body", "split": "test", "sprite": str(row)}
+        own = getattr(emoji, modality)[row : row + 1]
+        assert index.search(own, 1, modality=modality).distances[0, 0] < ROUNDING
+        np.testing.assert_array_equal(index.search(index.entry("woman farmer").encoded, 1).distances, 0)
+
+
+def test_splits_can_be_chosen(workdir, tmp_path, capsys):
+    build_from_run(workdir, tmp_path / "c", ["test", "validation"])
+    out = capsys.readouterr().out
+    assert "470 images" in out and "470 texts" in out
+    assert len(Index.load(tmp_path / "c/image")) == 470
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no model\.safetensors: it is not the workdir of a finished run"):
+        build_from_run(tmp_path, tmp_path / "c")
+
+
+def test_own_features_make_a_collection(tmp_path):
+    models.save_model(tmp_path / "model.safetensors", galleries.model())
+    np.save(tmp_path / "images.npy", galleries.features(20))
+    (tmp_path / "ids.txt").write_text("\n".join(f"picture {i}" for i in range(20)) + "\n")
+    (tmp_path / "texts.txt").write_text("\n".join(f"a text ä {i}" for i in range(20)), encoding="utf-8")
+
+    def build(**files):
+        model, features = tmp_path / "model.safetensors", tmp_path / "images.npy"
+        build_from_features(model, features, "image", tmp_path / "mine", **files)
+        return Index.load(tmp_path / "mine/image")
+
+    described = {"ids": tmp_path / "ids.txt", "texts": tmp_path / "texts.txt"}
+    assert build(**described).entry("picture 7").fields == {"text": "a text ä 7"}
+    assert build().ids.tolist() == list(range(20))
+    (tmp_path / "texts.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"texts\.txt must be UTF-8: "):
+        build(**described)
+    (tmp_path / "texts.txt").write_text("one")
+    with pytest.raises(ValueError, match="field 'text' must be 20 strings, got 1 values"):
+        build(**described)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.ones(3), r"expected real numbers \[rows, features\], found float64 \[3\]"),
+        (np.array([["a"]]), r"found <U1 \[1, 1\]"),
+        (None, "found an archive of several arrays"),
+    ],
+)
+def test_features_that_are_no_matrix_are_refused(tmp_path, content, message):
+    if content is None:
+        np.savez(tmp_path / "features.npz", a=np.ones((2, 2)))
+        (tmp_path / "features.npz").rename(tmp_path / "features.npy")
+    else:
+        np.save(tmp_path / "features.npy", content)
+    with pytest.raises(DataError, match=message):
+        read_features(tmp_path / "features.npy")

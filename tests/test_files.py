@@ -1,0 +1,50 @@
+"""Files are written whole or not at all, and one process holds a folder."""
+
+import json
+import os
+
+import pytest
+
+from gpldan_jax import _files
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "results.json"
+    _files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        _files.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert os.listdir(path.parent) == ["results.json"]
+
+
+def test_a_failure_leaves_the_file_there_was(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"before")
+    with pytest.raises(RuntimeError), _files.replacing(path) as temporary:
+        assert temporary.suffix == ".png" and temporary.name.startswith(_files.TEMPORARY)
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["figure.png"]
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    with _files.locked(tmp_path):
+        with (
+            pytest.raises(_files.LockedError, match=rf"is in use by process {os.getpid()} on "),
+            _files.locked(tmp_path),
+        ):
+            pass
+        assert (tmp_path / _files.HOLDER).exists()
+    with _files.locked(tmp_path):
+        pass
+    assert not (tmp_path / _files.HOLDER).exists()
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in .png or .svg"):
+        _files.check_writable(tmp_path / "figure.gif", (".png", ".svg"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write"):
+        _files.check_writable(tmp_path / "file" / "figure.png", (".png",))
+    _files.check_writable(tmp_path / "new" / "folder" / "figure.png", (".png",))
+    assert not (tmp_path / "new").exists()
