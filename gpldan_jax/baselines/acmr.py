@@ -10,17 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpldan_jax.baselines import ucal
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.baselines.perceptrons import apply_mlp
-from gpldan_jax.baselines.ucal import (
-    IMAGE_LAYERS,
-    TEXT_LAYERS,
-    adversarial_parameters,
-    adversarial_schedule,
-    code_distances,
-    encode,
-    reversed_modality_loss,
-)
+from gpldan_jax.baselines.ucal import IMAGE_LAYERS, TEXT_LAYERS, code_distances, encode
 
 
 def acmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
@@ -29,11 +22,9 @@ def acmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[st
     The published demo gives the adversarial term to an optimiser that does not train the codes; here, as in the paper,
     it reaches them. The paper's penalty on the norm of the weights is left out: its weight is unpublished.
 
-    Args:
-        parameters: those of `adversarial_parameters` with a linear classifier `label`.
-        batch: b labelled pairs.
-        hyperparameters: `invariance`, the weight of `triplet_loss`, its `margin` and `negative`, and `adversarial`, the
-            weight of the reversed gradient before its schedule.
+    The parameters are those of `adversarial_parameters` with a linear classifier `label`; the hyperparameters
+    `invariance`, the weight of `triplet_loss`, its `margin` and `negative`, and `adversarial`, the weight of the
+    reversed gradient before its schedule.
 
     References:
         Wang, Yang, Xu, Hanjalic and Shen, Adversarial cross-modal retrieval, ACM MM 2017.
@@ -42,19 +33,15 @@ def acmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[st
     discrimination = label_loss(parameters["label"], image, text, batch.labels)
     of_triplets = {name: hyperparameters[name] for name in ("margin", "negative")}
     invariance = triplet_loss(image, text, batch.labels, **of_triplets)
-    weight = hyperparameters["adversarial"] * adversarial_schedule(batch.progress)
-    adversarial = reversed_modality_loss(parameters["modality"], image, text, weight)
+    weight = hyperparameters["adversarial"] * ucal.adversarial_schedule(batch.progress)
+    adversarial = ucal.reversed_modality_loss(parameters["modality"], image, text, weight)
     return discrimination + hyperparameters["invariance"] * invariance + adversarial
 
 
 def label_loss(parameters: Any, image: jax.Array, text: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns `ce(P(v), y) + ce(P(t), y)`, means over the pairs, of one linear classifier P for both modalities.
 
-    Args:
-        parameters: of an `Mlp` with one layer, `h` to C.
-        image: `[b, h]`.
-        text: `[b, h]`.
-        labels: `[b]`, in 0..C-1.
+    P is an `Mlp` with one layer, `h` to C; codes are `[b, h]`, labels `[b]`, in 0..C-1.
     """
     logits = (apply_mlp(parameters, of) for of in (image, text))
     return sum(optax.softmax_cross_entropy_with_integer_labels(of, labels).mean() for of in logits)
@@ -66,14 +53,8 @@ def triplet_loss(
     """Returns `|v - t+| + negative * max(0, margin - |v - t-|)` plus the same with texts as anchors; Euclidean norms.
 
     The mean over all items of the mini-batch as anchors; for an anchor, means over the items of the other modality that
-    have its label (+), and over those that do not (-). A norm of 0 has the gradient 0.
-
-    Args:
-        image: `[b, h]`.
-        text: `[b, h]`.
-        labels: `[b]`.
-        margin: the distance at which an item of another class is far enough.
-        negative: the weight of those items.
+    have its label (+), and over those that do not (-). A norm of 0 has the gradient 0. Codes are `[b, h]`, labels
+    `[b]`; at the distance `margin` an item of another class is far enough.
 
     Example:
         >>> import jax.numpy as jnp
@@ -98,7 +79,7 @@ def _initialize(key, train, settings):
         "text": (train.texts.shape[1], *TEXT_LAYERS),
         "label": (IMAGE_LAYERS[-1], int(train.labels.max()) + 1),
     }
-    return adversarial_parameters(key, widths)
+    return ucal.adversarial_parameters(key, widths)
 
 
 ACMR = NetworkMethod(

@@ -13,25 +13,16 @@ import optax
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.baselines.perceptrons import apply_mlp, cosine_distances_between, initial_parameters
 from gpldan_jax.losses import co_attention_distances
-from gpldan_jax.training.batches import zero_columns
-
-IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
-"""The share of columns that are zero in training, as published."""
 
 
 def cdpae_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
-    """Returns the loss under the published denoising.
-
-    `hyperparameters` has `distance` and `reconstruction`, the weights l1 and l2.
+    """Returns `comprehensive_loss` under the published denoising.
 
     References:
         Zhan, Yu, Yu, Zhang, Tao and Tian, Comprehensive distance-preserving autoencoders for cross-modal retrieval,
         ACM MM 2018.
     """
-    image_key, text_key = jax.random.split(batch.key)
-    images = zero_columns(batch.images, image_key, IMAGE_DENOISING)
-    texts = zero_columns(batch.texts, text_key, TEXT_DENOISING)
-    return comprehensive_loss(parameters, batch.images, batch.texts, images, texts, hyperparameters)
+    return comprehensive_loss(parameters, batch.images, batch.texts, *batch.denoised(), hyperparameters)
 
 
 def cdpae_loss_without_denoising(
@@ -59,15 +50,8 @@ def comprehensive_loss(
         L_homo  = |D(v_i, v_j) - d| + |D(t_i, t_j) - d|
         L_recon = |x - x'| summed over v_i, v_j, t_i and t_j
 
-    Codes are those of noisy inputs; `d` and what is reconstructed are clean.
-
-    Args:
-        parameters: encoders `image` and `text`, linear decoders `image_decoder` and `text_decoder`.
-        images: `[n, d_i]`, n at least 2.
-        texts: `[n, d_t]`.
-        noisy_images: `[n, d_i]`.
-        noisy_texts: `[n, d_t]`.
-        hyperparameters: `distance` and `reconstruction`, the weights l1 and l2.
+    Codes are those of noisy inputs; `d` and what is reconstructed are clean. All inputs are `[n, d]`, n at least 2.
+    `hyperparameters` has `distance` and `reconstruction`, the weights l1 and l2.
     """
     image, text = encode(parameters["image"], noisy_images), encode(parameters["text"], noisy_texts)
     n = len(images)

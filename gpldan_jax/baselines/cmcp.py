@@ -16,14 +16,8 @@ def propagate(inputs: np.ndarray, values: np.ndarray, *, neighbours: int, alpha:
     S is the normalised adjacency of the cosine kNN graph of all items. F solves `F = alpha S F + (1 - alpha) Y`: each
     item takes on the values of its neighbours. Needs memory for about four float64 matrices of all items by all items.
 
-    Args:
-        inputs: `[n + a, d]`, the items with values first.
-        values: `[n, c]`.
-        neighbours: of each item in the graph, at least 1.
-        alpha: in [0, 1), the share that comes from the neighbours.
-
-    Returns:
-        The last a rows of F, `[a, c]` float64.
+    Inputs are `[n + a, d]`, the items with values first, values `[n, c]`; the result is `[a, c]`, the last rows of F.
+    Each item has at least one neighbour; alpha in [0, 1) is the share that comes from the neighbours.
 
     Example:
         >>> import numpy as np
@@ -47,11 +41,7 @@ def class_correlations(counts: np.ndarray) -> np.ndarray:
     both kinds have the same weight for every item. Where classes are of different sizes that gives two values between
     them, one for the images' classes and one for the texts'; the entry is their mean.
 
-    Args:
-        counts: `[C]`, n_c, how many training pairs each class has, at least 1.
-
-    Returns:
-        `[C, C]` float64, symmetric.
+    The counts `[C]` are the n_c, at least 1; the result is `[C, C]` float64, symmetric.
 
     Example:
         >>> import numpy as np
@@ -78,15 +68,8 @@ def propagated_correlations(
     Y depends on classes alone, so that it suffices to propagate the classes of the training items through each
     modality: the result is `F_I K F_T^T` with `K = class_correlations` and F the propagated one-hot labels.
 
-    Args:
-        images: `[n + a, d_i]`, the training images first, z-normalised.
-        texts: `[n + b, d_t]`, the training texts first, z-normalised.
-        labels: `[n]`, of the training pairs.
-        neighbours: k, of each item in the graphs, at least 1.
-        alpha: in [0, 1), how far correlations spread.
-
-    Returns:
-        `[a, b]` float64, larger for items that belong together.
+    Images are `[n + a, d_i]` and texts `[n + b, d_t]`, z-normalised, the n labelled training items first. The result is
+    `[a, b]` float64, larger for items that belong together. The larger alpha, the further correlations spread.
 
     References:
         Zhai, Peng and Xiao, Cross-modality correlation propagation for cross-media retrieval, ICASSP 2012.
@@ -97,25 +80,17 @@ def propagated_correlations(
     return image @ class_correlations(counts) @ text.T
 
 
-def fit(
-    train: PairedSplit,
-    validation: PairedSplit,
-    score: Score,
-    *,
-    seed: int,
-    neighbours: int = 30,
-    alpha: float = 0.6,
-) -> Distances:
+def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int, **settings) -> Distances:
     """Returns `propagated_correlations` times -1 as distances; its graphs hold the training items and the given items.
 
-    There is nothing to train and nothing random.
+    The settings are those of `propagated_correlations`. There is nothing to train and nothing random.
     """
     if train.labels is None:
         raise ValueError("CMCP needs the labels of the training pairs")
 
     def distances(images, texts):
         inputs = with_training_items(train, images, texts)
-        return -propagated_correlations(*inputs, train.labels, neighbours=neighbours, alpha=alpha)
+        return -propagated_correlations(*inputs, train.labels, **settings)
 
     return distances
 

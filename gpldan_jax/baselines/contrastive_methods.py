@@ -14,10 +14,7 @@ import jax.numpy as jnp
 from gpldan_jax.baselines.dscmr import project, projected_distances, projector_parameters
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.losses import co_attention_distances, infonce, pairwise_sigmoid
-from gpldan_jax.training.batches import zero_columns
 
-IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
-"""The share of columns that are zero in training with `denoising`, as for GPLDAN."""
 LARGEST_SCALE = 100.0
 
 
@@ -38,11 +35,7 @@ def infonce_loss(
 ) -> jax.Array:
     """Returns `infonce` of the features of a mini-batch; the scale is learned, and at most 100 as in CLIP.
 
-    Args:
-        parameters: `projector`, those of `projector_parameters`, and `log_scale`.
-        batch: b pairs; its labels are not looked at.
-        hyperparameters: none is looked at.
-        denoising: whether columns of the inputs are zeroed.
+    The parameters are `projector`, those of `projector_parameters`, and `log_scale`.
     """
     scale = jnp.exp(bounded(parameters["log_scale"], math.log(LARGEST_SCALE)))
     return infonce(_cosines(parameters, batch, denoising), scale)
@@ -51,14 +44,7 @@ def infonce_loss(
 def siglip_loss(
     parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array], *, denoising: bool = False
 ) -> jax.Array:
-    """Returns `pairwise_sigmoid` of the features of a mini-batch.
-
-    Args:
-        parameters: `projector`, those of `projector_parameters`, `log_scale` and `bias`.
-        batch: b pairs; its labels are not looked at.
-        hyperparameters: none is looked at.
-        denoising: whether columns of the inputs are zeroed.
-    """
+    """Returns `pairwise_sigmoid` of the features of a mini-batch; its parameters have `bias`, too."""
     scale = jnp.exp(parameters["log_scale"])
     return pairwise_sigmoid(_cosines(parameters, batch, denoising), scale, parameters["bias"])
 
@@ -79,11 +65,7 @@ def _initial_projector(key, train, settings):
 
 
 def _cosines(parameters, batch, denoising):
-    images, texts = batch.images, batch.texts
-    if denoising:
-        image_key, text_key = jax.random.split(batch.key)
-        images = zero_columns(images, image_key, IMAGE_DENOISING)
-        texts = zero_columns(texts, text_key, TEXT_DENOISING)
+    images, texts = batch.denoised() if denoising else (batch.images, batch.texts)
     return 1 - co_attention_distances(*project(parameters["projector"], images, texts))
 
 

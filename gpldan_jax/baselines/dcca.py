@@ -119,19 +119,10 @@ def fit_dcca(
     The inputs are standardised by the training split. The CCA is fitted on the training outputs, for each epoch that
     validation compares and then for the chosen one; its components count by their correlation.
 
-    Args:
-        train: the training pairs; their labels are not looked at.
-        validation: the validation pairs.
-        score: of validation distances.
-        seed: of the parameters and the mini-batches.
-        hidden: widths of the hidden layers; the decoders have them the other way round.
-        width: h; cut to half a mini-batch, since fewer pairs than outputs correlate whatever they are.
-        learning_rate: of Adam.
-        ridge: relative to the mean variance of the outputs, in the loss and in the CCA.
-        weight_decay: weight of half the squared kernels.
-        reconstruction: weight lambda of the decoders' errors; 0 is DCCA, without decoders.
-        epochs: to train.
-        batch_size: the correlation is that of a mini-batch, so it should be large against `width`.
+    The hidden layers have the widths `hidden`, in the decoders the other way round. The width of the outputs is cut to
+    half a mini-batch, since fewer pairs than outputs correlate whatever they are; mini-batches should be large against
+    it. The ridge is that of the loss and of the CCA, relative to the mean variance of the outputs. The weight decay is
+    that of half the squared kernels, `reconstruction` the weight lambda of the decoders' errors; 0 is DCCA.
     """
     train, validation, scaling = _standardized(train, validation)
     width = min(width, min(batch_size, len(train)) // 2)
@@ -139,6 +130,7 @@ def fit_dcca(
     widths = {"image": (d_i, *hidden, width), "text": (d_t, *hidden, width)}
     if reconstruction > 0:
         widths |= {"image_decoder": widths["image"][::-1], "text_decoder": widths["text"][::-1]}
+    rates = {"learning_rate": learning_rate, "ridge": ridge}
     parameters = train_network(
         initial_parameters(initial_key(seed), widths),
         dccae_loss if reconstruction > 0 else dcca_loss,
@@ -149,12 +141,7 @@ def fit_dcca(
         seed=seed,
         epochs=epochs,
         batch_size=batch_size,
-        hyperparameters={
-            "learning_rate": learning_rate,
-            "ridge": ridge,
-            "weight_decay": weight_decay,
-            "reconstruction": reconstruction,
-        },
+        hyperparameters=rates | {"weight_decay": weight_decay, "reconstruction": reconstruction},
     )
     distances = _cca_distances(parameters, train, ridge)
     return lambda images, texts: distances(scaling.images(images), scaling.texts(texts))

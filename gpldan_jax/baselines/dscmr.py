@@ -24,10 +24,7 @@ def dscmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[s
 
     `P` is a linear map that both modalities share, `y` the one-hot label. A norm of 0 has the gradient 0.
 
-    Args:
-        parameters: `projector`, those of `projector_parameters`, and `classifier`, `{"kernel": [H, C]}`.
-        batch: b labelled pairs.
-        hyperparameters: `alpha` and `beta`.
+    The parameters are `projector`, those of `projector_parameters`, and `classifier`, `{"kernel": [H, C]}`.
 
     References:
         Zhen, Hu, Wang and Peng, Deep supervised cross-modal retrieval, CVPR 2019.
@@ -44,12 +41,7 @@ def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) ->
     """Returns the sum over (v, t), (v, v) and (t, t) of `mean_ij [log(1 + exp(q_ij)) - S_ij q_ij]`, `q = cos / 2`.
 
     `S_ij` is 1 where i and j are of one class, else 0: minus the log-likelihood of S where `sigmoid(q)` says how
-    likely that is. An item counts as a partner of itself.
-
-    Args:
-        image: `[b, H]`.
-        text: `[b, H]`.
-        labels: `[b]`.
+    likely that is. An item counts as a partner of itself. Features are `[b, H]`, labels `[b]`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,13 +79,7 @@ def project(parameters: Any, images: jax.Array, texts: jax.Array) -> tuple[jax.A
 
 
 def projected_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Returns cosine distances `[n, m]` between the features of images `[n, d_i]` and of texts `[m, d_t]`.
-
-    Args:
-        parameters: those of the projector are its entry `projector`.
-        images: scaled as in training.
-        texts: scaled as in training.
-    """
+    """Returns cosine distances `[n, m]` between the features of images `[n, d_i]` and of texts `[m, d_t]`."""
     return retrieval_distances(_projector(parameters["projector"]), parameters["projector"], images, texts)
 
 

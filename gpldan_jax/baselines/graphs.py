@@ -13,15 +13,8 @@ _BLOCK_ELEMENTS = 20_000_000
 def with_training_items(train: PairedSplit, images: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the training items above the given items, z-normalised by the training items.
 
-    A column that is constant in training is only shifted.
-
-    Args:
-        train: the training pairs.
-        images: `[a, d_i]`.
-        texts: `[b, d_t]`.
-
-    Returns:
-        `[len(train) + a, d_i]` and `[len(train) + b, d_t]`, float64.
+    A column that is constant in training is only shifted. Of images `[a, d_i]` and texts `[b, d_t]` the results are
+    `[len(train) + a, d_i]` and `[len(train) + b, d_t]`, float64.
 
     Example:
         >>> import numpy as np
@@ -42,13 +35,8 @@ def with_training_items(train: PairedSplit, images: np.ndarray, texts: np.ndarra
 def neighbour_graph(inputs: np.ndarray, neighbours: int) -> np.ndarray:
     """Returns the cosine kNN graph `W = (A + A^T) / 2`: `A_ij` is the cosine of i and its neighbour j, else 0.
 
-    Args:
-        inputs: `[n, d]`.
-        neighbours: how many items of largest cosine, itself not among them, are neighbours of each; at least 1, cut
-            to n - 1. A negative cosine counts as 0.
-
-    Returns:
-        `[n, n]` float64, symmetric, in [0, 1], zero on the diagonal.
+    Neighbours of one of the inputs `[n, d]` are so many items of largest cosine, itself not among them; at least 1, cut
+    to n - 1. A negative cosine counts as 0. The graph is `[n, n]` float64, in [0, 1], zero on the diagonal.
 
     Example:
         >>> import numpy as np
@@ -78,8 +66,7 @@ def neighbour_graph(inputs: np.ndarray, neighbours: int) -> np.ndarray:
 def normalised_adjacency(graph: np.ndarray) -> np.ndarray:
     """Returns `S = D^-1/2 W D^-1/2`, `D` the diagonal of the row sums; its eigenvalues are in [-1, 1].
 
-    Args:
-        graph: W, `[n, n]`, symmetric and nonnegative. An item without edges keeps a row of zeros.
+    W is `[n, n]`, symmetric and nonnegative. An item without edges keeps a row of zeros.
 
     Example:
         >>> import numpy as np
@@ -99,12 +86,7 @@ def smoothness_matrix(inputs: np.ndarray, graph: np.ndarray) -> np.ndarray:
     The trace of `P^T X^T L X P` is half the sum over i and j of `W_ij |x_i P / sqrt(D_ii) - x_j P / sqrt(D_jj)|^2`: how
     much the projection P differs between neighbours. Items without edges do not count.
 
-    Args:
-        inputs: X, `[n, d]`.
-        graph: W, `[n, n]`, symmetric and nonnegative.
-
-    Returns:
-        `[d, d]` float64, symmetric, positive semidefinite.
+    X is `[n, d]`, the graph W `[n, n]`, symmetric and nonnegative; the result `[d, d]` float64, positive semidefinite.
 
     Example:
         >>> import numpy as np

@@ -14,17 +14,11 @@ from gpldan_jax.data import PairedSplit
 
 
 class JointProjections(NamedTuple):
-    """The result of `joint_projections`.
+    """The result of `joint_projections`: float64 maps, and the objective at the start and after each iteration."""
 
-    Attributes:
-        image: `[d_i, C]` float64.
-        text: `[d_t, C]` float64.
-        objectives: the value of the objective at the start and after each iteration; it never grows.
-    """
-
-    image: np.ndarray
-    text: np.ndarray
-    objectives: list[float]
+    image: np.ndarray  # [d_i, C]
+    text: np.ndarray  # [d_t, C]
+    objectives: list[float]  # it never grows
 
 
 def joint_projections(
@@ -56,17 +50,9 @@ def joint_projections(
     Where `g >= 2 m |row i of X^T Y|` for all rows of both modalities, as for the published g = 1000 and some hundred
     items, the minimum is P = Q = 0: that iterations end early is what leaves directions to rank by.
 
-    Args:
-        images: `[n + a, d_i]`, the training images first, z-normalised.
-        texts: `[n + b, d_t]`, the training texts first, z-normalised.
-        targets: Y, `[n, C]`, one-hot labels of the training pairs.
-        neighbours: k, of each item in the graphs, at least 1.
-        sparsity: g, above 0.
-        smoothness: s, at least 0.
-        correlation: l, at least 0.
-        fidelity: m, at least 0.
-        iterations: at most this many, at least 0.
-        tolerance: no further iteration once the objective falls by less than this share of it.
+    Images are `[n + a, d_i]` and texts `[n + b, d_t]`, z-normalised, the training ones first; the targets are one-hot
+    labels `[n, C]`. Of the weights, g is `sparsity`, s `smoothness`, l `correlation` and m `fidelity`. There is no
+    further iteration once the objective falls by less than the share `tolerance`.
 
     Example:
         >>> import numpy as np
@@ -116,20 +102,7 @@ def joint_projections(
     return JointProjections(p, q, objectives)
 
 
-def fit(
-    train: PairedSplit,
-    validation: PairedSplit,
-    score: Score,
-    *,
-    seed: int,
-    neighbours: int = 100,
-    sparsity: float = 1000.0,
-    smoothness: float = 1000.0,
-    correlation: float = 1.0,
-    fidelity: float = 1.0,
-    iterations: int = 5,
-    tolerance: float = 0.02,
-) -> Distances:
+def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int, **settings) -> Distances:
     """Returns cosine distances between the projections of `joint_projections`; it learns from the given items, too.
 
     The settings are those of `joint_projections`. All computation happens when distances are asked for, and nothing is
@@ -142,17 +115,7 @@ def fit(
 
     def distances(images, texts):
         inputs = with_training_items(train, images, texts)
-        found = joint_projections(
-            *inputs,
-            targets,
-            neighbours=neighbours,
-            sparsity=sparsity,
-            smoothness=smoothness,
-            correlation=correlation,
-            fidelity=fidelity,
-            iterations=iterations,
-            tolerance=tolerance,
-        )
+        found = joint_projections(*inputs, targets, **settings)
         projected = (
             given[len(train) :] @ (projection / max(np.abs(projection).max(), 1e-300))  # they may be tiny
             for given, projection in zip(inputs, found[:2], strict=True)

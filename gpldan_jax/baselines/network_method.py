@@ -18,8 +18,11 @@ import optax
 
 from gpldan_jax.baselines.method import Distances, Method, Score
 from gpldan_jax.data import PairedSplit
-from gpldan_jax.training.batches import epoch_rows, steps_per_epoch
+from gpldan_jax.training.batches import epoch_rows, steps_per_epoch, zero_columns
 from gpldan_jax.training.epochs import train_epochs
+
+IMAGE_DENOISING, TEXT_DENOISING = 0.5, 0.7
+"""The share of columns that are zero in denoised inputs, as published for CDPAE and used for GPLDAN."""
 
 # Streams of the seed's key, beside the one that `epoch_rows` shuffles with.
 _INITIAL, _DRAWS = 10, 11
@@ -29,21 +32,19 @@ Settings = Mapping[str, Any]
 
 
 class LabelledBatch(flax.struct.PyTreeNode):
-    """What a loss gets in one step.
+    """What a loss gets in one step."""
 
-    Attributes:
-        images: `[b, d_i]` float32.
-        texts: `[b, d_t]` float32.
-        labels: `[b]` int32, or `None` for a method without labels.
-        key: a `jax.random.key` of this step; it is consumed.
-        progress: scalar, the share of training that is done, in [0, 1).
-    """
+    images: jax.Array  # [b, d_i] float32
+    texts: jax.Array  # [b, d_t] float32
+    labels: Any  # [b] int32, or `None` for a method without labels
+    key: jax.Array  # of this step; it is consumed
+    progress: jax.Array  # scalar, the share of training that is done, in [0, 1)
 
-    images: jax.Array
-    texts: jax.Array
-    labels: Any
-    key: jax.Array
-    progress: jax.Array
+    def denoised(self) -> tuple[jax.Array, jax.Array]:
+        """Returns images and texts with randomly drawn columns set to zero; consumes the key."""
+        image_key, text_key = jax.random.split(self.key)
+        images = zero_columns(self.images, image_key, IMAGE_DENOISING)
+        return images, zero_columns(self.texts, text_key, TEXT_DENOISING)
 
 
 Loss = Callable[[Any, LabelledBatch, Mapping[str, jax.Array]], jax.Array]
@@ -57,34 +58,21 @@ PairDistances = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
 class NetworkMethod:
     """A neural method.
 
-    Attributes:
-        initialize: takes a `jax.random.key` (consumed), the training split and the settings; returns first parameters.
-        loss: the loss, or where settings choose it a function of the settings in `choose_loss`.
-        distances: what items are ranked by.
-        settings: every setting with its default; `learning_rate`, `epochs` and `batch_size` are among them.
-        hyperparameters: the settings that the loss and Adam take as numbers, `learning_rate` among them; another value
-            of one is no other program.
-        choose_loss: `None`, or which loss the settings ask for.
-        needs_labels: whether the loss looks at labels.
+    `initialize` takes a `jax.random.key` (consumed), the training split and the settings; it returns first parameters.
     """
 
     initialize: Callable[[jax.Array, PairedSplit, Settings], Any]
     distances: PairDistances
-    settings: Settings
-    hyperparameters: tuple[str, ...]
+    settings: Settings  # all with their defaults; `learning_rate`, `epochs` and `batch_size` are among them
+    hyperparameters: tuple[str, ...]  # the settings that are numbers to the loss and Adam: no value is another program
     loss: Loss | None = None
-    choose_loss: Callable[[Settings], Loss] | None = None
+    choose_loss: Callable[[Settings], Loss] | None = None  # takes the place of `loss` where the settings choose it
     needs_labels: bool = False
 
     def fit(
         self, train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int, **settings: Any
     ) -> Distances:
-        """Trains the networks and returns the distances of the best epoch.
-
-        Raises:
-            ValueError: an unknown setting, or no labels where they are needed.
-            FloatingPointError: the loss became NaN or infinite.
-        """
+        """Trains the networks and returns the distances of the best epoch."""
         if unknown := settings.keys() - self.settings.keys():
             raise ValueError(f"unknown setting {min(unknown)!r}; expected one of {', '.join(self.settings)}")
         if self.needs_labels and train.labels is None:
@@ -110,16 +98,7 @@ class NetworkMethod:
     def as_method(
         self, name: str, title: str, supervision: str, source: str, choices: tuple[Settings, ...], **defaults: Any
     ) -> Method:
-        """Returns the method of the comparison.
-
-        Args:
-            name: as in `Method`.
-            title: as in `Method`.
-            supervision: as in `Method`.
-            source: as in `Method`.
-            choices: the settings among which validation chooses.
-            **defaults: settings of this variant of the method.
-        """
+        """Returns the method of the comparison; validation chooses among `choices`, a variant has its own defaults."""
         method = dataclasses.replace(self, settings={**self.settings, **defaults})
         return Method(name, title, supervision, source, method.fit, choices, epochs=method.settings["epochs"])
 
@@ -139,19 +118,9 @@ def train_network(
 ) -> Any:
     """Trains by Adam on mini-batches; returns the parameters of the epoch with the best score on validation.
 
-    The pairs that do not fill a mini-batch are left out, other ones each epoch.
-
-    Args:
-        parameters: a pytree; where training starts.
-        loss: a function of a module, not a closure, so that it compiles once for all seeds and settings.
-        distances: of items under parameters.
-        train: the training pairs; their labels reach the loss.
-        validation: the validation pairs.
-        score: of validation distances.
-        seed: of the mini-batches and of what the loss draws.
-        epochs: to train.
-        batch_size: at most the training pairs; more is cut to them.
-        hyperparameters: `learning_rate` among them and, where it is not 0.9, Adam's `b1`.
+    The pairs that do not fill a mini-batch are left out, other ones each epoch; a batch size above the training pairs
+    is cut to them. The hyperparameters have `learning_rate` and, where it is not 0.9, Adam's `b1`. The loss must be a
+    function of a module, not a closure, so that it compiles once for all seeds and settings.
     """
     batch_size = min(batch_size, len(train))
     scalars = {name: np.float32(value) for name, value in {"b1": 0.9, **hyperparameters}.items()}

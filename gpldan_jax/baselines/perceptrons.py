@@ -18,11 +18,8 @@ from gpldan_jax.models import Linear
 class Mlp(nn.Module):
     """Linear layers with an activation between them, none after the last: `[n, d] -> [n, features[-1]]`.
 
-    Attributes:
-        features: the width of each layer's output.
-        activation: between layers.
-        xavier: whether kernels start from Glorot and Bengio's uniform distribution and biases from zero, instead of
-            both as in PyTorch (`gpldan_jax.models.projector.Linear`).
+    With `xavier` kernels start from Glorot and Bengio's uniform distribution and biases from zero, otherwise both as in
+    PyTorch (`gpldan_jax.models.projector.Linear`).
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -48,12 +45,9 @@ class Mlp(nn.Module):
 
 
 def initial_parameters(key: jax.Array, widths: Mapping[str, tuple[int, ...]], *, xavier: bool = False) -> dict:
-    """Returns first parameters of several `Mlp`, by name.
+    """Returns first parameters of several `Mlp`, by name; the key is consumed.
 
-    Args:
-        key: a `jax.random.key`; it is consumed.
-        widths: of each, the width of its inputs and of its layers' outputs.
-        xavier: as in `Mlp`.
+    Each has the width of its inputs and of its layers' outputs.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -69,11 +63,6 @@ def apply_mlp(parameters: Any, inputs: jax.Array, activation: Callable[[jax.Arra
     """Returns the output of the `Mlp` that the parameters belong to.
 
     Their shapes say how wide it is, so that a loss need not close over a network and compiles once for all of a width.
-
-    Args:
-        parameters: of an `Mlp`.
-        inputs: `[n, d]`.
-        activation: that of the `Mlp`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -101,16 +90,9 @@ def cosine_distances_between(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def euclidean_distances_between(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the Euclidean distances of all items of x to all of y.
+    """Returns the Euclidean distances `[n, m]` of all items of x `[n, h]` to all of y `[m, h]`.
 
     They are computed in float64: of codes that are close, float32 would leave a difference of rounded squares.
-
-    Args:
-        x: `[n, h]`.
-        y: `[m, h]`.
-
-    Returns:
-        `[n, m]` float64.
 
     Example:
         >>> print(euclidean_distances_between(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]])))

@@ -11,7 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
-from gpldan_jax.baselines.perceptrons import apply_mlp, euclidean_distances_between, initial_parameters, reverse_gradient
+from gpldan_jax.baselines.perceptrons import (
+    apply_mlp,
+    euclidean_distances_between,
+    initial_parameters,
+    reverse_gradient,
+)
 from gpldan_jax.losses import modality_classifier_loss
 from gpldan_jax.models import ModalityClassifier
 
@@ -23,10 +28,7 @@ CLASSIFIER_HIDDEN = 64
 def ucal_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
     """Returns `mean |v - t|^2` plus the reversed loss of the modality classifier, which the codes v and t maximise.
 
-    Args:
-        parameters: those of `adversarial_parameters`.
-        batch: b pairs; its labels are not looked at.
-        hyperparameters: `adversarial`, the weight of the reversed gradient before its schedule.
+    The hyperparameter `adversarial` is the weight of the reversed gradient before its schedule.
 
     References:
         He, Xu, Lu, Yang, Shen and Shen, Unsupervised cross-modal retrieval through adversarial learning, ICME 2017.
@@ -52,11 +54,8 @@ def adversarial_schedule(progress: float | jax.Array) -> jax.Array:
 def reversed_modality_loss(parameters: Any, image: jax.Array, text: jax.Array, weight: float | jax.Array) -> jax.Array:
     """Returns the loss of the modality classifier, whose gradient is reversed on its way to the codes.
 
-    Args:
-        parameters: of a `ModalityClassifier`; their gradient is that of the loss.
-        image: `[b, h]`; its gradient is `-weight` times that of the loss.
-        text: `[b, h]`; its gradient is scaled the same way.
-        weight: 0 or more.
+    The gradient of the parameters, of a `ModalityClassifier`, is that of the loss; the gradients of the codes `[b, h]`
+    are `-weight` times those of the loss.
     """
     classifier = ModalityClassifier(hidden=parameters["hidden_layer"]["kernel"].shape[1])
     image_logits: Any = classifier.apply({"params": parameters}, reverse_gradient(image, weight))
@@ -72,9 +71,7 @@ def encode(parameters: Any, inputs: jax.Array) -> jax.Array:
 def adversarial_parameters(key: jax.Array, widths: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Returns first parameters of networks and of a classifier of their codes' modality; the key is consumed.
 
-    Args:
-        key: a `jax.random.key`.
-        widths: of each network, the width of its inputs and of its layers' outputs; `image` must be among them.
+    Each network, `image` among them, has the width of its inputs and of its layers' outputs.
 
     Example:
         >>> import jax

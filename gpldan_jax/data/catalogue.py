@@ -89,13 +89,26 @@ _OWN_SHAPE = Shape((800, 100, 100), image=512, text=256, classes=10)
 
 
 def data_directory() -> Path | None:
-    """Returns the folder that the environment variable `GPLDAN_DATA_DIR` names, or `None` where it is not set."""
+    """Returns the folder in which datasets are looked for: the environment variable `GPLDAN_DATA_DIR`.
+
+    Returns:
+        The folder, which may not exist; `None` where the variable is not set or empty.
+
+    Example:
+        >>> import os, unittest.mock
+        >>> with unittest.mock.patch.dict(os.environ, GPLDAN_DATA_DIR="datasets"):
+        ...     data_directory().name
+        'datasets'
+    """
     named = os.environ.get("GPLDAN_DATA_DIR")
     return Path(named) if named else None
 
 
 def dataset_names() -> tuple[str, ...]:
     """Returns the names that `load_dataset` takes.
+
+    Returns:
+        The names.
 
     Example:
         >>> dataset_names()

@@ -168,7 +168,7 @@ class PairedDataset:
     def fingerprint(self) -> str:
         """Returns the SHA-256 (hex) of all arrays: types, shapes and bytes, not the names."""
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
+        for split in (getattr(self, name) for name in SPLITS):
             for array in (split.images, split.texts, split.labels):
                 if array is None:
                     digest.update(b"none;")

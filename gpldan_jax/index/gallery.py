@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -291,7 +291,8 @@ def concatenate(blocks: Iterable[EncodedBatch], n: int) -> EncodedBatch:
     Returns:
         The n items, as NumPy arrays.
     """
-    joined, done = None, 0
+    joined: Any = None
+    done = 0
     for block in blocks:
         if joined is None:
             joined = EncodedBatch(*(_aligned_zeros((n, *array.shape[1:]), array.dtype) for array in block))
@@ -316,15 +317,15 @@ def check_ids(ids: Sequence, n: int) -> np.ndarray:
     """
     if not n or len(ids) != n:
         raise ValueError(f"ids and features must be equally many, at least one, got {len(ids)} and {n}")
-    ids = np.asarray(ids)
-    if ids.dtype.kind in "iu":
-        ids = ids.astype(np.int64)
-    if ids.dtype.kind not in "Ui" or ids.ndim != 1:
-        raise ValueError(f"ids must be strings or whole numbers, [n], got {ids.dtype} {list(ids.shape)}")
-    values, counts = np.unique(ids, return_counts=True)
+    array = np.asarray(ids)
+    if array.dtype.kind in "iu":
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "Ui" or array.ndim != 1:
+        raise ValueError(f"ids must be strings or whole numbers, [n], got {array.dtype} {list(array.shape)}")
+    values, counts = np.unique(array, return_counts=True)
     if len(values) < n:
         raise ValueError(f"ids must be all different, {values[counts > 1][0].item()!r} comes {counts.max()} times")
-    return ids
+    return array
 
 
 def check_fields(fields: Mapping[str, Sequence[str]], n: int) -> dict[str, Sequence[str]]:

@@ -74,7 +74,7 @@ class Entry:
     @property
     def attention(self) -> np.ndarray:
         """The attention map of the item (Eq. 1), `[k]` float32."""
-        return self.encoded.attention[0]
+        return np.asarray(self.encoded.attention[0])
 
     @property
     def items(self) -> EncodedBatch:
@@ -156,13 +156,14 @@ class Index:
         if modality not in MODALITIES:
             raise ValueError(f"modality must be 'image' or 'text', got {modality!r}")
         _check_width(model, features, modality)
-        ids, fields = check_ids(ids, len(features)), check_fields(fields or {}, len(features))
+        n = len(features)
+        checked, fields = check_ids(ids, n), check_fields(fields or {}, n)
         blocks = encode(model, features, modality, on_items)
         if folder is None:
-            return cls(model, modality, Gallery((Segment(ids, concatenate(blocks, len(ids)), fields),)))
+            return cls(model, modality, Gallery((Segment(checked, concatenate(blocks, n), fields),)))
         with storage.locked_folder(folder) as opened:
-            files = storage.write_items(opened, blocks, len(ids), model.projector)
-            storage.write_index(opened, model, modality, [Segment(ids, None, fields, files)], None)
+            files = storage.write_items(opened, blocks, n, model.projector)
+            storage.write_index(opened, model, modality, [Segment(checked, None, fields, files)], None)  # type: ignore[arg-type]
         return cls.load(folder, verify=False)
 
     def add(self, features: np.ndarray, ids: Sequence, *, fields: Mapping[str, Sequence[str]] | None = None) -> "Index":

@@ -51,7 +51,8 @@ def nearest(
             for row, result in zip(doubtful, again, strict=True):
                 distances[row], positions[row] = result
         results.append((distances, positions))
-    return tuple(np.concatenate(of_tiles) for of_tiles in zip(*results, strict=True))
+    distances, positions = (np.concatenate(of_tiles) for of_tiles in zip(*results, strict=True))
+    return distances, positions
 
 
 def nearest_among(

@@ -45,10 +45,10 @@ class Shortlist(NamedTuple):
 class _Expanded(NamedTuple):
     """Queries as the scan needs them."""
 
-    features: jax.Array  # [q k, H]
-    attention: jax.Array  # [q, k]
+    features: jax.Array | np.ndarray  # [q k, H]
+    attention: jax.Array | np.ndarray  # [q, k]
     pairs: jax.Array  # [q, k (k + 1) / 2], products of two attention weights
-    gram: jax.Array  # [q, k (k + 1) / 2]
+    gram: jax.Array | np.ndarray  # [q, k (k + 1) / 2]
     lengths: jax.Array  # [q, k]
 
 

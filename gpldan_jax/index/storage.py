@@ -83,7 +83,7 @@ class Texts(Sequence):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, position: int) -> str:
+    def __getitem__(self, position: int) -> str:  # type: ignore[override]  # no slices
         start = self.ends[position - 1] if position else 0
         return bytes(self.characters[start : self.ends[position]]).decode(errors="replace")
 
@@ -148,10 +148,10 @@ class ArrayWriter:
         Args:
             data: C-contiguous.
         """
-        data = memoryview(data).cast("B") if len(data) else b""
-        self._digest.update(data)
-        self._file.write(data)
-        self._size += len(data)
+        view: Any = memoryview(data).cast("B") if len(data) else b""  # type: ignore[arg-type]  # before Python 3.12
+        self._digest.update(view)
+        self._file.write(view)
+        self._size += len(view)
 
     def finish(self) -> File:
         """Gives the file its final name, once it is on the disk.

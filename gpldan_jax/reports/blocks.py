@@ -63,20 +63,13 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A picture and its description.
-
-    Attributes:
-        caption: the text below it.
-        alt: the description for people who do not see it.
-        svg: the `<svg>` element, from `charts`; or empty.
-        source: the data URI of a bitmap, where there is no SVG.
-    """
+    """A picture, the caption below it, and its description for people who do not see it."""
 
     kind: ClassVar[str] = "figure"
     caption: str
     alt: str
-    svg: str = ""
-    source: str = ""
+    svg: str = ""  # the `<svg>` element, from `charts`
+    source: str = ""  # the data URI of a bitmap, where there is no SVG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,30 +111,16 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """The part of the page about one folder.
-
-    Attributes:
-        title: its heading.
-        folder: the folder.
-        synthetic: whether the features were generated; the heading then says so.
-        blocks: its content; neighbouring figures stand side by side where there is room.
-    """
+    """The part of the page about one folder; its heading says whether the features were generated."""
 
     title: str
     folder: str
     synthetic: bool
-    blocks: tuple
+    blocks: tuple  # neighbouring figures stand side by side where there is room
 
 
 def figure_cell(figure: MeanSd | float | None, is_best: bool = False) -> Cell:
-    """Returns a figure, or its mean over seeds, as a cell.
-
-    Args:
-        figure: the figure; `None` where there is none.
-        is_best: whether it is shown in bold.
-
-    Returns:
-        The cell.
+    """Returns a figure, or its mean over seeds, as a cell; `None` stands for no figure.
 
     Example:
         >>> figure_cell(MeanSd(0.5, 0.25)).text, figure_cell(0.25).text, figure_cell(None).text
@@ -156,12 +135,6 @@ def figure_cell(figure: MeanSd | float | None, is_best: bool = False) -> Cell:
 def convention(metrics: Collection[str]) -> str:
     """Returns the meaning of the metrics of a table.
 
-    Args:
-        metrics: their names.
-
-    Returns:
-        The sentences.
-
     Example:
         >>> convention(["recall@10"])
         'recall@k is how often the true partner is among the k nearest.'
@@ -172,13 +145,6 @@ def convention(metrics: Collection[str]) -> str:
 
 def class_title(name: str, titles: Sequence[str]) -> str:
     """Returns the name of a class of `retrieval.map_per_class`.
-
-    Args:
-        name: its key there.
-        titles: the names of the classes; empty where the dataset is not at hand.
-
-    Returns:
-        The name.
 
     Example:
         >>> class_title("1", ["cats", "dogs"]), class_title("1", [])

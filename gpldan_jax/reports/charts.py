@@ -27,18 +27,10 @@ _MARK: dict[str, Any] = {"color": INK, "linestyle": (0, (1, 2)), "linewidth": 1}
 def training_curve(
     lines: Mapping[str, Mapping[int, float]], selected: int, quantity: str, *, caption: str, alt: str, key: str
 ) -> Figure:
-    """Returns a plot of values against the epoch, the selected epoch marked.
+    """Returns a plot of `lines`, name -> epoch -> value, with the selected epoch marked.
 
-    Args:
-        lines: name -> epoch -> value.
-        selected: an epoch.
-        quantity: the label of the values.
-        caption: the text below the plot.
-        alt: a description for people who do not see the plot.
-        key: a name that no other plot of the page has, for its ids.
-
-    Returns:
-        The figure.
+    Of this and the other plots, `alt` describes the plot for people who do not see it, and `key` is a name that no
+    other plot of the page has, for its ids.
     """
 
     def draw(axes: "Axes") -> None:
@@ -57,16 +49,10 @@ def training_curve(
 def precision_recall(
     curves: Mapping[str, Sequence[float]], *, of: str = "", share: float | None = None, key: str
 ) -> Figure:
-    """Returns a plot of precision against recall, a line for each name, with caption and description.
+    """Returns a plot of `curves`, name -> precision at each of `RECALL_LEVELS`, with caption and description.
 
-    Args:
-        curves: name -> interpolated precision at each of `RECALL_LEVELS`.
-        of: goes on from "Precision against recall" in the caption.
-        share: the share of relevant items, about the precision of a random ranking; `None` where it is not known.
-        key: as in `training_curve`.
-
-    Returns:
-        The figure.
+    The caption is "Precision against recall" and `of`. The share of relevant items is about the precision of a random
+    ranking; `None` where it is not known.
     """
 
     def draw(axes: "Axes") -> None:
@@ -87,30 +73,15 @@ def precision_recall(
 
 
 def bars(values: Mapping[str, Mapping[str, float]], quantity: str, *, caption: str, alt: str, key: str) -> Figure:
-    """Returns a plot of horizontal bars, a group for each name from the top down.
-
-    Args:
-        values: name -> series -> value.
-        quantity: the label of the values.
-        caption: as in `training_curve`.
-        alt: as in `training_curve`.
-        key: as in `training_curve`.
-
-    Returns:
-        The figure.
-    """
+    """Returns a plot of `values`, name -> series -> value, as horizontal bars in groups, the first name on top."""
     series = list(next(iter(values.values())))
 
     def draw(axes: "Axes") -> None:
         thick = 0.8 / len(series)
         for place, name in enumerate(series):
             heights = [row + (place - (len(series) - 1) / 2) * thick for row in range(len(values))]
-            look: dict[str, Any] = {
-                "color": PAGE_COLOURS[place],
-                "edgecolor": INK,
-                "linewidth": 0.4,
-                "hatch": "////" if place else None,
-            }
+            look: dict[str, Any] = {"color": PAGE_COLOURS[place], "hatch": "////" if place else None}
+            look |= {"edgecolor": INK, "linewidth": 0.4}
             axes.barh(heights, [of[name] for of in values.values()], thick, label=name, **look)
         axes.set_yticks(range(len(values)), [_short(name) for name in values])
         axes.set(xlabel=quantity, ylim=(len(values) - 0.4, -0.6))
@@ -125,15 +96,7 @@ def averages(
 ) -> Figure:
     """Returns a plot with a point for each row from the top down, and its standard deviation.
 
-    Args:
-        rows: (name, group, mean, standard deviation or `None`); groups differ in colour and marker.
-        quantity: the label of the means.
-        caption: as in `training_curve`.
-        alt: as in `training_curve`.
-        key: as in `training_curve`.
-
-    Returns:
-        The figure.
+    A row is (name, group, mean, standard deviation or `None`); groups differ in colour and marker.
     """
 
     def draw(axes: "Axes") -> None:

@@ -40,15 +40,7 @@ _AGREEMENT = 0.01  # of map@50 or recall@10; other devices round otherwise and s
 
 
 def reload_dataset(config: Mapping[str, Any], fingerprint: str) -> tuple[PairedDataset | None, str]:
-    """Loads the dataset that a workdir was made with.
-
-    Args:
-        config: the config of the workdir.
-        fingerprint: the fingerprint of its data.
-
-    Returns:
-        The dataset and an empty text; or `None` and the reason why it cannot be loaded.
-    """
+    """Returns the dataset that a workdir was made with; or `None`, and the reason why it cannot be loaded."""
     try:
         dataset, _ = session.load(config["dataset"])
     except KeyError as error:
@@ -61,15 +53,7 @@ def reload_dataset(config: Mapping[str, Any], fingerprint: str) -> tuple[PairedD
 
 
 def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | None, str]:
-    """Computes the distances of the test pairs with the model of a run.
-
-    Args:
-        run: a run with test figures.
-        dataset: its dataset.
-
-    Returns:
-        The distances `[n, n]` and an empty text; or `None` and the reason why the model cannot be used.
-    """
+    """Returns the distances `[n, n]` of the test pairs under the model of a run; or `None`, and why it has none."""
     path = run.folder / workdirs.MODEL
     if not path.exists():
         return None, f"there is no {path.name}"
@@ -89,14 +73,7 @@ def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | 
 
 
 def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Returns the images and the texts of the test split as a page can show them.
-
-    Args:
-        dataset: a dataset; the emoji have pictures and names, others are shown by number and class.
-
-    Returns:
-        The images and the texts, in the order of the pairs.
-    """
+    """Returns the images and the texts of the test split as a page can show them."""
     labels, titles = dataset.test.labels, class_titles(dataset)
     groups = [""] * len(dataset.test) if labels is None else [titles[label] for label in labels]
     if dataset.name != "emoji" or dataset.synthetic:
@@ -112,14 +89,7 @@ def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[It
 
 
 def data_uri(png: bytes) -> str:
-    """Returns a PNG as an address that holds the picture itself.
-
-    Args:
-        png: the content of the file.
-
-    Returns:
-        A data URI.
-    """
+    """Returns a PNG as an address that holds the picture itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
@@ -150,14 +120,7 @@ def choose_examples(
 ) -> tuple[Example, ...]:
     """Returns the examples of one direction: the chosen queries, each with its `DEPTH` nearest items.
 
-    Args:
-        distances: `[n, n]`, queries to gallery items; pair i is row i and column i.
-        labels: `[n]`, or `None`.
-        queries: the item of each row.
-        gallery: the item of each column.
-
-    Returns:
-        The examples.
+    The distances `[n, n]` have a row for each query and a column for each gallery item; pair i is row i and column i.
     """
     n = len(distances)
     if labels is None:

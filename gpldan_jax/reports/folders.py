@@ -53,26 +53,17 @@ class Run:
 class Method:
     """A row of a comparison or an ablation.
 
-    Attributes:
-        name: its folder, or the name of the row of Table 3.
-        title: its name in tables.
-        details: further columns, heading -> text.
-        figures: test figures of each seed; none where it failed.
-        validation: the same on validation; none where they were not kept.
-        seconds: the time of one fit.
-        failed: the reason why there are no figures; empty where there are some.
-        published: the published figures as text, empty where there are none.
-        curves: direction -> precision at `RECALL_LEVELS`, the mean over seeds; empty where it was not kept.
-        classes: direction -> class -> MAP@50, the mean over seeds; empty where it was not kept.
+    The curves (direction -> precision at `RECALL_LEVELS`) and the classes (direction -> class -> MAP@50) are means over
+    seeds; they are empty where they were not kept.
     """
 
-    name: str
+    name: str  # its folder, or the name of the row of Table 3
     title: str
-    details: Mapping[str, str]
-    figures: tuple[Figures, ...]
-    validation: tuple[Figures, ...]
-    seconds: float
-    failed: str
+    details: Mapping[str, str]  # further columns, heading -> text
+    figures: tuple[Figures, ...]  # test figures of each seed; none where it failed
+    validation: tuple[Figures, ...]  # none where they were not kept
+    seconds: float  # of one fit
+    failed: str  # the reason why there are no figures; empty where there are some
     published: str = ""
     curves: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
@@ -125,17 +116,7 @@ class Sweep:
 
 
 def read(folder: Path) -> Run | Sweep | Comparison:
-    """Reads a workdir; its files say what it is.
-
-    Args:
-        folder: the workdir.
-
-    Returns:
-        Its content.
-
-    Raises:
-        ValueError: no folder, no workdir, not finished, or a damaged file; the message names the file.
-    """
+    """Reads a workdir; its files say what it is."""
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}")
     for name, reader in _READERS.items():
@@ -150,8 +131,7 @@ def read(folder: Path) -> Run | Sweep | Comparison:
 
 def _run(folder):
     with _reading(folder / "config.json") as described:
-        config = {str(group): dict(keys) for group, keys in described["config"].items()}
-        fingerprint, versions = str(described["data"]), _versions(described["versions"])
+        data, versions = _data(described), _versions(described["versions"])
     with _reading(folder / "metrics.jsonl", lines=True) as records:
         epochs = tuple(
             Epoch(
@@ -167,8 +147,7 @@ def _run(folder):
             folder=folder,
             dataset=str(results["dataset"]),
             synthetic=bool(results["synthetic"]),
-            config=config,
-            fingerprint=fingerprint,
+            **data,
             versions=versions,
             seed=int(results["seed"]),
             criterion=str(selection["criterion"]),
@@ -205,8 +184,7 @@ def _sweep(folder):
 
 def _comparison(folder):
     with _reading(folder / "config.json") as described:
-        config = {str(group): dict(keys) for group, keys in described["config"].items()}
-        fingerprint, name = str(described["data"]), str(described["config"]["dataset"]["name"])
+        data, name = _data(described), str(described["config"]["dataset"]["name"])
     with _reading(folder / "table2.json") as record:
         methods = []
         for row in record["methods"]:
@@ -222,7 +200,7 @@ def _comparison(folder):
         paths = [folder / method.name / f"seed-{seed}.json" for seed in about["seeds"] if method.figures]
         known = table2.published_text(name, method.name)
         methods[place] = dataclasses.replace(_with_curves(method, paths), published=known)
-    return Comparison(methods=tuple(methods), config=config, fingerprint=fingerprint, **about)
+    return Comparison(methods=tuple(methods), **data, **about)
 
 
 def _ablation(folder):
@@ -240,6 +218,11 @@ def _ablation(folder):
 
 
 _READERS = {"table3.json": _ablation, "table2.json": _comparison, "sweep.json": _sweep, "results.json": _run}
+
+
+def _data(described):
+    config = {str(group): dict(keys) for group, keys in described["config"].items()}
+    return {"config": config, "fingerprint": str(described["data"])}
 
 
 def _about(folder, record):

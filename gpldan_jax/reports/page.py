@@ -7,19 +7,8 @@ from pathlib import Path
 
 from gpldan_jax._extras import needed_for
 from gpldan_jax.data import class_titles
-from gpldan_jax.reports import charts, folders
-from gpldan_jax.reports.blocks import (
-    CRITERIA,
-    Cell,
-    Figure,
-    Made,
-    Paragraph,
-    Section,
-    Table,
-    class_title,
-    convention,
-    figure_cell,
-)
+from gpldan_jax.reports import blocks, charts, folders
+from gpldan_jax.reports.blocks import Cell, Figure, Made, Paragraph, Section, Table, figure_cell
 from gpldan_jax.reports.examples import data_uri, reload_dataset
 from gpldan_jax.reports.folders import Comparison, Method, Run, Sweep
 from gpldan_jax.reports.run_section import run_blocks
@@ -60,14 +49,14 @@ def report(workdirs: Sequence[Path], command: str = "", date: datetime.date | No
 def _section(found: Run | Sweep | Comparison, key: str) -> Section:
     """Returns the section of a folder."""
     if isinstance(found, Run):
-        title, blocks = f"Run: {found.dataset}, seed {found.seed}", run_blocks(found, key)
+        title, content = f"Run: {found.dataset}, seed {found.seed}", run_blocks(found, key)
     elif isinstance(found, Sweep):
-        title, blocks = f"Sweep: {found.dataset}", _sweep(found)
+        title, content = f"Sweep: {found.dataset}", _sweep(found)
     elif found.is_ablation:
-        title, blocks = f"Ablation: {found.dataset}", _ablation(found)
+        title, content = f"Ablation: {found.dataset}", _ablation(found)
     else:
-        title, blocks = f"Comparison: {found.dataset}", _comparison(found, key)
-    return Section(title, str(found.folder), found.synthetic, tuple(blocks))
+        title, content = f"Comparison: {found.dataset}", _comparison(found, key)
+    return Section(title, str(found.folder), found.synthetic, tuple(content))
 
 
 def _template():
@@ -84,12 +73,12 @@ def _template():
     )
     # Only the plots are markup already; `charts` escapes the texts in them.
     environment.filters["plot"] = markupsafe.Markup
-    environment.filters["runs"] = lambda blocks: [list(run) for _, run in itertools.groupby(blocks, lambda of: of.kind)]
+    environment.filters["runs"] = lambda of: [list(run) for _, run in itertools.groupby(of, lambda block: block.kind)]
     return environment.get_template("report.html.jinja")
 
 
 def _sweep(sweep: Sweep) -> Iterator:
-    criterion = CRITERIA.get(sweep.criterion, sweep.criterion)
+    criterion = blocks.CRITERIA.get(sweep.criterion, sweep.criterion)
     if sweep.selected:
         yield Paragraph(f"Selected on validation by {criterion}: {sweep.selected}.")
     else:
@@ -111,7 +100,7 @@ def _sweep(sweep: Sweep) -> Iterator:
             ]
             caption = f"{sweep.dataset}, test, the selected point, {seeds_in_words(sweep.seeds)}"
             yield Table(caption, ("metric", *TITLES.values(), "chance"), tuple(rows))
-            yield Paragraph(convention(point.test))
+            yield Paragraph(blocks.convention(point.test))
     yield _bitmap(sweep.picture, "figure2.png", "The figure over the swept settings, as Figure 2 of the paper.")
     yield Made(sweep.command, sweep.versions)
 
@@ -128,7 +117,7 @@ def _comparison(comparison: Comparison, key: str) -> Iterator:
     notes = "Bold is the best mean of each supervision group. The settings of each method were chosen on validation."
     if any(method.published for method in comparison.methods):
         notes += " Published (arXiv 2106.13552: image to text / text to image / average) are figures of other features."
-    yield Paragraph(f"{notes} {convention([metric])}")
+    yield Paragraph(f"{notes} {blocks.convention([metric])}")
     if fitted:
         yield charts.averages(
             [(title, group, found.mean, found.sd) for title, group, found in means],
@@ -163,7 +152,7 @@ def _classes(methods: Sequence[Method], comparison: Comparison) -> Iterator:
         (Cell(method.title), *(figure_cell(of[name], of[name] == best[name]) for name in names))
         for method, of in zip(methods, averages, strict=True)
     )
-    columns = ("method", *(class_title(name, titles) for name in names))
+    columns = ("method", *(blocks.class_title(name, titles) for name in names))
     caption = "map@50 of the queries of each class, average of both directions, mean over the seeds"
     yield Table(f"{caption}; bold is the best of a class", columns, rows)
     if not dataset:
@@ -172,7 +161,7 @@ def _classes(methods: Sequence[Method], comparison: Comparison) -> Iterator:
 
 def _ablation(ablation: Comparison) -> Iterator:
     yield _table(ablation, set(), "seconds of one run")
-    notes = convention([ablation.metric])
+    notes = blocks.convention([ablation.metric])
     if any(row.published for row in ablation.methods):
         notes += " The published averages are of other features (VGG-19, BERT)."
     yield Paragraph(notes)

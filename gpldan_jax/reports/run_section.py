@@ -7,27 +7,8 @@ import numpy as np
 from gpldan_jax import retrieval
 from gpldan_jax.config import default_config, flat
 from gpldan_jax.data import class_titles
-from gpldan_jax.reports import charts
-from gpldan_jax.reports.blocks import (
-    CRITERIA,
-    Cell,
-    Examples,
-    Heading,
-    Paragraph,
-    Table,
-    class_title,
-    convention,
-    figure_cell,
-)
-from gpldan_jax.reports.examples import (
-    DEPTH,
-    RULE,
-    RULE_WITHOUT_LABELS,
-    choose_examples,
-    images_and_texts,
-    recompute_distances,
-    reload_dataset,
-)
+from gpldan_jax.reports import blocks, charts, examples
+from gpldan_jax.reports.blocks import Cell, Examples, Heading, Paragraph, Table, figure_cell
 from gpldan_jax.reports.folders import Run
 from gpldan_jax.studies.tables import DIRECTIONS, TITLES, main_metric
 
@@ -35,23 +16,15 @@ _MOST_BARS = 40
 
 
 def run_blocks(run: Run, key: str) -> Iterator:
-    """Yields the blocks of the section of a run.
-
-    Args:
-        run: the run.
-        key: a name that no other section has, for the ids of its plots.
-
-    Yields:
-        The blocks, in the order of the page.
-    """
+    """Yields the blocks of the section of a run, in the order of the page."""
     chosen = f"Epoch {run.epoch} of {len(run.epochs)} was selected"
-    if run.criterion in CRITERIA:
-        chosen += f" by {CRITERIA[run.criterion]} on validation, {run.value:.3f}"
+    if run.criterion in blocks.CRITERIA:
+        chosen += f" by {blocks.CRITERIA[run.criterion]} on validation, {run.value:.3f}"
     yield Paragraph(f"GPLDAN, trained on {run.dataset} with seed {run.seed}. {chosen}. Made with {run.versions}.")
     yield _settings(run.config)
     yield Heading("Figures")
     yield _figures(run)
-    yield Paragraph(convention(run.test or run.validation or {}))
+    yield Paragraph(blocks.convention(run.test or run.validation or {}))
     yield Heading("Training")
     yield from _training(run, key)
     if run.test:
@@ -113,10 +86,10 @@ def _training(run, key):
 
 def _retrieval(run, key):
     """Yields curves, figures of classes and examples; they need the data and the model of the run."""
-    dataset, why = reload_dataset(run.config, run.fingerprint)
+    dataset, why = examples.reload_dataset(run.config, run.fingerprint)
     distances = None
     if dataset:
-        distances, why = recompute_distances(run, dataset)
+        distances, why = examples.recompute_distances(run, dataset)
     if distances is None:
         left_out = "Precision against recall, figures of classes and examples of retrieval"
         yield Paragraph(f"{left_out} are left out: {why}.", is_note=True)
@@ -129,14 +102,15 @@ def _retrieval(run, key):
         yield charts.precision_recall({TITLES[d]: curves[d] for d in DIRECTIONS[:2]}, share=share, key=f"{key}-pr")
         yield _classes(retrieval.map_per_class(distances, labels), class_titles(dataset), f"{key}-classes")
     yield Heading("Examples of retrieval on test")
-    yield Paragraph(RULE if labels is not None else RULE_WITHOUT_LABELS)
-    images, texts = images_and_texts(dataset)
+    yield Paragraph(examples.RULE if labels is not None else examples.RULE_WITHOUT_LABELS)
+    images, texts = examples.images_and_texts(dataset)
     for direction, matrix, queries, gallery in (
         ("image_to_text", distances, images, texts),
         ("text_to_image", np.ascontiguousarray(distances.T), texts, images),
     ):
-        caption = f"{TITLES[direction].capitalize()}: the {min(DEPTH, len(matrix))} nearest with their distance"
-        yield Examples(caption, choose_examples(matrix, labels, queries, gallery))
+        depth = min(examples.DEPTH, len(matrix))
+        caption = f"{TITLES[direction].capitalize()}: the {depth} nearest with their distance"
+        yield Examples(caption, examples.choose_examples(matrix, labels, queries, gallery))
 
 
 def _classes(found, titles, key):
@@ -145,8 +119,10 @@ def _classes(found, titles, key):
     if len(names) > _MOST_BARS:
         caption += f"; the best and the worst {_MOST_BARS // 2} of {len(names)} classes"
         names = names[: _MOST_BARS // 2] + names[-(_MOST_BARS // 2) :]
-    values = {class_title(name, titles): {TITLES[d]: found[d][name] for d in DIRECTIONS[:2]} for name in names}
-    alt = f"{caption}: " + ", ".join(f"{class_title(name, titles)} {found['average'][name]:.3f}" for name in names)
+    values = {blocks.class_title(name, titles): {TITLES[d]: found[d][name] for d in DIRECTIONS[:2]} for name in names}
+    alt = f"{caption}: " + ", ".join(
+        f"{blocks.class_title(name, titles)} {found['average'][name]:.3f}" for name in names
+    )
     return charts.bars(values, "map@50", caption=f"{caption}.", alt=alt, key=key)
 
 

@@ -13,13 +13,9 @@ import numpy as np
 
 
 class Interruption:
-    """Which signal asked the run to stop.
+    """Which signal asked the run to stop."""
 
-    Attributes:
-        signal_number: the signal; 0 before one comes.
-    """
-
-    signal_number: int = 0
+    signal_number: int = 0  # 0 before a signal comes
 
     def __bool__(self) -> bool:
         return self.signal_number != 0
@@ -58,11 +54,8 @@ def interruption() -> Iterator[Interruption]:
 def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
     """Joins the processes of a run; call it before anything else of jax.
 
-    Args:
-        coordinator: `host:port` of the first process. With `None`, give no other argument: the environment of SLURM,
-            Open MPI or Kubernetes says everything.
-        count: how many processes there are.
-        index: which of them this is, from 0.
+    The coordinator is `host:port` of the first process, the index counts from 0. With `None`, give no other argument:
+    the environment of SLURM, Open MPI or Kubernetes says everything.
     """
     try:
         jax.distributed.initialize(coordinator, count, index)

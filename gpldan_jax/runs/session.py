@@ -24,12 +24,7 @@ Config = Mapping[str, Mapping[str, Any]]
 def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     """Trains, evaluates and writes the results; or continues or shows what the folder holds.
 
-    Of several processes all call it; the first one prints and writes.
-
-    Args:
-        config: a valid config, see `gpldan_jax.config`.
-        directory: the workdir.
-        fresh: whether to delete the run found there first.
+    Of several processes all call it; the first one prints and writes. `fresh` deletes the run found there first.
     """
     first = processes.is_first()
     console = make_console(quiet=not first)
@@ -37,14 +32,14 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         with processes.together():
             mesh = training.data_mesh(config["mesh"]["data"])
             dataset, standardization = load(config["dataset"])
-            training.check_fits(
-                dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"]
-            )
+            options = config["train"]
+            training.check_fits(dataset, batch_size=options["batch_size"], criterion=options["selection"])
             if config["mesh"]["resident"]:
                 training.check_resident(dataset, mesh)
             if first:  # the folder is the same for all
                 stack.enter_context(workdirs.open_workdir(directory, describe(config, dataset), fresh=fresh))
-        results = workdirs.read_results(directory)
+        finished = directory / workdirs.RESULTS
+        results = workdirs.read_json(finished) if finished.exists() else None
         interrupted = stack.enter_context(processes.interruption())
         if training.from_first_process(float(bool(results))):
             console.print(f"{directory} is finished; use fresh to start over")
@@ -60,9 +55,8 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
             return 1
         results = _results(config, dataset, state, progress)
         if first:
-            model = trained_model(
-                config, dataset, standardization, state.projector_parameters, progress.selection.epoch
-            )
+            parameters, epoch = state.projector_parameters, progress.selection.epoch
+            model = trained_model(config, dataset, standardization, parameters, epoch)
             models.save_model(directory / workdirs.MODEL, model)
             _files.write_json(directory / workdirs.RESULTS, results)
             show(results, console)
@@ -75,30 +69,15 @@ def describe(config: Config, dataset: data.PairedDataset) -> dict[str, Any]:
 
 
 def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardization]:
-    """Loads the dataset that a config names, scaled as the config says.
-
-    Args:
-        config: the group `dataset` of a config.
-    """
-    return data.standardize(
-        load_unscaled(config),
-        image=config["image_scaling"] == "standardize",
-        text=config["text_scaling"] == "standardize",
-    )
+    """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
+    image, text = (config[name] == "standardize" for name in ("image_scaling", "text_scaling"))
+    return data.standardize(load_unscaled(config), image=image, text=text)
 
 
 def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
-    """Loads the dataset that a config names, without scaling it.
-
-    Args:
-        config: the group `dataset` of a config.
-    """
-    return data.load_dataset(
-        config["name"],
-        variant=config["variant"] or None,
-        path=config["path"] or None,
-        synthetic=config["synthetic"],
-    )
+    """Loads the dataset that the group `dataset` of a config names, without scaling it."""
+    variant, path = config["variant"] or None, config["path"] or None
+    return data.load_dataset(config["name"], variant=variant, path=path, synthetic=config["synthetic"])
 
 
 def initial_state(
@@ -113,17 +92,12 @@ def trained_model(
 ) -> models.TrainedModel:
     """Returns what a run saves of its selected epoch."""
     features = {"features": dataset.features} if dataset.features and not dataset.synthetic else {}
+    about = {"dataset": dataset.title, "epoch": epoch, "config": config}
     return models.TrainedModel(
         projector=training.projector_from_config(config),
         parameters=jax.device_get(parameters),
         standardization=standardization,
-        metadata={
-            "dataset": dataset.title,
-            "epoch": epoch,
-            "config": config,
-            "version": importlib.metadata.version("gpldan_jax"),
-            **features,
-        },
+        metadata={**about, "version": importlib.metadata.version("gpldan_jax"), **features},
     )
 
 

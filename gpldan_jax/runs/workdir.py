@@ -41,20 +41,12 @@ def open_workdir(
 ) -> Iterator[Path]:
     """Makes or reopens the folder of a run, and keeps every other process out of it until the block ends.
 
-    Args:
-        directory: the folder; it is made where it does not exist.
-        description: the content of `config.json`. `config` (except its group `mesh`) and `data` must be those of the
-            run in the folder; the rest is for information.
-        fresh: whether to delete the run in the folder first.
-        holds: the names of the files and folders of a run, which `fresh` deletes.
-        name: the argument that chooses the folder, for messages.
-
-    Yields:
-        The folder.
+    The description is the content of `config.json`: `config` (except its group `mesh`) and `data` must be those of the
+    run in the folder; the rest is for information. `fresh` first deletes the files and folders of the run there, those
+    that a run `holds`. `name` is the argument that chooses the folder, for messages.
 
     Raises:
-        WorkdirError: the folder cannot be written to, is used by another process, or holds something that is not this
-            run.
+        WorkdirError: the folder cannot be written to, is used by another process, or holds another run or other files.
     """
     directory = Path(directory)
     with contextlib.ExitStack() as stack:
@@ -77,13 +69,7 @@ def open_workdir(
 
 
 def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any], name: str = "workdir") -> None:
-    """Checks that a folder is new, empty, or holds this run.
-
-    Args:
-        directory: the folder.
-        description: as in `open_workdir`.
-        name: as in `open_workdir`.
-    """
+    """Checks that a folder is new, empty, or holds this run; the arguments are those of `opened`."""
     directory = Path(directory)
     if not (directory / CONFIG).exists():
         names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
@@ -106,12 +92,6 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any],
             f"{directory} holds a run with another config ({'; '.join(changes)}); choose another {name}, "
             "or use fresh to start over"
         )
-
-
-def read_results(directory: str | os.PathLike) -> dict[str, Any] | None:
-    """Returns the results of a finished run; `None` where there are none."""
-    path = Path(directory) / RESULTS
-    return read_json(path) if path.exists() else None
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -113,7 +113,9 @@ def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[
         The id of each pair, and its fields: its "split", its class ("group"), and of an emoji the row of its picture
         ("sprite").
     """
-    titles, ids, fields = class_titles(dataset), [], {"split": []}
+    titles = class_titles(dataset)
+    ids: list[str] = []
+    fields: dict[str, list[str]] = {"split": []}
     for name in splits:
         split = getattr(dataset, name)
         fields["split"] += [name] * len(split)

@@ -50,7 +50,7 @@ class Pictures:
     def __init__(self, pictures: np.ndarray):
         self._pictures = pictures  # uint8 [n, height, width, 3]
         self._files = functools.cache(lambda row: encode_png(self._pictures[row]))
-        self.version = hashlib.sha256(pictures).hexdigest()[:12]
+        self.version = hashlib.sha256(pictures).hexdigest()[:12]  # type: ignore[arg-type]  # before Python 3.12
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -296,7 +296,9 @@ class Collection:
             ValueError: the collection has no items of this modality.
         """
         self._index(modality)
-        part, begin, contain = part.casefold(), [], []
+        part = part.casefold()
+        begin: list[str] = []
+        contain: list[str] = []
         for id in self._ids[modality]:
             folded = id.casefold()
             if folded.startswith(part):

@@ -218,7 +218,8 @@ class RateLimit:
 
     def __init__(self, app, limits: Limits, clock: Callable[[], float] = time.monotonic):
         self._app, self._limits, self._clock = app, limits, clock
-        self._clients = collections.OrderedDict()  # requests left to each client, and when that was
+        # Requests left to each client, and when that was.
+        self._clients: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
 
     async def __call__(self, scope, receive, send):
         """Answers one request."""

@@ -1,7 +1,7 @@
 """Asks a collection outside the page: any kind of query, and the recall of a search in two stages."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,12 @@ def ask(
         ValueError: an argument or the collection does not fit.
     """
     indexes = load_indexes(collection, verify=verify)
-    unknown = ()
+    unknown: tuple[str, ...] = ()
+    queries: EncodedBatch | np.ndarray
     if kind == "item":
-        modality, queries = _find_item(indexes, asked, gallery)
+        modality, queries = _find_item(indexes, str(asked), gallery)
     elif kind == "features":
-        queries = read_features(asked)
+        queries = read_features(Path(asked))
         modality = modality or other_modality(gallery or next(iter(indexes)))
     else:
         modality = "image" if kind == "picture" else "text"
@@ -168,7 +169,7 @@ def _find_item(indexes: dict[str, Index], asked: str, gallery: str | None) -> tu
     raise ValueError(f"no item {asked!r}; the first is {next(iter(indexes.values())).ids[0].item()!r}")
 
 
-def _extract(metadata: dict[str, Any], kind: str, asked: Any, source: Path | None) -> tuple[np.ndarray, tuple]:
+def _extract(metadata: Mapping[str, Any], kind: str, asked: Any, source: Path | None) -> tuple[np.ndarray, tuple]:
     """Returns the features of a picture or of words, and the words that the model does not know."""
     if kind == "picture":
         return feature_tools.extractor(metadata, "image", source)([feature_tools.read_image(asked)]), ()

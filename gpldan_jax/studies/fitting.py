@@ -40,25 +40,18 @@ _FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The figures of a method.
+    """The figures of a method with each seed, as `gpldan_jax.retrieval.evaluate` gives them.
 
-    Attributes:
-        method: the method.
-        settings: the chosen settings; `None` where it failed.
-        trials: the settings that were tried, as settings.json has them: each with its value, or why it failed.
-        figures: test figures of each seed, as `gpldan_jax.retrieval.evaluate` gives them.
-        validation: the same on validation.
-        seconds: the time of fitting and of the test distances, the median over seeds.
-        failed: the reason why there are no figures; empty where there are some.
+    The trials are the settings that were tried, as settings.json has them: each with its value, or why it failed.
     """
 
     method: Method
-    settings: Mapping[str, Any] | None
+    settings: Mapping[str, Any] | None  # the chosen ones; `None` where it failed
     trials: tuple[Mapping[str, Any], ...]
-    figures: tuple[Mapping, ...]
+    figures: tuple[Mapping, ...]  # on test
     validation: tuple[Mapping, ...]
-    seconds: float
-    failed: str = ""
+    seconds: float  # of fitting and of the test distances, the median over seeds
+    failed: str = ""  # the reason why there are no figures
 
     def values(self, metric: str, direction: str = "average") -> list[float]:
         """Returns a test figure of each seed."""

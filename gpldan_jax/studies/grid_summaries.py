@@ -28,47 +28,30 @@ _TABLE: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The figures of one run.
-
-    Attributes:
-        member: the run.
-        epoch: the epoch selected on validation.
-        value: the value of the criterion in that epoch, finite; `None` where the run failed.
-        validation: the figures of that epoch as `gpldan_jax.retrieval.evaluate` gives them; `None` without such pairs.
-        test: the same on test, where the point was evaluated there.
-        failed: the reason for a failure, such as "the pairwise loss is nan at step 11"; empty where it did not fail.
-    """
+    """The figures of one run in the epoch selected on validation, as `gpldan_jax.retrieval.evaluate` gives them."""
 
     member: Member
     epoch: int
-    value: float | None
-    validation: Mapping[str, Mapping[str, float]] | None
-    test: Mapping[str, Mapping[str, float]] | None
-    failed: str = ""
+    value: float | None  # of the criterion, finite; `None` where the run failed
+    validation: Mapping[str, Mapping[str, float]] | None  # `None` without such pairs
+    test: Mapping[str, Mapping[str, float]] | None  # `None` where the point was not evaluated there
+    failed: str = ""  # the reason, such as "the pairwise loss is nan at step 11"
 
 
 @dataclasses.dataclass(frozen=True)
 class PointSummary:
-    """The figures of a point over its seeds.
+    """The figures of a point over its seeds: metric -> direction -> mean, `None` where a seed failed or has none.
 
-    Attributes:
-        point: the point.
-        seeds: all its seeds.
-        epochs: the epoch selected for each seed, none where one failed.
-        value: the criterion; `None` where a seed failed.
-        validation: metric -> direction -> mean, `None` where a seed failed or has none. The metric `"recall"` is the
-            mean of recall@1, 5 and 10, as the criterion of this name takes it.
-        test: the same on test.
-        failed: (seed, reason) of each seed that failed.
+    The metric `"recall"` is the mean of recall@1, 5 and 10, as the criterion of this name takes it.
     """
 
     point: Point
     seeds: tuple[int, ...]
-    epochs: tuple[int, ...]
-    value: MeanSd | None
+    epochs: tuple[int, ...]  # selected for each seed; none where a seed failed
+    value: MeanSd | None  # of the criterion; `None` where a seed failed
     validation: dict[str, dict[str, MeanSd]] | None
     test: dict[str, dict[str, MeanSd]] | None
-    failed: tuple[tuple[int, str], ...] = ()
+    failed: tuple[tuple[int, str], ...] = ()  # (seed, reason)
 
 
 def summarize(results: Sequence[Result]) -> tuple[PointSummary, ...]:

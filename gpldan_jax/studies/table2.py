@@ -14,7 +14,7 @@ from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting, tables
 from gpldan_jax.studies.fitting import Row
 from gpldan_jax.studies.grid_points import Config
-from gpldan_jax.studies.tables import DIRECTIONS, TITLES
+from gpldan_jax.studies.tables import DIRECTIONS, TITLES, seeds_in_words
 
 TABLES = ("table2.md", "table2.csv", "table2.json")
 
@@ -151,8 +151,8 @@ def _record(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
 def _notes(rows, name, seeds):
     budget = ", ".join(f"{row.method.title} {len(row.method.settings)}" for row in rows)
     yield (
-        f"On test; {tables.seeds_in_words(seeds)}. The settings of each method were chosen on validation with the first "
-        f"seed, among: {budget}."
+        f"On test; {seeds_in_words(seeds)}. The settings of each method were chosen on validation with the first seed, "
+        f"among: {budget}."
     )
     yield "On validation: the average, mean over seeds. Seconds are of one fit and its test distances, the median."
     if any(row.method.title.endswith("(ours)") for row in rows):

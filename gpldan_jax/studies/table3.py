@@ -20,7 +20,7 @@ from gpldan_jax.studies import fitting, tables
 from gpldan_jax.studies.figure_style import write_figure
 from gpldan_jax.studies.fitting import Row
 from gpldan_jax.studies.grid_points import Config
-from gpldan_jax.studies.tables import DIRECTIONS, TITLES
+from gpldan_jax.studies.tables import DIRECTIONS, TITLES, seeds_in_words
 
 TERMS = {"unpaired": "loss.alpha", "mutual": "loss.beta", "classifier": "loss.adversarial", "attention": "model.parts"}
 """The parts that GPLDAN adds to L_pd: L_ud, L_md, the modality classifier, diversified attention; their config keys."""
@@ -36,25 +36,15 @@ _SELECTION = {"map": "average map@50", "recall": "mean of recall@1, @5 and @10"}
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A row of Table 3.
+    """A row of Table 3."""
 
-    Attributes:
-        number: its number in the table, from 1.
-        name: the folder of its runs.
-        title: its name in the table.
-        adds: the part that it has and `extends` has not.
-        extends: the name of the row that it is compared with.
-        terms: its parts besides L_pd, of `TERMS`.
-        published: average MAP@50 on the paper's Wikipedia.
-    """
-
-    number: int
-    name: str
+    number: int  # from 1
+    name: str  # of the folder of its runs
     title: str
-    adds: str | None
-    extends: str | None
-    terms: tuple[str, ...]
-    published: float
+    adds: str | None  # the part that it has and `extends` has not
+    extends: str | None  # the name of the row that it is compared with
+    terms: tuple[str, ...]  # its parts besides L_pd, of `TERMS`
+    published: float  # average MAP@50 on the paper's Wikipedia
 
     def settings(self) -> dict[str, float]:
         """Returns the config keys that it changes.
@@ -224,8 +214,8 @@ def _markdown(
         lines.append([*cells, "" if row.failed else f"{row.seconds:.1f}"])
     columns = [f"{dataset}, {metric}", *_COLUMNS, *["published"] * with_published, "seconds"]
     notes = [
-        f"On test; {tables.seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen on validation "
-        f"by {_SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as in the "
+        f"On test; {seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen on validation by "
+        f"{_SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as in the "
         "config. A step is the difference of the average to that of row 1 (rows 2 and 3), row 3 (row 4) or the row "
         "above, with the same seed. Seconds are of one run and its test distances, compilation included."
     ]
@@ -247,19 +237,13 @@ def _csv(rows: Sequence[Row], *, seeds: Sequence[int], published: Mapping[str, f
 
 def _record(rows: Sequence[Row], about: Mapping[str, Any], *, published: Mapping[str, float | None]) -> dict[str, Any]:
     """Returns the figures and settings of each row for a JSON file."""
-    found = [
-        {
-            "name": row.method.name,
-            "title": row.method.title,
-            "terms": {term: term in VARIANTS[row.method.name].terms for term in TERMS},
-            "settings": VARIANTS[row.method.name].settings(),
-            "figures": row.figures,
-            "published": published[row.method.name],
-            "seconds": row.seconds,
-            "failed": row.failed,
-        }
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        variant = VARIANTS[row.method.name]
+        record = {"name": variant.name, "title": row.method.title}
+        record |= {"terms": {term: term in variant.terms for term in TERMS}, "settings": variant.settings()}
+        record |= {"figures": row.figures, "published": published[variant.name]}
+        found.append(record | {"seconds": row.seconds, "failed": row.failed})
     return {**about, "rows": found}
 
 

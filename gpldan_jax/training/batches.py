@@ -177,15 +177,9 @@ def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
 def epoch_rows(
     key: jax.Array, epoch: int | jax.Array, n: int, *, batch_size: int, remainder: str, multiple: int = 1
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Returns which pairs the mini-batches of an epoch hold.
+    """Returns which pairs the mini-batches of an epoch hold, each padded to a multiple of `multiple`.
 
-    Args:
-        key: the run's key; it is folded, not consumed.
-        epoch: counted from 0.
-        n: training pairs, at least batch_size.
-        batch_size: pairs of a mini-batch.
-        remainder: as in `steps_per_epoch`.
-        multiple: every mini-batch is padded to a multiple of this.
+    The run's key is folded, not consumed. Epochs are counted from 0; n is at least the batch size.
 
     Example:
         >>> rows, where = epoch_rows(jax.random.key(0), 0, 5, batch_size=3, remainder="mask")

@@ -156,12 +156,7 @@ def train_epochs(
 
 
 def describe_not_finite(metrics: Mapping[str, np.ndarray], first_step: int) -> str:
-    """Says which loss was not finite first, such as "the pairwise loss is nan at step 11".
-
-    Args:
-        metrics: of each step, `[steps]` by name.
-        first_step: steps before the first of these.
-    """
+    """Says which loss `[steps]` was not finite first, such as "the pairwise loss is nan at step 11"."""
     names = (*(name for name in TERMS if name in metrics), "loss")
     losses = np.stack([metrics[name] for name in names], axis=1)
     for step, name in np.argwhere(~np.isfinite(losses))[:1]:

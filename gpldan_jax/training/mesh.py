@@ -75,11 +75,7 @@ def device_memory(device: jax.Device) -> int | None:
 
 
 def available_memory(device: jax.Device | None = None) -> int:
-    """Returns the bytes that a computation may take.
-
-    Args:
-        device: where it runs; `None` for the CPU.
-    """
+    """Returns the bytes that a computation on a device may take; `None` stands for the CPU."""
     if device is not None and (statistics := device.memory_stats()):
         return statistics["bytes_limit"]
     try:

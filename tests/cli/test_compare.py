@@ -63,7 +63,7 @@ def test_bad_flags_are_one_line_and_status_2(run, tmp_path, flags, message):
 
 def test_a_mistyped_dataset_is_one_line_and_status_2(run):
     refused = run("--dataset=wikipedai", config=None, script="compare.py")
-    message = "error: unknown dataset 'wikipedai', did you mean 'wikipedia'?"
+    message = "error: unknown dataset 'wikipedai' (did you mean 'wikipedia'?)"
     assert refused.returncode == 2 and refused.stderr.startswith(message) and len(refused.stderr.splitlines()) == 1
 
 

@@ -144,7 +144,7 @@ def test_a_finished_sweep_is_shown_and_another_grid_refused(run, features, tmp_p
         (("--seeds=0",), "--seeds=0"),
         (("--slice=0",), "slice"),
         (("--alpha=1,2", "--config.train.selection=last"), "train.selection=last cannot choose among points"),
-        (("--distributed",), "Unknown command line flag 'distributed'"),
+        (("--distributed",), "unknown flag --distributed"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(run, tmp_path, flags, message):

@@ -30,7 +30,7 @@ def checked(monkeypatch):
 
 
 @pytest.fixture
-def open_workdir(monkeypatch):
+def opened(monkeypatch):
     """The names of the files that were opened, in order."""
     names, open_file = [], builtins.open
 

@@ -35,7 +35,7 @@ def browser():
 
 
 @pytest.fixture
-def open_workdir(browser, site):
+def visit(browser, site):
     """Opens a page of the site; at the end none may have had an error or asked anyone else for anything."""
     errors, contexts = [], []
 
@@ -78,8 +78,8 @@ def expected(found):
     return [(id, f"distance {distance:.3f}") for id, distance in zip(found.ids[0], found.distances[0], strict=True)]
 
 
-def test_words_show_pictures_in_the_order_of_the_index(opened, emoji):
-    page = opened()
+def test_words_show_pictures_in_the_order_of_the_index(visit, emoji):
+    page = visit()
     playwright.expect(page.get_by_text("Synthetic")).to_be_hidden()
     search(page, "red heart")
     inputs = features.extractor(emoji.indexes["image"].model.metadata, "text")(["red heart"])
@@ -96,8 +96,8 @@ def test_words_show_pictures_in_the_order_of_the_index(opened, emoji):
     assert load_emoji_arrays().groups[groups[nearest]] in page.locator(RED).inner_text()
 
 
-def test_more_results_are_added_and_the_first_of_them_focused(opened):
-    page = opened("/?words=red+heart")
+def test_more_results_are_added_and_the_first_of_them_focused(visit):
+    page = visit("/?words=red+heart")
     first = shown(page, "Nearest pictures")
     page.get_by_role("link", name="Show 24 more").click()
     playwright.expect(page.locator("main li")).to_have_count(48)
@@ -106,8 +106,8 @@ def test_more_results_are_added_and_the_first_of_them_focused(opened):
     assert "k=48" in page.url
 
 
-def test_a_picture_shows_what_is_nearest_to_it_and_how_it_is_compared(opened, emoji):
-    page = opened("/?words=red+heart")
+def test_a_picture_shows_what_is_nearest_to_it_and_how_it_is_compared(visit, emoji):
+    page = visit("/?words=red+heart")
     name = page.locator(RED).locator(".name").inner_text()
     page.locator(RED).click()
     heading = page.get_by_role("heading", level=1)
@@ -153,8 +153,8 @@ def test_a_picture_shows_what_is_nearest_to_it_and_how_it_is_compared(opened, em
         ("<b>red</b>", "Nearest pictures to “<b>red</b>”", "", 24),
     ],
 )
-def test_what_the_model_does_not_know_is_said(opened, words, heading, text, results):
-    page = opened()
+def test_what_the_model_does_not_know_is_said(visit, words, heading, text, results):
+    page = visit()
     search(page, words)
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text(heading)
     assert text in page.inner_text("main") and page.locator("main ol li").count() == results
@@ -166,16 +166,16 @@ def test_what_the_model_does_not_know_is_said(opened, words, heading, text, resu
 @pytest.mark.parametrize(
     "path", ["/", "/?words=red+heart", "/?words=red+heart&image=ogre", "/?text=ogre", "/?image=no"]
 )
-def test_a_narrow_window_needs_no_scrolling_to_the_side(opened, width, path):
-    page = opened(path)
+def test_a_narrow_window_needs_no_scrolling_to_the_side(visit, width, path):
+    page = visit(path)
     page.set_viewport_size({"width": width, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth + 1).length"
     assert page.locator("main *, header *").evaluate_all(outside) == 0
 
 
-def test_everything_is_reached_with_the_keyboard(opened):
-    page = opened()
+def test_everything_is_reached_with_the_keyboard(visit):
+    page = visit()
     page.keyboard.press("Tab")
     playwright.expect(page.get_by_role("link", name="Skip to the results")).to_be_focused()
     page.keyboard.press("Enter")
@@ -195,16 +195,16 @@ def test_everything_is_reached_with_the_keyboard(opened):
     playwright.expect(page.get_by_role("heading", level=1)).to_be_focused()
 
 
-def test_all_that_is_operated_or_seen_has_a_name(opened):
-    page = opened("/?words=red+heart&image=ogre")
+def test_all_that_is_operated_or_seen_has_a_name(visit):
+    page = visit("/?words=red+heart&image=ogre")
     unnamed = """all => all.filter(one => !(one.labels?.length || one.textContent.trim() || one.ariaLabel || one.alt)
         && one.alt !== "").map(one => one.outerHTML)"""
     assert page.locator("a, button, input, img").evaluate_all(unnamed) == []
     assert page.locator("h1").count() == 1 and page.locator("html").get_attribute("lang") == "en"
 
 
-def test_dark_mode_is_dark_and_can_be_read(opened):
-    page = opened("/?words=red+heart", color_scheme="dark")
+def test_dark_mode_is_dark_and_can_be_read(visit):
+    page = visit("/?words=red+heart", color_scheme="dark")
     for selector in ("h1", ".name", ".more", "footer", "summary", "#by-words label"):
         assert contrast(page.locator(selector).first) > 4.5
     brightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
@@ -224,9 +224,9 @@ def contrast(locator):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_a_picture_is_searched_by_and_its_address_can_be_kept(opened, site, emoji):
+def test_a_picture_is_searched_by_and_its_address_can_be_kept(visit, site, emoji):
     row = 500
-    page = opened()
+    page = visit()
     file = {"name": "mine.png", "mimeType": "image/png", "buffer": encode_png(load_emoji_pictures()[row])}
     page.get_by_label("Search by a picture").set_input_files(file)
     heading = page.get_by_role("heading", level=1)
@@ -238,13 +238,13 @@ def test_a_picture_is_searched_by_and_its_address_can_be_kept(opened, site, emoj
     kept = page.url
     page.go_back()
     playwright.expect(heading).to_have_text("1,870 pictures and 1,870 texts to search")
-    again = opened(kept.removeprefix(site))
+    again = visit(kept.removeprefix(site))
     assert shown(again, "Nearest texts") == expected(emoji.indexes["text"].search(inputs, 12, modality="image"))
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_picture_can_be_dropped_or_pasted(opened, way):
-    page = opened()
+def test_a_picture_can_be_dropped_or_pasted(visit, way):
+    page = visit()
     page.evaluate(
         """([way, bytes]) => {
             const data = new DataTransfer();
@@ -259,8 +259,8 @@ def test_a_picture_can_be_dropped_or_pasted(opened, way):
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Your picture")
 
 
-def test_what_is_no_picture_is_said(opened):
-    page = opened()
+def test_what_is_no_picture_is_said(visit):
+    page = visit()
     file = {"name": "mine.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.get_by_label("Search by a picture").set_input_files(file)
     playwright.expect(page.get_by_role("alert")).to_contain_text("The picture cannot be read")
@@ -269,8 +269,8 @@ def test_what_is_no_picture_is_said(opened):
     playwright.expect(page.get_by_role("alert")).to_have_text("The picture is too large: 11 MB, at most 10 MB.")
 
 
-def test_an_item_is_chosen_among_suggestions(opened):
-    page = opened()
+def test_an_item_is_chosen_among_suggestions(visit):
+    page = visit()
     page.get_by_text("Search by an item of the collection").click()
     page.get_by_role("radio", name="text").check()
     page.get_by_label("Name").press_sequentially("woman far")
@@ -282,8 +282,8 @@ def test_an_item_is_chosen_among_suggestions(opened):
     assert page.url.endswith("/?text=woman+farmer")
 
 
-def test_an_answer_that_comes_late_does_not_replace_a_later_one(opened):
-    page, held = opened(), []
+def test_an_answer_that_comes_late_does_not_replace_a_later_one(visit):
+    page, held = visit(), []
     page.route("**/api/search?words=rain*", lambda route: held.append(route))
     with page.expect_request("**/api/search?words=rain*"):
         page.get_by_label("Describe what you are looking for").fill("rain")
@@ -296,8 +296,8 @@ def test_an_answer_that_comes_late_does_not_replace_a_later_one(opened):
     assert held and page.get_by_role("heading", level=1).inner_text() == "Nearest pictures to “red heart”"
 
 
-def test_only_the_last_of_many_quick_searches_is_shown(opened):
-    page = opened()
+def test_only_the_last_of_many_quick_searches_is_shown(visit):
+    page = visit()
     page.evaluate("""() => { for (const words of ["rain", "music", "red heart"]) {
         document.getElementById("words").value = words;
         document.getElementById("by-words").requestSubmit();
@@ -307,8 +307,8 @@ def test_only_the_last_of_many_quick_searches_is_shown(opened):
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Nearest pictures to “music”")
 
 
-def test_what_the_server_refuses_is_shown_in_its_words(opened):
-    page = opened("/?image=nobody")
+def test_what_the_server_refuses_is_shown_in_its_words(visit):
+    page = visit("/?image=nobody")
     playwright.expect(page.get_by_role("alert")).to_have_text("The collection has no image 'nobody'.")
     page.get_by_role("link", name="Back to the start").click()
     playwright.expect(page.get_by_role("heading", level=1)).to_have_text("1,870 pictures and 1,870 texts to search")
@@ -316,10 +316,10 @@ def test_what_the_server_refuses_is_shown_in_its_words(opened):
     playwright.expect(page.get_by_role("alert")).to_contain_text("The address holds no whole picture")
 
 
-def test_a_server_that_is_gone_is_said_and_can_be_tried_again(opened, emoji):
+def test_a_server_that_is_gone_is_said_and_can_be_tried_again(visit, emoji):
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(serving(emoji))
-        page = opened(at=f"http://127.0.0.1:{port}")
+        page = visit(at=f"http://127.0.0.1:{port}")
         stack.close()
         search(page, "red heart")
         playwright.expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
@@ -328,7 +328,7 @@ def test_a_server_that_is_gone_is_said_and_can_be_tried_again(opened, emoji):
         playwright.expect(page.get_by_role("heading", level=1)).to_have_text("Nearest pictures to “red heart”")
 
 
-def test_a_collection_without_words_or_pictures_is_asked_by_its_items(opened):
+def test_a_collection_without_words_or_pictures_is_asked_by_its_items(visit):
     names = [f"test {row}" for row in range(30)]
     texts = [f"What the text number {row} says." for row in range(30)]
     of = model(dataset="mine", features=None, config={"dataset": {"synthetic": True}})
@@ -336,7 +336,7 @@ def test_a_collection_without_words_or_pictures_is_asked_by_its_items(opened):
     index = Index.build(of, inputs, names, "image")
     other = Index.build(of, inputs[:, :952], names, "text", fields={"text": texts})
     with serving(Collection({"image": index, "text": other})) as port:
-        page = opened(at=f"http://127.0.0.1:{port}")
+        page = visit(at=f"http://127.0.0.1:{port}")
         playwright.expect(page.get_by_text("Synthetic: the features were generated.")).to_be_visible()
         assert page.title() == "Search mine" and not page.locator("#by-words").is_visible()
         assert not page.locator("#by-picture").is_visible()

@@ -1,23 +1,21 @@
-// The page of a collection. An address says all there is to show:
+// The page of a collection. The address says what is shown, so every view can be bookmarked, and Back and Forward work:
 //
 //   /?words=red+heart            what is nearest to words
-//   /?image=ID or ?text=ID       an item, what is nearest to it, and how it is compared
-//   /?picture#png=BASE64         likewise of a picture that was sent, as the model sees it (64 x 64 pixels)
-//   /?words=...&image=ID         an item that was found by a query, compared with it
+//   /?image=ID or ?text=ID       an item, what is nearest to it, and how it is compared with the nearest
+//   /?picture#png=BASE64         the same for a picture of the user, as the model sees it (64 x 64 pixels)
+//   /?words=...&image=ID         an item that a query has found, compared with the query
 //   &k=48                        how many results
-//
-// so that every view can be bookmarked, and Back and Forward work.
 
 const KINDS = { image: "picture", text: "text" };
-const BESIDE = 12; // nearest texts of an item, and pictures unless told
+const BESIDE = 12; // results beside an item, unless the address says how many
 const element = (id) => document.getElementById(id);
 const main = element("results");
-let about = null; // what the server says of the collection
-let current = new AbortController(); // of what is being loaded
+let about = null; // what the server says about the collection
+let current = new AbortController(); // aborts what is being loaded
 
 // ---- elements
 
-/** Makes an element: `make("a", { href: "/" }, "text", child, ...)`; what is null or false is left out. */
+/** Makes an element: `make("a", { href: "/" }, "text", child, ...)`; null and false are left out. */
 function make(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -44,14 +42,14 @@ function bar(shares, whole) {
   return svg;
 }
 
-const counted = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 const labelOf = (gallery) => `Nearest ${KINDS[gallery]}s`;
 const nameOf = (item) => item.fields.text || item.id;
-const shortened = (text) => (text.length > 60 ? `${text.slice(0, 57).trim()}…` : text);
+const shorten = (text) => (text.length > 60 ? `${text.slice(0, 57).trim()}…` : text);
 
 // ---- addresses
 
-/** What an address asks for: its sides (the query first, if there are two; the last is what is shown) and k. */
+/** What an address asks for: k and one or two sides. Of two, the first is the query; the last is shown. */
 function viewOf(url) {
   const sides = [];
   for (const [kind, value] of url.searchParams) {
@@ -70,7 +68,7 @@ function addressOf(sides, k = null) {
 
 // ---- the server
 
-/** What went wrong, for the user; `isLasting` where the same question has the same answer. */
+/** What went wrong, for the user; `isLasting` if it makes no sense to try again. */
 class Failure extends Error {
   constructor(message, isLasting = false) {
     super(message);
@@ -78,7 +76,7 @@ class Failure extends Error {
   }
 }
 
-async function fetched(path, signal, body = null) {
+async function fetchJson(path, signal, body = null) {
   let response;
   const options = body ? { method: "POST", body, headers: { "Content-Type": body.type } } : {};
   try {
@@ -92,15 +90,15 @@ async function fetched(path, signal, body = null) {
   const wait = response.headers.get("Retry-After");
   const message = answer?.error ?? `the server answered ${response.status} ${response.statusText}`;
   throw new Failure(`${message[0].toUpperCase()}${message.slice(1)}.`
-    + (wait ? ` Try again in ${counted(Number(wait), "second")}.` : ""), response.status < 500 && response.status !== 429);
+    + (wait ? ` Try again in ${count(Number(wait), "second")}.` : ""), response.status < 500 && response.status !== 429);
 }
 
-/** Asks `/api/search` or `/api/pair` by one or two sides; a picture is sent. */
-function asked(what, sides, more, signal) {
+/** Asks `/api/search` or `/api/pair` by one or two sides; the file of a picture is the body. */
+function ask(what, sides, more, signal) {
   const named = sides.filter(({ kind }) => kind !== "picture").map(({ kind, value }) => [kind, value]);
   const query = new URLSearchParams([...named, ...Object.entries(more).filter(([, value]) => value)]);
   const picture = sides.find(({ kind }) => kind === "picture");
-  return fetched(`/api/${what}?${query}`, signal, picture && pngOf(picture.value));
+  return fetchJson(`/api/${what}?${query}`, signal, picture && pngOf(picture.value));
 }
 
 function pngOf(base64) {
@@ -114,7 +112,7 @@ function pngOf(base64) {
 
 // ---- views
 
-/** Results as a list of links; each opens the item, compared with `query` where there is one. */
+/** Results as a list of links; each opens an item, compared with `query` if there is one. */
 function list(results, query, label) {
   const texts = !results.some((item) => item.picture);
   return make("ol", { class: texts ? "items texts" : "items", "aria-label": label },
@@ -136,9 +134,9 @@ function tile(item, query) {
 
 const linkTo = (words) => make("a", { href: addressOf([{ kind: "words", value: words }]) }, words);
 
-function home() {
+function homeView() {
   const [[first, total]] = Object.entries(about.galleries);
-  const kinds = Object.entries(about.galleries).map(([modality, n]) => counted(n, KINDS[modality])).join(" and ");
+  const kinds = Object.entries(about.galleries).map(([modality, n]) => count(n, KINDS[modality])).join(" and ");
   return {
     title: "", said: `${kinds} to search`, nodes: [
       make("h1", { tabindex: -1 }, `${kinds} to search`),
@@ -146,18 +144,18 @@ function home() {
         about.phrases.map((words) => make("li", {}, linkTo(words)))) : null,
       make("section", {},
         make("h2", {}, `${about.phrases.length ? "Or begin" : "Begin"} with one of the ${KINDS[first]}s`),
-        list(about.shelf, null, `${about.shelf.length} of ${counted(total, KINDS[first])}`)),
+        list(about.shelf, null, `${about.shelf.length} of ${count(total, KINDS[first])}`)),
     ],
   };
 }
 
-async function foundByWords(words, k, signal) {
+async function wordsView(words, k, signal) {
   const side = { kind: "words", value: words };
-  const answer = await asked("search", [side], { k }, signal);
+  const answer = await ask("search", [side], { k }, signal);
   const { known, unknown } = answer.query;
   const isNothing = !known;
   const kind = KINDS[answer.gallery];
-  const heading = isNothing ? "Nothing to search by" : `Nearest ${kind}s to “${shortened(words)}”`;
+  const heading = isNothing ? "Nothing to search by" : `Nearest ${kind}s to “${shorten(words)}”`;
   const nodes = [make("h1", { tabindex: -1 }, heading)];
   if (unknown.length) {
     const never = unknown.length > 1 ? "the model has never seen them" : "the model has never seen it";
@@ -171,13 +169,13 @@ async function foundByWords(words, k, signal) {
       [i ? ", " : "", linkTo(phrase)]), "."));
     return { title: words, said: `No results. ${nodes[1].textContent}`, nodes };
   }
-  nodes.push(list(answer.results, side, labelOf(answer.gallery)), further(answer, [side]));
+  nodes.push(list(answer.results, side, labelOf(answer.gallery)), moreLink(answer, [side]));
   const n = answer.results.length;
   const missing = unknown.length ? ` Not in the vocabulary: ${unknown.join(", ")}.` : "";
-  return { title: words, said: `${counted(n, kind)}, the nearest: ${nameOf(answer.results[0])}.${missing}`, nodes };
+  return { title: words, said: `${count(n, kind)}, the nearest: ${nameOf(answer.results[0])}.${missing}`, nodes };
 }
 
-function further(answer, sides) {
+function moreLink(answer, sides) {
   const shown = answer.results.length;
   const next = Math.min(shown * 2, about.most_results);
   if (next <= shown || shown >= answer.total) return null;
@@ -185,38 +183,38 @@ function further(answer, sides) {
   return make("a", { class: "further", href: addressOf(sides, next), ...where }, `Show ${next - shown} more`);
 }
 
-/** An item or a picture that was sent: what it is, what is nearest to it, and how it is compared. */
-async function subject(sides, k, signal) {
+/** An item or a picture of the user: what it is, what is nearest to it, and how the two are compared. */
+async function itemView(sides, k, signal) {
   const shown = sides.at(-1);
-  const search = (gallery, n) => gallery in about.galleries ? asked("search", [shown], { gallery, k: n }, signal) : null;
+  const search = (gallery, n) => gallery in about.galleries ? ask("search", [shown], { gallery, k: n }, signal) : null;
   const [texts, images, pair] = await Promise.all([search("text", BESIDE), search("image", k ?? BESIDE),
-    sides.length > 1 ? asked("pair", sides, {}, signal) : null]);
+    sides.length > 1 ? ask("pair", sides, {}, signal) : null]);
   const item = (texts ?? images).query;
   const name = item.kind === "picture" ? "Your picture" : item.id;
   const nearest = (item.modality === "image" ? texts ?? images : images ?? texts).results[0];
   const compared = pair ?? (nearest && { query: item, item: { kind: "item", ...nearest }, distance: nearest.distance });
-  const lists = [texts && nearestTo(texts, null), images && nearestTo(images, further(images, sides))].filter(Boolean);
+  const lists = [texts && nearestSection(texts, null), images && nearestSection(images, moreLink(images, sides))].filter(Boolean);
   if (item.modality === "text") lists.reverse();
-  const counts = [texts, images].filter(Boolean).map(({ gallery, results }) => counted(results.length, KINDS[gallery]));
+  const counts = [texts, images].filter(Boolean).map(({ gallery, results }) => count(results.length, KINDS[gallery]));
   const itself = make("div", { class: "subject" },
       item.picture ? make("img", { src: item.picture, alt: name, width: 152, height: 152 }) : null,
       make("div", {},
         make("h1", { tabindex: -1 }, name),
-        described(item),
+        describe(item),
         ...(pair ? [
-          make("p", {}, `Distance to ${called(pair.query)}: `,
+          make("p", {}, `Distance to ${quoteName(pair.query)}: `,
             make("strong", { class: "distance" }, pair.distance.toFixed(3))),
-          make("p", {}, make("a", { href: addressOf(sides.slice(0, 1)) }, `Back to ${called(pair.query)}`)),
+          make("p", {}, make("a", { href: addressOf(sides.slice(0, 1)) }, `Back to ${quoteName(pair.query)}`)),
         ] : [])));
-  const other = pair ? called(pair.query) : nearest && `the nearest ${KINDS[nearest.modality]}`;
+  const other = pair ? quoteName(pair.query) : nearest && `the nearest ${KINDS[nearest.modality]}`;
   const nodes = [
-    make("div", { class: "beside" }, itself, compared ? attention(compared, other) : null),
+    make("div", { class: "beside" }, itself, compared ? attentionTable(compared, other) : null),
     ...lists,
   ];
   return { title: name, said: `${name}: ${counts.join(" and ")} nearest to it.`, nodes };
 }
 
-function nearestTo({ gallery, results }, more) {
+function nearestSection({ gallery, results }, more) {
   return make("section", {},
     make("h2", {}, gallery === "image" ? "Nearest pictures" : about.pictures ? "Nearest words" : "Nearest texts"),
     results.length ? list(results, null, labelOf(gallery)) : make("p", { class: "faint" }, "There are no others."),
@@ -227,7 +225,7 @@ const ORIGINS = {
   train: "the model was trained on it", validation: "the model was chosen by it", test: "the model was not trained on it",
 };
 
-function described(item) {
+function describe(item) {
   if (item.kind === "picture") return [make("p", { class: "faint" }, "As the model sees it: 64 × 64 pixels, on white.")];
   const { group, split } = item.fields;
   return [
@@ -237,13 +235,13 @@ function described(item) {
   ];
 }
 
-function called(side) {
+function quoteName(side) {
   if (side.kind === "picture") return "your picture";
-  return `“${shortened(side.kind === "words" ? side.words : nameOf(side))}”`;
+  return `“${shorten(side.kind === "words" ? side.words : nameOf(side))}”`;
 }
 
-/** How much each representation counts in a pair, Eq. 1 to 3, as a table with bars. */
-function attention({ query, item, distance }, other) {
+/** The weight of each representation in a pair (Eq. 1 to 3), as a table with bars. */
+function attentionTable({ query, item, distance }, other) {
   const kinds = [query, item].map((side) => (side.kind === "words" ? "words" : KINDS[side.modality]));
   const heads = kinds[0] === kinds[1] ? [`first ${kinds[0]}`, `second ${kinds[1]}`] : kinds;
   const together = query.attention.map((weight, i) => weight + item.attention[i]);
@@ -251,11 +249,11 @@ function attention({ query, item, distance }, other) {
   const number = (value) => make("td", {}, value.toFixed(3));
   return make("section", { class: "attention" },
     make("h2", {}, `How it is compared with ${other}`),
-    make("p", {}, `Each side has ${counted(together.length, "vector")}, and an attention that says how much each of them `
+    make("p", {}, `Each side has ${count(together.length, "vector")}, and an attention that says how much each of them `
       + "counts (Eq. 1). Both added up are the weights of the vectors of either side (Eq. 2 and 3); the two weighted sums are "
       + `${distance.toFixed(3)} apart.`),
     make("table", {},
-      make("caption", {}, `Attention of ${called(query)} and ${called(item)}`),
+      make("caption", {}, `Attention of ${quoteName(query)} and ${quoteName(item)}`),
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "unseen" }, "vector")),
         make("th", { scope: "col" }, make("span", { class: "of-query" }, heads[0])),
         make("th", { scope: "col" }, make("span", { class: "of-item" }, heads[1])),
@@ -265,7 +263,7 @@ function attention({ query, item, distance }, other) {
         make("td", { class: "bar" }, bar([[query.attention[i], "of-query"], [item.attention[i], "of-item"]], whole)))))));
 }
 
-function failed(error) {
+function failureView(error) {
   const again = make("button", { type: "button" }, "Try again");
   again.addEventListener("click", () => show({ focus: "h1" }));
   return {
@@ -279,7 +277,7 @@ function failed(error) {
 
 // ---- what is shown
 
-/** Shows what the address asks for; `focus` is what to focus then, a selector. */
+/** Shows what the address asks for; then focuses `focus`, a selector or the address of a link. */
 async function show({ focus = null, scroll = 0 } = {}) {
   current.abort();
   const mine = current = new AbortController();
@@ -287,15 +285,15 @@ async function show({ focus = null, scroll = 0 } = {}) {
   const { sides, k } = viewOf(new URL(location));
   let view;
   try {
-    about ?? introduce(await fetched("/api/about", mine.signal));
+    about ?? introduce(await fetchJson("/api/about", mine.signal));
     const last = sides.at(-1);
-    if (!last) view = home();
-    else if (last.kind === "words") view = await foundByWords(last.value, k, mine.signal);
-    else view = await subject(sides, k, mine.signal);
+    if (!last) view = homeView();
+    else if (last.kind === "words") view = await wordsView(last.value, k, mine.signal);
+    else view = await itemView(sides, k, mine.signal);
   } catch (error) {
     if (mine.signal.aborted) return;
     if (!(error instanceof Failure)) console.error(error);
-    view = failed(error instanceof Failure ? error : new Failure("This page failed. Please reload it."));
+    view = failureView(error instanceof Failure ? error : new Failure("This page failed. Please reload it."));
   }
   if (mine.signal.aborted) return;
   fill(sides);
@@ -313,13 +311,13 @@ function find(focus) {
   return link ?? main.querySelector(focus.startsWith("/") ? "h1" : focus);
 }
 
-/** Puts what was asked into the form, unless somebody is typing there. */
+/** Puts the words of the address into the form, unless there are none and the user is typing there. */
 function fill(sides) {
   const words = sides.find(({ kind }) => kind === "words")?.value ?? "";
   if (document.activeElement !== element("words") || words) element("words").value = words;
 }
 
-/** Sets up what depends on the collection. */
+/** Sets up the parts of the page that depend on the collection. */
 function introduce(answer) {
   about = answer;
   const galleries = Object.keys(about.galleries);
@@ -336,7 +334,7 @@ function introduce(answer) {
   for (const input of [element("words"), element("id")]) input.maxLength = about.limits.characters;
 }
 
-/** Goes to an address of this page, and remembers where we were for when the user comes back. */
+/** Goes to an address of this page; remembers focus and scroll position for Back. */
 function go(href, focus, from = null) {
   history.replaceState({ focus: from, scroll: scrollY }, "");
   history.pushState(null, "", href);
@@ -351,7 +349,7 @@ function follow(event) {
   event.preventDefault();
   if (link.className === "skip") return main.focus();
   const { from, list } = link.dataset;
-  const first = from && `ol[aria-label="${list}"] li:nth-child(${Number(from) + 1}) a`; // of those that were not there
+  const first = from && `ol[aria-label="${list}"] li:nth-child(${Number(from) + 1}) a`; // the first new result
   go(link.getAttribute("href"), first ?? "h1", link.getAttribute("href"));
 }
 
@@ -359,7 +357,7 @@ function searchWords(event) {
   event.preventDefault();
   const words = element("words").value.trim();
   if (!words) return;
-  if (matchMedia("(pointer: coarse)").matches) element("words").blur(); // takes the keyboard off the results
+  if (matchMedia("(pointer: coarse)").matches) element("words").blur(); // hides the screen keyboard
   go(addressOf([{ kind: "words", value: words }]), null);
 }
 
@@ -369,7 +367,7 @@ function searchItem(event) {
   if (id.trim()) go(addressOf([{ kind: modality, value: id.trim() }]), "h1");
 }
 
-/** Sends a picture once, for the small one that the model sees: that is what the address holds from then on. */
+/** Sends a picture once and gets it as the model sees it, small enough for an address. */
 async function searchPicture(file) {
   current.abort();
   const mine = current = new AbortController();
@@ -380,11 +378,11 @@ async function searchPicture(file) {
       throw new Failure(`The picture is too large: ${Math.ceil(file.size / 1e6)} MB, at most ${most / 1e6} MB.`, true);
     }
     const type = file.type.startsWith("image/") ? file.type : "image/unknown";
-    const { query } = await fetched("/api/search?k=1", mine.signal, new Blob([file], { type }));
+    const { query } = await fetchJson("/api/search?k=1", mine.signal, new Blob([file], { type }));
     go(addressOf([{ kind: "picture", value: query.picture.split(",")[1] }]), "h1");
   } catch (error) {
     if (mine.signal.aborted) return;
-    const view = failed(error instanceof Failure ? error : new Failure("The picture could not be sent."));
+    const view = failureView(error instanceof Failure ? error : new Failure("The picture could not be sent."));
     main.replaceChildren(...view.nodes);
     main.setAttribute("aria-busy", "false");
     main.querySelector("h1").focus();
@@ -393,7 +391,7 @@ async function searchPicture(file) {
 
 const pictureIn = (data) => about?.asks.picture ? [...(data?.files ?? [])][0] : null;
 
-function dragged(event) {
+function drag(event) {
   const isPicture = about?.asks.picture && event.dataTransfer?.types.includes("Files");
   if (isPicture) event.preventDefault();
   document.body.classList.toggle("dropping", isPicture && event.type === "dragover");
@@ -409,7 +407,7 @@ function suggest(event) {
   typing = setTimeout(async () => {
     const { modality } = Object.fromEntries(new FormData(event.target.form));
     const query = new URLSearchParams({ [modality]: part });
-    const answer = await fetched(`/api/suggestions?${query}`).catch(() => ({ ids: [] }));
+    const answer = await fetchJson(`/api/suggestions?${query}`).catch(() => ({ ids: [] }));
     element("ids").replaceChildren(...answer.ids.map((id) => make("option", { value: id })));
   }, 120);
 }
@@ -422,9 +420,9 @@ element("by-item").querySelector("form").addEventListener("submit", searchItem);
 element("id").addEventListener("input", suggest);
 element("file").addEventListener("change", ({ target }) => {
   if (target.files[0]) searchPicture(target.files[0]);
-  target.value = ""; // the same file again is a change, too
+  target.value = ""; // so that choosing the same file again is a change
 });
-for (const type of ["dragover", "dragleave", "drop"]) document.addEventListener(type, dragged);
+for (const type of ["dragover", "dragleave", "drop"]) document.addEventListener(type, drag);
 document.addEventListener("paste", (event) => {
   const picture = pictureIn(event.clipboardData);
   if (!picture) return;
