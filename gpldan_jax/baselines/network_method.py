@@ -64,7 +64,7 @@ class NetworkMethod:
     initialize: Callable[[jax.Array, PairedSplit, Settings], Any]
     distances: PairDistances
     settings: Settings  # all with their defaults; `learning_rate`, `epochs` and `batch_size` are among them
-    hyperparameters: tuple[str, ...]  # the settings that are numbers to the loss and Adam: no value is another program
+    hyperparameters: tuple[str, ...]  # the settings that the loss and Adam take as numbers: all compile once
     loss: Loss | None = None
     choose_loss: Callable[[Settings], Loss] | None = None  # takes the place of `loss` where the settings choose it
     needs_labels: bool = False

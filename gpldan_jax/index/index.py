@@ -18,7 +18,6 @@ from gpldan_jax.index import storage
 from gpldan_jax.index.candidates import Recall, VectorIndex
 from gpldan_jax.index.gallery import (
     MODALITIES,
-    Blocks,
     EncodedBatch,
     Gallery,
     Segment,
@@ -30,7 +29,7 @@ from gpldan_jax.index.gallery import (
     other_modality,
 )
 from gpldan_jax.index.nearest import all_distances, nearest, nearest_among
-from gpldan_jax.index.scan import AXIS, on_devices, single_device_mesh
+from gpldan_jax.index.scan import AXIS, DeviceBlocks, on_devices, single_device_mesh
 from gpldan_jax.models import TrainedModel
 
 BLOCK = 8192
@@ -48,13 +47,6 @@ class SearchResult(NamedTuple):
 
     distances: np.ndarray
     ids: np.ndarray
-
-
-class DeviceBlocks(NamedTuple):
-    """Blocks of items that stay on the devices of a mesh."""
-
-    blocks: Blocks
-    mesh: Mesh
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

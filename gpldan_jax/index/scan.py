@@ -30,6 +30,13 @@ _SHARES = (1, 2, 4, 16)  # a block is scanned whole, or its first half, quarter 
 _IN_FLIGHT = 16  # blocks that are handed to the devices before waiting for them
 
 
+class DeviceBlocks(NamedTuple):
+    """Blocks of items that stay on the devices of a mesh."""
+
+    blocks: Blocks
+    mesh: Mesh
+
+
 class Shortlist(NamedTuple):
     """The smallest bounds so far, with the positions of their items, for each device.
 

@@ -18,12 +18,7 @@ CRITERIA = {"map": "map@50", "recall": "recall", "last": "last epoch"}
 """The figure that each criterion of `train.selection` looks at."""
 
 # Without its edges, so that four means with their standard deviations fit the 80 columns of a pipe.
-_TABLE: dict[str, Any] = {
-    "box": rich.box.SIMPLE_HEAD,
-    "collapse_padding": True,
-    "pad_edge": False,
-    "show_edge": False,
-}
+_TABLE: dict[str, Any] = {"box": rich.box.SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False, "show_edge": False}
 
 
 @dataclasses.dataclass(frozen=True)

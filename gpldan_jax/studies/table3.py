@@ -240,7 +240,7 @@ def _record(rows: Sequence[Row], about: Mapping[str, Any], *, published: Mapping
     found = []
     for row in rows:
         variant = VARIANTS[row.method.name]
-        record = {"name": variant.name, "title": row.method.title}
+        record: dict[str, Any] = {"name": variant.name, "title": row.method.title}
         record |= {"terms": {term: term in variant.terms for term in TERMS}, "settings": variant.settings()}
         record |= {"figures": row.figures, "published": published[variant.name]}
         found.append(record | {"seconds": row.seconds, "failed": row.failed})

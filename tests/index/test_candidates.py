@@ -6,6 +6,7 @@ import pytest
 from tests.index import galleries
 
 
+@pytest.mark.slow
 def test_candidates_are_ranked_exactly_and_their_recall_is_measured():
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
     n, texts = 300, galleries.features(20, galleries.TEXT_DIM, seed=1)

@@ -224,6 +224,7 @@ def test_http2_is_refused_and_its_connection_closed(emoji):
     assert dict(headers)[b":status"] == b"505"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has TCP_USER_TIMEOUT")
 def test_a_client_that_does_not_read_is_not_waited_for(emoji, caplog):
     request = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -241,6 +242,7 @@ def test_a_client_that_does_not_read_is_not_waited_for(emoji, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_it_stops_although_a_client_does_not_read(emoji):
     with served.serving(emoji, read_seconds=60) as port:
         client = socket.create_connection(("127.0.0.1", port))
