@@ -254,13 +254,15 @@ class GPLDAN(BaseEstimator):
         if direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
         if k is not None:
-            k = metrics._at_least_one(k)
+            k = metrics.whole_depth(k)
         if direction == "image_to_text":
             distances = self.distances(queries, gallery)
         else:
             distances = np.ascontiguousarray(self.distances(gallery, queries).T)
         k = min(k or distances.shape[1], distances.shape[1])
-        return np.concatenate([metrics._nearest(distances[rows], k) for rows in metrics._chunks(*distances.shape)])
+        return np.concatenate(
+            [metrics.nearest_columns(distances[rows], k) for rows in metrics.row_chunks(*distances.shape)]
+        )
 
     def score(self, images, texts, labels=None) -> float:
         """How well n pairs find each other, the average of both directions; higher is better.

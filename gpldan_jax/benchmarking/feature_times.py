@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from gpldan_jax.benchmarking import machine, results, timing
-from gpldan_jax.benchmarking.problem import ENCODERS, choose, library_of
+from gpldan_jax.benchmarking import results, timing
+from gpldan_jax.benchmarking.problem import ENCODERS, choose, library_of, peer_obstacles
 from gpldan_jax.features.networks import ARCHITECTURES, SIDE, ImageNetwork, import_weights, positions
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _AGREEMENT = 1e-4  # of fc7, relative to its largest value
 
 def measure(schedule: timing.Schedule, *, network: str, implementations: Sequence[str] | None = None) -> dict[str, Any]:
     """Times an image network, `"vgg19"` or `"alexnet"`; the sizes of the schedule are pictures of a batch."""
-    names = choose(implementations, ENCODERS, machine.peer_obstacles(ENCODERS))
+    names = choose(implementations, ENCODERS, peer_obstacles(ENCODERS))
     weights = random_weights(network)
 
     def prepare(n):

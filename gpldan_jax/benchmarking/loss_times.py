@@ -12,7 +12,7 @@ import numpy as np
 
 from gpldan_jax import losses
 from gpldan_jax._files import one_line
-from gpldan_jax.benchmarking import machine, results, timing
+from gpldan_jax.benchmarking import results, timing
 from gpldan_jax.benchmarking.problem import (
     ALPHA,
     BETA,
@@ -24,6 +24,7 @@ from gpldan_jax.benchmarking.problem import (
     library_of,
     minimum_flops,
     part_width,
+    peer_obstacles,
 )
 from gpldan_jax.benchmarking.results import Row
 
@@ -73,7 +74,7 @@ def _choose(wanted, precisions):
     if jax.device_count() == 1:
         obstacles["sharded"] = "needs more than one device: jax_num_cpu_devices=2 makes them of CPU cores"
     only_highest = None if "highest" in precisions else "has the precision 'highest' only"
-    return choose(wanted, IMPLEMENTATIONS, obstacles | machine.peer_obstacles(IMPLEMENTATIONS, only_highest))
+    return choose(wanted, IMPLEMENTATIONS, obstacles | peer_obstacles(IMPLEMENTATIONS, only_highest))
 
 
 def _loss_function(implementation: str, precision: str, block_size: int | None) -> Callable:

@@ -10,8 +10,8 @@ import rich.table
 
 from gpldan_jax import _files
 from gpldan_jax._extras import needed_for
-from gpldan_jax.benchmarking import machine, results
-from gpldan_jax.benchmarking.problem import IMPLEMENTATIONS, JAX_TRAINERS, Problem, minimum_flops
+from gpldan_jax.benchmarking import results
+from gpldan_jax.benchmarking.problem import IMPLEMENTATIONS, JAX_TRAINERS, Problem, machine_title, minimum_flops
 from gpldan_jax.benchmarking.results import MODE_TITLES, Row
 
 _NOISY = 1.5
@@ -51,7 +51,7 @@ def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
 def show_comparison(old: Mapping[str, Any], new: Mapping[str, Any], threshold: float) -> bool:
     """Prints how much faster one run was than another."""
     compared = results.compare(old, new)
-    print(f"old: {machine.title(old['machine'])}; new: {machine.title(new['machine'])}")
+    print(f"old: {machine_title(old['machine'])}; new: {machine_title(new['machine'])}")
     print(f"{'old time / new time':60}  measured  relative to each run's ceiling")
     for row, raw, normalised in compared:
         print(f"{_describe(row):60} {raw:9.3f} {normalised:9.3f}{'  slower' if normalised < threshold else ''}")
@@ -140,7 +140,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _title(record, mode):
-    parts = (MODE_TITLES[mode], record.get("dataset"), machine.title(record["machine"]))
+    parts = (MODE_TITLES[mode], record.get("dataset"), machine_title(record["machine"]))
     return ", ".join(part for part in parts if part)
 
 

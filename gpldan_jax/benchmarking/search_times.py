@@ -20,8 +20,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpldan_jax.benchmarking import machine, results, timing
-from gpldan_jax.benchmarking.problem import SEARCHES, choose, library_of, part_width
+from gpldan_jax.benchmarking import results, timing
+from gpldan_jax.benchmarking.problem import SEARCHES, choose, library_of, part_width, peer_obstacles
 from gpldan_jax.data import Standardization
 from gpldan_jax.index import Index, storage
 from gpldan_jax.index.gallery import EncodedBatch, Segment, encode_representation
@@ -84,7 +84,7 @@ def measure(
 
 
 def _choose(wanted):
-    obstacles = machine.peer_obstacles(SEARCHES)
+    obstacles = peer_obstacles(SEARCHES)
     if importlib.util.find_spec("faiss") is None:
         obstacles[_TWO_STAGES] = "needs faiss: pip install 'gpldan_jax[ann]'"
     return choose(wanted, SEARCHES, obstacles)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax.benchmarking import machine
+from gpldan_jax.benchmarking.problem import memory_obstacle
 from gpldan_jax.benchmarking.results import Row
 
 # Thread pools (OpenMP of torch, Eigen of XLA) spin for a while after their last work and would take cores from the
@@ -60,7 +60,7 @@ def with_facts(row: Row, facts: Mapping[str, Any]) -> Row:
     """Returns a row with what compilation says, marked as not run where its memory is more than there is."""
     row = dataclasses.replace(row, **facts)
     shares = row.devices if jax.default_backend() == "cpu" else 1  # virtual devices share the machine's memory
-    return dataclasses.replace(row, not_run=machine.memory_obstacle((row.memory_bytes or 0) * shares, on_device=True))
+    return dataclasses.replace(row, not_run=memory_obstacle((row.memory_bytes or 0) * shares, on_device=True))
 
 
 def time_sizes(

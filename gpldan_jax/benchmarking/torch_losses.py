@@ -11,8 +11,7 @@ from dataclasses import astuple, replace
 import numpy as np
 import torch
 
-from gpldan_jax.benchmarking.machine import measure_memory, process_memory
-from gpldan_jax.benchmarking.problem import ALPHA, BETA, Problem, arrays
+from gpldan_jax.benchmarking.problem import ALPHA, BETA, Problem, arrays, measure_memory, process_memory
 from gpldan_jax.benchmarking.results import Row
 
 torch.set_num_threads(os.cpu_count())

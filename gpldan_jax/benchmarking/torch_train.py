@@ -21,8 +21,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gpldan_jax.benchmarking import torch_losses
-from gpldan_jax.benchmarking.machine import measure_memory, process_memory
-from gpldan_jax.benchmarking.problem import Problem
+from gpldan_jax.benchmarking.problem import Problem, measure_memory, process_memory
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses.adversarial import IMAGE, TEXT

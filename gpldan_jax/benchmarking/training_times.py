@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax import training
-from gpldan_jax.benchmarking import machine, results, timing
-from gpldan_jax.benchmarking.problem import GRIDS, QUALITY_TRAINERS, TRAINERS, choose, library_of
+from gpldan_jax.benchmarking import results, timing
+from gpldan_jax.benchmarking.problem import GRIDS, QUALITY_TRAINERS, TRAINERS, choose, library_of, peer_obstacles
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.config import with_values
 from gpldan_jax.data import PairedSplit
@@ -142,7 +142,7 @@ def choose_trainers(wanted: Sequence[str] | None, names: Sequence[str], config: 
         reason = f"has no discrepancy {loss['discrepancy']!r}"
     elif loss["target"] != "inputs" or loss["contrastive"]:
         reason = "has the paper's losses only: loss.target=inputs, loss.contrastive=0"
-    return choose(wanted, names, machine.peer_obstacles(names, reason))
+    return choose(wanted, names, peer_obstacles(names, reason))
 
 
 def make_trainer(name: str, start: training.TrainState, split: PairedSplit, batches: Mapping[str, Any]) -> Trainer:

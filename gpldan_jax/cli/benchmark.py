@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax import _files, config
-from gpldan_jax.benchmarking import machine, problem, results
+from gpldan_jax.benchmarking import problem, results
 from gpldan_jax.cli.arguments import Parser, needs_package, parse_config, positive
 
 STOPPED = "stopped; nothing was written"
@@ -79,9 +79,9 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
     if options.devices:
         jax.config.update("jax_num_cpu_devices", options.devices)
     jax.config.update("jax_enable_compilation_cache", False)  # the time to compile is a figure here
-    description, date = machine.describe(), time.strftime("%Y-%m-%d-%H%M%S")
+    description, date = problem.describe(), time.strftime("%Y-%m-%d-%H%M%S")
     made = {"machine": description, "date": date, "command": command, "commit": commit()}
-    slug = re.sub(r"\W+", "-", machine.title(description).lower()).strip("-")
+    slug = re.sub(r"\W+", "-", problem.machine_title(description).lower()).strip("-")
     out = options.out or Path("runs") / f"benchmark-{options.command}-{slug}-{date}.json"
     _files.check_writable(out, (".json",))
     try:
@@ -89,7 +89,7 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
     except (results.Disagreement, NotFinite) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    record |= made | {"peak_memory_bytes": machine.process_memory("VmHWM")}
+    record |= made | {"peak_memory_bytes": problem.process_memory("VmHWM")}
 
     from gpldan_jax.benchmarking import presentation
 

@@ -28,8 +28,15 @@ from gpldan_jax.index.gallery import (
     join_segments,
     other_modality,
 )
-from gpldan_jax.index.nearest import all_distances, nearest, nearest_among
-from gpldan_jax.index.scan import AXIS, DeviceBlocks, on_devices, single_device_mesh
+from gpldan_jax.index.scan import (
+    AXIS,
+    DeviceBlocks,
+    all_distances,
+    nearest,
+    nearest_among,
+    on_devices,
+    single_device_mesh,
+)
 from gpldan_jax.models import TrainedModel
 
 BLOCK = 8192

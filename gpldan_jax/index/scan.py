@@ -1,7 +1,7 @@
-"""The scan: lower bounds of the distances of queries to a whole gallery, at the speed of a matrix product.
+"""The exact search: a scan for lower bounds, then exact distances for all items that the bounds leave in doubt.
 
 Letters: `q` queries of a tile; `m` items of a block; `k` representations of an item, each `h` wide; `H = k*h`; `c`
-items that are kept for each query.
+items that are kept for each query. In `nearest` and below it, `k` is the number of nearest items.
 
 The numerator of a cosine is an inner product of expanded features, `sum_a b_a E_a . y'` with `E_ab = a_b x'_a`, and the
 squared lengths are two small inner products. So a block costs one matrix product `[q k, H] x [H, m]`. Float32 rounds
@@ -10,7 +10,7 @@ the c items of the smallest bounds exactly. An item that was left out cannot be 
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gpldan_jax.index.gallery import Blocks, EncodedBatch
+from gpldan_jax.index.gallery import Blocks, EncodedBatch, Gallery, Segment, exact_distances
 
 AXIS = "data"
 """The axis of a mesh that shares a block."""
@@ -28,6 +28,8 @@ _UNIT = 2.0**-24  # of rounding in float32
 _OTHER_ROUNDING = 1024  # units for all that is not a sum over H or h: attention, square roots, quotients
 _SHARES = (1, 2, 4, 16)  # a block is scanned whole, or its first half, quarter or sixteenth when the rest is padding
 _IN_FLIGHT = 16  # blocks that are handed to the devices before waiting for them
+_SPARE = 32  # items kept beyond k: those that rounding leaves in doubt
+_AT_ONCE = 1024  # pairs measured exactly at a time
 
 
 class DeviceBlocks(NamedTuple):
@@ -201,3 +203,136 @@ def _empty_shortlist(q, keep, mesh):
         Shortlist(np.full(shape, np.inf, np.float32), np.zeros(shape, np.int32)),
         NamedSharding(mesh, PartitionSpec(AXIS)),
     )
+
+
+def nearest(
+    queries: EncodedBatch, gallery: Gallery, k: int, *, blocks: Callable[[], Blocks], mesh: Mesh
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks all items by `exact_distances`, ties in the order of the gallery, and returns the first k.
+
+    Args:
+        queries: q items, NumPy arrays.
+        gallery: at least k items, less than 2**31.
+        k: at least 1.
+        blocks: returns the blocks of the gallery each time it is called; their size is a multiple of the devices.
+        mesh: the devices that share each block.
+
+    Returns:
+        Distances `[q, k]` float32, ascending, and positions `[q, k]` int64.
+
+    Raises:
+        ValueError: the gallery has too many items.
+    """
+    if len(gallery) > np.iinfo(np.int32).max:
+        raise ValueError(f"a gallery may have {np.iinfo(np.int32).max:,} items, got {len(gallery):,}")
+    keep = 1 << (k + _SPARE - 1).bit_length()  # a power of two: the same program for many k
+    starts = range(0, len(queries.attention), TILE)
+    tiles = [_take_rows(queries, slice(start, start + TILE)) for start in starts]
+    shortlists = smallest_bounds([_pad(tile) for tile in tiles], blocks(), keep, mesh)
+    results = []
+    for tile, shortlist in zip(tiles, shortlists, strict=True):
+        q = len(tile.attention)
+        distances, positions = _rank_shortlist(tile, gallery, shortlist.bounds[:, :q], shortlist.positions[:, :q], k)
+        # An item that a device has left out is no nearer than the last one that it has kept.
+        doubtful = np.flatnonzero(shortlist.bounds[:, :q, -1].min(axis=0) <= distances[:, -1])
+        if len(doubtful):
+            limits = distances[doubtful, -1]
+            again = _rank_within(_take_rows(tile, doubtful), limits, gallery, k, blocks(), mesh)
+            for row, result in zip(doubtful, again, strict=True):
+                distances[row], positions[row] = result
+        results.append((distances, positions))
+    distances, positions = (np.concatenate(of_tiles) for of_tiles in zip(*results, strict=True))
+    return distances, positions
+
+
+def nearest_among(
+    query: EncodedBatch, gallery: Gallery, positions: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks some items for one query, as `nearest` ranks all of them.
+
+    Args:
+        query: one item, NumPy arrays.
+        gallery: the items.
+        positions: `[m]` int, the items to rank.
+        k: at least 1.
+
+    Returns:
+        Distances `[min(k, m)]` float32, ascending, and positions `[min(k, m)]` int.
+    """
+    positions = np.sort(positions)
+    part = Gallery((Segment(positions, gallery.take(positions), {}),))
+    size = 1 << (len(part) - 1).bit_length()
+    k = min(k, len(part))
+    distances, chosen = nearest(query, part, k, blocks=lambda: part.blocks(size), mesh=single_device_mesh())
+    return distances[0], positions[chosen[0]]
+
+
+def all_distances(queries: EncodedBatch, gallery: Gallery) -> np.ndarray:
+    """Returns `exact_distances` of every query to every item; slow, the reference for `nearest`.
+
+    Args:
+        queries: q items, NumPy arrays.
+        gallery: n items.
+
+    Returns:
+        `[q, n]` float32, in [0, 2].
+    """
+    positions = np.arange(len(gallery))
+    rows = range(len(queries.attention))
+    return np.stack([_measure(_take_rows(queries, [row]), gallery, positions) for row in rows])
+
+
+def _rank_shortlist(queries, gallery, bounds, positions, k):
+    """Measures the k smallest bounds, then all others that may still be nearer, and returns the k nearest."""
+    bounds, positions = (np.concatenate(of_devices, axis=1) for of_devices in (bounds, positions))
+    order = np.argsort(bounds, axis=1, kind="stable")
+    bounds = np.take_along_axis(bounds, order, axis=1)
+    positions = np.take_along_axis(positions, order, axis=1).astype(np.int64)
+    distances = np.full(bounds.shape, np.inf, np.float32)
+
+    def measure(chosen):
+        rows, columns = np.nonzero(chosen)
+        distances[rows, columns] = _measure(queries, gallery, positions[rows, columns], rows)
+
+    is_first = np.broadcast_to(np.arange(bounds.shape[1]) < k, bounds.shape)
+    measure(is_first)
+    measure(~is_first & (bounds <= distances[:, :k].max(axis=1, keepdims=True)))
+    return _smallest(distances, positions, k)
+
+
+def _rank_within(queries, limits, gallery, k, blocks, mesh):
+    """Measures all items with a bound up to the limit of their query, however many, and returns the k nearest."""
+    results = [(np.empty(0, np.float32), np.empty(0, np.int64)) for _ in limits]
+    for first, bounds in bounds_of_blocks(_pad(queries), blocks, mesh):
+        for row, (distances, positions) in enumerate(results):
+            limit = distances[-1] if len(distances) == k else limits[row]
+            more = first + np.flatnonzero(bounds[row] <= limit)
+            if len(more):
+                distances = np.concatenate([distances, _measure(_take_rows(queries, [row]), gallery, more)])
+                results[row] = _smallest(distances, np.concatenate([positions, more]), k)
+    return results
+
+
+def _smallest(distances, positions, k):
+    order = np.lexsort((positions, distances), axis=-1)[..., :k]
+    return np.take_along_axis(distances, order, axis=-1), np.take_along_axis(positions, order, axis=-1)
+
+
+def _measure(queries, gallery, positions, rows=None):
+    """Exact distances of the queries in these rows (by default the only query) to the items at these positions."""
+    rows = np.zeros(len(positions), int) if rows is None else rows
+    distances = np.empty(len(positions), np.float32)
+    for start in range(0, len(positions), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        distances[part] = exact_distances(_take_rows(queries, rows[part]), gallery.take(positions[part]))
+    return distances
+
+
+def _pad(queries):
+    """Repeats the first query up to a power of two, so that a few compiled programs serve any number."""
+    missing = (1 << (len(queries.attention) - 1).bit_length()) - len(queries.attention)
+    return _take_rows(queries, [*range(len(queries.attention)), *[0] * missing])
+
+
+def _take_rows(encoded, rows):
+    return EncodedBatch(*(array[rows] for array in encoded))

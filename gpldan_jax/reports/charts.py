@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpldan_jax._extras import needed_for
 from gpldan_jax.reports.blocks import Figure
-from gpldan_jax.retrieval.curves import RECALL_LEVELS
+from gpldan_jax.retrieval.metrics import RECALL_LEVELS
 from gpldan_jax.studies.figure_style import INK, PAGE_COLOURS, PAGE_MARKERS, PAGE_STYLE, new_figure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax._files import one_line
-from gpldan_jax.retrieval.curves import RECALL_LEVELS
+from gpldan_jax.retrieval.metrics import RECALL_LEVELS
 from gpldan_jax.studies import table2
 from gpldan_jax.studies.tables import DIRECTIONS, MeanSd, main_metric
 

@@ -1,16 +1,20 @@
-"""Retrieval metrics as pure NumPy functions of a distance matrix.
+"""Retrieval metrics and curves as pure NumPy functions of a distance matrix.
 
-Letters: `q` queries; `g` gallery items. A smaller distance ranks first; ties rank in the order of the gallery. The
-functions work on chunks of rows, so a call needs less than about 100 MB beside the matrix for 10,000 gallery items.
+Letters: `q` queries; `g` gallery items; `n` pairs, pair i being row i and column i. A smaller distance ranks first;
+ties rank in the order of the gallery. The functions work on chunks of rows, so a call needs less than about 100 MB
+beside the matrix for 10,000 gallery items.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 _CHUNK_ELEMENTS = 2_000_000
 CONVENTIONS = ("hits", "trec")
+RECALL_LEVELS = tuple(level / 20 for level in range(21))
+"""The default levels of recall: 0, 0.05, ..., 1."""
+_ROUNDING = 1e-9  # in floating point, 0.35 * 20 is a little above 7
 
 
 def mean_average_precision(
@@ -63,11 +67,11 @@ def mean_average_precision(
         )
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be 'hits' or 'trec', got {convention!r}")
-    k = g if k is None else min(_at_least_one(k), g)
+    k = g if k is None else min(whole_depth(k), g)
     ranks = np.arange(1, k + 1)
     total = 0.0
-    for rows in _chunks(q, g):
-        relevant = gallery_labels[_nearest(distances[rows], k)] == query_labels[rows, None]
+    for rows in row_chunks(q, g):
+        relevant = gallery_labels[nearest_columns(distances[rows], k)] == query_labels[rows, None]
         precision = np.cumsum(relevant, axis=1) / ranks
         if convention == "hits":
             divisor = relevant.sum(axis=1)
@@ -100,9 +104,9 @@ def recall_at(distances: np.ndarray, k: int) -> float:
     n, g = distances.shape
     if n != g:
         raise ValueError(f"recall needs the distances of n pairs, [n, n], got {distances.shape}")
-    k = _at_least_one(k)
+    k = whole_depth(k)
     hits = 0
-    for rows in _chunks(n, n):
+    for rows in row_chunks(n, n):
         own = np.arange(n)[rows, None]
         chunk = distances[rows]
         partner = np.take_along_axis(chunk, own, axis=1)
@@ -111,7 +115,70 @@ def recall_at(distances: np.ndarray, k: int) -> float:
     return float(hits / n)
 
 
-def _nearest(distances, k):
+def precision_recall(
+    distances: np.ndarray, labels: np.ndarray, recalls: Sequence[float] = RECALL_LEVELS
+) -> dict[str, list[float]]:
+    """Returns the interpolated precision at levels of recall, the mean over queries, in both directions.
+
+    The precision of a query at recall r is the largest precision at any rank at which at least the share r of its
+    relevant items has been found. An item is relevant when it has the label of the query. Queries without relevant
+    items do not count; these have a label that does not equal itself, such as NaN.
+
+    Args:
+        distances: `[n, n]`, image i to text j, any real dtype, finite.
+        labels: `[n]`, any dtype that compares.
+        recalls: levels in [0, 1]; `RECALL_LEVELS` by default.
+
+    Returns:
+        `{"image_to_text": [...], "text_to_image": [...], "average": [...]}`, a precision in [0, 1] for each level.
+
+    Raises:
+        ValueError: shapes that do not fit, distances that are not finite, levels outside [0, 1], or no query has a
+            relevant item.
+
+    Example:
+        >>> import numpy as np
+        >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+        >>> curves = precision_recall(distances, np.array([0, 1, 0]), recalls=[0.5, 1])
+        >>> [round(precision, 3) for precision in curves["image_to_text"]]  # means of (1, 1/2, 1), (2/3, 1/2, 2/3)
+        [0.833, 0.611]
+    """
+    levels = np.asarray(recalls, float)
+    if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
+        raise ValueError(f"recalls must be a list of levels in [0, 1], got {levels.tolist()}")
+    curves = _in_both_directions(lambda distances, labels: _curve(distances, labels, levels), distances, labels)
+    return {direction: values.tolist() for direction, values in curves.items()}
+
+
+def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dict[str, dict[str, float]]:
+    """Returns the mean average precision at k (convention `"hits"`) of the queries of each class, in both directions.
+
+    The mean over the classes, weighted by their numbers of queries, is `mean_average_precision` of all queries.
+
+    Args:
+        distances: `[n, n]`, image i to text j, any real dtype, finite.
+        labels: `[n]`, any dtype that compares.
+        k: depth of the ranking, at least 1.
+
+    Returns:
+        `{"image_to_text": {"0": x, "1": y}, "text_to_image": ..., "average": ...}`, each in [0, 1]; the classes in
+        sorted order, as strings, because keys in JSON are strings.
+
+    Raises:
+        ValueError: shapes that do not fit, distances that are not finite, or k below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> distances = np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+        >>> map_per_class(distances, np.array([0, 1, 0]), k=2)["image_to_text"]
+        {'0': 1.0, '1': 0.5}
+    """
+    figures = _in_both_directions(lambda distances, labels: _per_class(distances, labels, k), distances, labels)
+    names = [str(value) for value in _classes(np.asarray(labels))]
+    return {direction: dict(zip(names, values.tolist(), strict=True)) for direction, values in figures.items()}
+
+
+def nearest_columns(distances, k):
     """Columns of the k smallest values of each row, `[rows, k]`, sorted stably by value."""
     if k < distances.shape[1]:
         # First choose the k smallest in column order, ties at the edge from the left; then sort only k values.
@@ -125,7 +192,8 @@ def _nearest(distances, k):
     return np.argsort(distances, axis=1, kind="stable")
 
 
-def _chunks(rows: int, columns: int) -> Iterator[slice]:
+def row_chunks(rows: int, columns: int) -> Iterator[slice]:
+    """Returns slices of the rows of a matrix, small enough to work on one after the other."""
     step = max(1, _CHUNK_ELEMENTS // columns)
     return (slice(start, start + step) for start in range(0, rows, step))
 
@@ -136,14 +204,15 @@ def _check_distances(distances):
         raise ValueError(f"distances must be [q, g] with at least one of each, got {distances.shape}")
     if distances.dtype.kind not in "iuf":
         raise ValueError(f"distances must be real numbers, got {distances.dtype}")
-    for rows in _chunks(*distances.shape):
+    for rows in row_chunks(*distances.shape):
         finite = np.isfinite(distances[rows]).all(axis=1)
         if not finite.all():
             raise ValueError(f"distances must be finite, row {rows.start + int(np.argmin(finite))} is not")
     return distances
 
 
-def _at_least_one(k):
+def whole_depth(k) -> int:
+    """Returns the depth of a ranking as an int; `ValueError` if it is not a whole number of at least 1."""
     try:
         whole = operator.index(k)
     except TypeError:
@@ -151,3 +220,44 @@ def _at_least_one(k):
     if whole < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
     return whole
+
+
+def _in_both_directions(
+    figure: Callable[[np.ndarray, np.ndarray], np.ndarray], distances, labels
+) -> dict[str, np.ndarray]:
+    distances, labels = np.asarray(distances), np.asarray(labels)
+    if distances.ndim != 2 or distances.shape != 2 * labels.shape:
+        raise ValueError(f"distances must be [n, n] with labels [n], got {distances.shape} and {labels.shape}")
+    distances = _check_distances(distances)
+    images, texts = figure(distances, labels), figure(np.ascontiguousarray(distances.T), labels)
+    return {"image_to_text": images, "text_to_image": texts, "average": (images + texts) / 2}
+
+
+def _curve(distances, labels, recalls):
+    n = len(labels)
+    ranks = np.arange(1, n + 1)
+    total, queries = np.zeros(len(recalls)), 0
+    for rows in row_chunks(n, n):
+        relevant = labels[nearest_columns(distances[rows], n)] == labels[rows, None]
+        relevant = relevant[relevant.any(axis=1)]
+        precision = np.cumsum(relevant, axis=1) / ranks
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # The ranks of all hits, row after row; a query reaches a level of recall at its hit number `needed`.
+        row, rank = np.nonzero(relevant)
+        hits = relevant.sum(axis=1)
+        needed = np.maximum(np.ceil(np.outer(hits, recalls) - _ROUNDING), 1).astype(int)
+        first = (np.cumsum(hits) - hits)[:, None]
+        total += best[row, rank][first + needed - 1].sum(axis=0)
+        queries += len(relevant)
+    if not queries:
+        raise ValueError("no query has a relevant item: no label equals itself")
+    return total / queries
+
+
+def _per_class(distances, labels, k):
+    queries = (labels == value for value in _classes(labels))
+    return np.array([mean_average_precision(distances[own], labels[own], labels, k=k) for own in queries])
+
+
+def _classes(labels):
+    return np.unique(labels[labels == labels])  # NaN is no class

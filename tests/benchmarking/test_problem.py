@@ -46,7 +46,7 @@ def test_representations_divide_the_width():
 
 def test_names_can_be_imported_without_jax_or_torch():
     code = (
-        "import sys\nfrom gpldan_jax.benchmarking import machine, problem, results\n"
+        "import sys\nfrom gpldan_jax.benchmarking import problem, results\n"
         "print(*(name for name in ('jax', 'torch', 'rich', 'matplotlib') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
