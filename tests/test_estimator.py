@@ -72,6 +72,7 @@ def test_defaults_are_those_of_the_configs():
     assert denoising == (defaults["denoise"]["image"], defaults["denoise"]["text"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, run_changes",
     [
@@ -121,6 +122,7 @@ def test_a_fit_is_the_run_of_the_commands(pairs, changes, run_changes):
     assert model.score(*parts[1][:2]) == retrieval.evaluate(expected, None)["recall@10"]["average"]
 
 
+@pytest.mark.slow
 def test_held_out_pairs_choose_the_epoch(pairs):
     images, texts, labels = pairs
     model = GPLDAN(**SMALL, validation_fraction=0.25, random_state=1).fit(*pairs)
@@ -134,6 +136,7 @@ def test_held_out_pairs_choose_the_epoch(pairs):
     assert "map@50" not in GPLDAN(**SMALL | {"epochs": 1}).fit(images, texts).history_[0]["validation"]
 
 
+@pytest.mark.slow
 def test_last_holds_nothing_out(pairs):
     images, texts, _ = pairs
     model = GPLDAN(**SMALL | {"batch_size": 60}, selection="last", random_state=0).fit(images, texts)
@@ -141,6 +144,7 @@ def test_last_holds_nothing_out(pairs):
     np.testing.assert_array_equal(model.model_.standardization.image_mean, images.mean(0, np.float64).astype("f4"))
 
 
+@pytest.mark.slow
 def test_conventions_of_scikit_learn(pairs, fitted):
     images, texts, _ = pairs
     model = GPLDAN(alpha=-1, parts=3)  # looked at by fit alone
@@ -185,6 +189,7 @@ def test_random_states(pairs):
             GPLDAN(**short, random_state=wrong).fit(images, texts)
 
 
+@pytest.mark.slow
 def test_forms_of_the_same_features(pairs, fitted):
     images, texts, labels = pairs
     one_hot = np.eye(2)[(labels == "dog").astype(int)]
@@ -360,6 +365,7 @@ def test_a_fit_that_fails_leaves_the_last_one(pairs):
     np.testing.assert_array_equal(model.distances(images, texts), before)
 
 
+@pytest.mark.slow
 def test_texts_in_the_place_of_y(pairs):
     images, texts, labels = pairs
     grid = GridSearchCV(

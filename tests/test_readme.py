@@ -113,6 +113,7 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     assert load_model("runs/photos/model.safetensors").metadata["features"]["image"]["extractor"] == "hog_hsv"
 
 
+@pytest.mark.slow
 def test_the_loss_in_a_loop(data, capsys, quick_compilation):
     ran(way("python", "graph_pattern_loss("), data)
     losses = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]

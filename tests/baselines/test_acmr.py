@@ -108,6 +108,7 @@ def test_training_without_labels_is_refused():
         acmr.ACMR.fit(PairedSplit(train.images, train.texts), validation, lambda _: 0.0, seed=0)
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_what_the_codes_minimise():
     train, validation, _ = splits()
     inputs = LabelledBatch(train.images, train.texts, train.labels, jax.random.key(0), jnp.float32(0))

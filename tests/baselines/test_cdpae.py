@@ -78,6 +78,7 @@ def test_a_perfect_reconstruction_and_equal_pairs_have_a_finite_gradient():
     assert all(np.isfinite(gradient).all() for gradient in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_finds_partners():
     settings = {"width": 64, "learning_rate": 1e-2, "epochs": 20}
     found, before, after = shared_latent.training_of(cdpae.CDPAE.fit, **settings)

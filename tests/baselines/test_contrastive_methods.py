@@ -82,6 +82,7 @@ def test_scale_and_bias_are_learned(loss):
     assert gradient["log_scale"] != 0 and (gradient["bias"] != 0) == (loss is contrastive.siglip_loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), [("infonce", contrastive.infonce_loss), ("siglip", contrastive.siglip_loss)])
 def test_a_few_steps_lower_the_loss(name, loss):
     train, validation, _ = splits()
@@ -93,6 +94,7 @@ def test_a_few_steps_lower_the_loss(name, loss):
     assert after < 0.98 * before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("denoising", [False, True])
 def test_it_beats_chance(name, denoising):

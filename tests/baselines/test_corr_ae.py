@@ -20,6 +20,7 @@ DECODERS = {
 """What each decoder of a variant reconstructs; its name says from what."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_loss_is_that_of_a_loop(variant):
     widths = {"image": 4, "text": 3}
@@ -42,6 +43,7 @@ def test_the_loss_is_that_of_a_loop(variant):
     assert jax.jit(correspondence_loss)(parameters, batch, {"correspondence": 0.7}) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_training_lowers_the_loss_and_finds_partners(method):
     settings = {"width": 32, "learning_rate": 1e-2, "epochs": 20}

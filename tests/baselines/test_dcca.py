@@ -131,6 +131,7 @@ def test_the_losses_are_those_of_numpy():
     assert jax.jit(dccae_loss)(parameters, batch, hyperparameters) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", dcca.METHODS, ids=lambda method: method.name)
 def test_training_lowers_the_loss_and_finds_partners(method):
     settings = {"hidden": (32,), "width": 3, "learning_rate": 1e-2, "epochs": 10}
@@ -139,6 +140,7 @@ def test_training_lowers_the_loss_and_finds_partners(method):
     assert found > 4 * shared_latent.CHANCE
 
 
+@pytest.mark.slow
 def test_inputs_are_standardised_and_outputs_fewer_than_the_pairs_of_a_batch():
     settings = {"hidden": (8,), "batch_size": 100, "width": 1000}
     distances, (parameters, _, inside, train, *_) = shared_latent.untrained(dcca.fit_dcca, dcca, **settings)

@@ -18,6 +18,7 @@ def run_loss(out, *flags):
     return benchmark("loss", *SMALL, f"--out={out}", *flags)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_figures_of_a_run_by_hand(tmp_path, capsys):
     out = tmp_path / "new" / "found.json"
@@ -46,6 +47,7 @@ def test_the_figures_of_a_run_by_hand(tmp_path, capsys):
     assert len(table) == 4 and "|median ms" in table[0].replace(" |", "|").replace("| ", "|")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["loss", "gradient_norm"])
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_wrong_implementation_ends_the_run(tmp_path, capsys, monkeypatch, what):

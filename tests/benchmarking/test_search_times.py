@@ -50,6 +50,7 @@ def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]  # the generated indexes are gone
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_search_in_two_stages_has_a_recall(tmp_path, monkeypatch):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")

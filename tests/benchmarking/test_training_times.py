@@ -144,6 +144,7 @@ def test_quality_is_what_selects_the_model(fakes):
         measure_quality(0.1, train={"selection": "last"})
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(fakes, capsys):
     fakes["epoch"].losses = (1.0, float("nan"))
     flags = (*SMALL, "--config.train.batch_size=12", "--target=0.9", "--implementations", "step", "epoch")

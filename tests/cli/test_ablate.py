@@ -57,6 +57,7 @@ def test_an_ablation_from_features_to_tables(run, features, tmp_path, monkeypatc
     assert results["test"] == record["rows"][5]["figures"][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -64,6 +64,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch
     assert_one_line(capsys, message)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_run_draws_and_compares_itself(tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="plots need matplotlib")

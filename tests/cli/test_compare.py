@@ -48,6 +48,7 @@ def test_a_comparison_from_features_to_tables(run, features, tmp_path):
     assert json.loads((tmp_path / "alone" / "results.json").read_text())["test"] == figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -47,6 +47,7 @@ def collection(workdir):
     return workdir / "collection"
 
 
+@pytest.mark.slow
 def test_answers_are_json(collection, call):
     status, out, error = call("query", collection, "--text", "Red heart xyzzy", "-k", 3, "--json")
     assert status == 0 and error == "not in the vocabulary: xyzzy\n"
@@ -71,6 +72,7 @@ def test_the_table_has_a_row_for_each_result(collection, call):
         assert row.split()[0] == str(rank) and id in row and f"{distance:.4f}" in row
 
 
+@pytest.mark.slow
 def test_own_features_are_built_asked_and_measured(tmp_path, call):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
     models.save_model(tmp_path / "model.safetensors", galleries.model())
@@ -165,6 +167,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_collection_there_was(tmp_path, quick_environment):
     models.save_model(tmp_path / "model.safetensors", galleries.model())
     np.save(tmp_path / "images.npy", galleries.features(40_000))

@@ -37,6 +37,7 @@ def test_a_finished_run_is_shown(old, capsys):
     assert (old / "run" / workdirs.MODEL).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues(old, capsys, quick_compilation):
     records = (old / "interrupted" / workdirs.METRICS).read_text().splitlines()
     assert session.run(config_of(old / "interrupted"), Path("interrupted")) == 0
@@ -60,6 +61,7 @@ def test_a_model_opens(old):
     assert model.standardization.image_mean.shape == (10,) and model.metadata["config"] == config_of(old / "run")
 
 
+@pytest.mark.slow
 def test_an_index_opens_and_finds_the_same(old):
     expected = json.loads((old / "expected.json").read_text())
     index = Index.load(old / "run" / "collection" / "image")

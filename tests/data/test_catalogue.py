@@ -15,6 +15,7 @@ def test_every_entry_is_tested():
     assert listed == {*SIZES, ("emoji", "shipped")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", SIZES, ids="-".join)
 def test_synthetic_data_have_the_exact_sizes(key, monkeypatch, tmp_path):
     monkeypatch.setenv("GPLDAN_DATA_DIR", str(tmp_path / "none"))

@@ -38,6 +38,7 @@ def test_the_vocabulary_is_that_of_the_training_pairs(folder, call):
     np.testing.assert_array_equal(np.load(folder / "features.npz")["text"], [[0, 0], [0, 0], [1, 0], [1, 1], [0, 1]])
 
 
+@pytest.mark.slow
 def test_a_network_of_given_weights(folder, call, monkeypatch):
     layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
     monkeypatch.setitem(networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, linear=small.LINEAR))

@@ -22,6 +22,7 @@ Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

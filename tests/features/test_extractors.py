@@ -31,6 +31,7 @@ def saved_and_loaded(path, **dataset_settings):
     return models.load_model(path)
 
 
+@pytest.mark.slow
 def test_a_saved_model_makes_the_features_that_it_was_trained_on(tmp_path):
     for library in ("PIL", "skimage", "sklearn"):
         pytest.importorskip(library, reason="the extractors need their libraries")
@@ -98,6 +99,7 @@ def test_other_model_files_are_refused_in_one_line(metadata, modality, expected)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_here_are_asked_for_and_compared(tmp_path, monkeypatch):
     layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
     monkeypatch.setitem(networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, linear=small.LINEAR))

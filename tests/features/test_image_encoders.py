@@ -66,6 +66,7 @@ def alexnet_file(tmp_path, monkeypatch):
     return tmp_path / "alexnet.safetensors", network, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["torchvision", "caffe"])
 def test_the_encoder_scales_as_the_weights_expect(alexnet_file, scaling):
     path, network, weights = alexnet_file
@@ -94,6 +95,7 @@ def test_the_encoder_says_what_it_is(alexnet_file):
     assert (network_encoder("alexnet", path, rectified=False)([np.zeros((224, 224, 3), np.uint8)]) < 0).any()
 
 
+@pytest.mark.slow
 def test_the_encoder_names_the_file_and_the_layer(alexnet_file):
     path, _, _ = alexnet_file
     with pytest.raises(ValueError, match=rf"^{path}: expected weights of vgg19; the first .* features\.0\.weight: "):

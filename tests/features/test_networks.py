@@ -18,6 +18,7 @@ def pictures(side, count=2, seed=1):
     return np.random.default_rng(seed).standard_normal((count, side, side, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (2, 3), (5, 4), (7, 7)])
 def test_winograd_is_the_convolution(h, w):
     random = np.random.default_rng(h * w)
@@ -31,6 +32,7 @@ def test_winograd_is_the_convolution(h, w):
     np.testing.assert_allclose(found, expected, atol=ROUNDING * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "grouped"), [(1, True), (2, True), (9, True), (1, False), (2, None)])
 @pytest.mark.parametrize("rectified", [True, False])
 @pytest.mark.parametrize("name", small.NETWORKS)

@@ -19,6 +19,7 @@ def test_bounds_are_below_the_distances(kind, k_parts):
         assert (distances - bounds).max() < 1e-2  # or everything would have to be measured
 
 
+@pytest.mark.slow
 def test_one_program_serves_galleries_of_any_size():
     queries, mesh = galleries.encoded_items(4, seed=1), scan.single_device_mesh()
 

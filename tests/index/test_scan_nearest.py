@@ -22,6 +22,7 @@ def assert_is_ranking(found, matrix, k):
     np.testing.assert_array_equal(found[0], np.take_along_axis(matrix, order, axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", galleries.KINDS)
 @pytest.mark.parametrize(("k_parts", "block_size"), [(1, 7), (2, 64), (4, 16)])
 def test_search_is_the_ranking_by_the_full_matrix(kind, k_parts, block_size):
@@ -32,6 +33,7 @@ def test_search_is_the_ranking_by_the_full_matrix(kind, k_parts, block_size):
         assert_is_ranking(rank(queries, gallery, k, block_size), matrix, k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", range(1, 9))
 def test_search_is_the_same_on_any_number_of_devices(devices):
     queries = galleries.encoded_items(5, kind="repeated", seed=1)
@@ -42,6 +44,7 @@ def test_search_is_the_same_on_any_number_of_devices(devices):
         assert_is_ranking(rank(queries, gallery, k, 8 * devices, devices), matrix, k)
 
 
+@pytest.mark.slow
 def test_segments_count_on_and_padding_is_never_found():
     parts = [galleries.encoded_items(n, seed=n) for n in (5, 1, 40, 16)]
     queries = galleries.encoded_items(2, seed=1)
@@ -85,6 +88,7 @@ def test_the_nearest_among_some_positions():
     np.testing.assert_array_equal(distances, matrix[0, expected])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_search_on_generated_galleries(seed):
     """Everything at once, drawn at random."""

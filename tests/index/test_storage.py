@@ -195,6 +195,7 @@ def test_one_writes_at_a_time(folder):
     build().save(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", ["replace", "fsync", "write_array_header_1_0"])
 def test_a_failure_leaves_the_index_there_was(folder, failing, monkeypatch):
     module, calls = (np.lib.format if failing.startswith("write") else os), []

@@ -22,6 +22,7 @@ def test_adversarial_loss_swaps_the_modalities():
     np.testing.assert_allclose(gpldan_jax.adversarial_loss(a, b), gpldan_jax.modality_classifier_loss(b, a), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [gpldan_jax.modality_classifier_loss, gpldan_jax.adversarial_loss])
 def test_masked_pairs_leave_no_trace(loss):
     a, b = jax.random.normal(jax.random.key(1), (2, 4, 2))

@@ -41,6 +41,7 @@ def test_the_sigmoid_loss_is_that_of_a_loop_and_of_optax():
     np.testing.assert_allclose(found, entropies.sum() / 5, rtol=FLOAT32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [

@@ -23,6 +23,7 @@ def test_plain_embeddings_have_cosine_distances():
     np.testing.assert_allclose(gpldan_jax.co_attention_distances(x, y, None, None), [[0, 2, 1], [1, 1, 1]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_distances_of_one_modality_are_symmetric_with_a_zero_diagonal():
     x = jax.random.normal(jax.random.key(0), (6, 4, 16))
     a = jax.nn.softmax(jax.random.normal(jax.random.key(1), (6, 4)))
@@ -49,6 +50,7 @@ def test_target_distances_match_the_loop_with_duplicates_and_zero_rows():
     )
 
 
+@pytest.mark.slow
 def test_target_distances_leave_out_masked_pairs():
     u, c = jax.random.normal(jax.random.key(0), (2, 5, 8))
     where = jnp.array([True, False, True, True, False])

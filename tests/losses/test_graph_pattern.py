@@ -57,7 +57,10 @@ generated = hypothesis.settings(max_examples=10, deadline=None, derandomize=True
 @generated
 @hypothesis.given(shape=batches, option=options, mask=st.lists(st.booleans(), min_size=7, max_size=7))
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("dtype, tolerance", [(np.float32, FLOAT32_TOLERANCE), (np.float64, FLOAT64_TOLERANCE)])
+@pytest.mark.parametrize(
+    "dtype, tolerance",
+    [pytest.param(np.float32, FLOAT32_TOLERANCE, marks=pytest.mark.slow), (np.float64, FLOAT64_TOLERANCE)],
+)
 @pytest.mark.usefixtures("quick_compilation")
 def test_agrees_with_a_float64_loop(implementation, dtype, tolerance, shape, option, mask):
     where = np.array(mask[: shape["n"]])
@@ -70,6 +73,7 @@ def test_agrees_with_a_float64_loop(implementation, dtype, tolerance, shape, opt
         np.testing.assert_allclose(loss, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
 @hypothesis.given(shape=batches, option=options, mask=st.lists(st.booleans(), min_size=7, max_size=7))
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -108,6 +112,7 @@ def value_and_grads(arguments, implementation=None, where=None, **options):
     return jitted_value_and_grads(arguments[:4], arguments[4:], where, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
 @pytest.mark.usefixtures("quick_compilation")
 def test_implementations_have_the_same_gradients(implementation):
@@ -118,6 +123,7 @@ def test_implementations_have_the_same_gradients(implementation):
         np.testing.assert_allclose(one, other, atol=FLOAT32_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.usefixtures("quick_compilation")
 def test_masked_pairs_leave_no_trace(implementation):
@@ -140,6 +146,7 @@ def zero_rows(x):
     return tuple(np.where((np.arange(len(y)) < 2).reshape(-1, *[1] * (y.ndim - 1)), 0, y) for y in x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("discrepancy", ["absolute", "squared", "signed"])
 @pytest.mark.parametrize(
@@ -171,6 +178,7 @@ def test_finite_at_the_extremes(implementation, discrepancy, change):
     np.testing.assert_allclose(loss, expected, rtol=FLOAT32_TOLERANCE, atol=FLOAT32_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_the_loss_does_not_depend_on_the_length_of_an_instance(implementation):
     v, t, a, b, u, c = batch(3, n=6, k=2, h=8, dtype=np.float32)
@@ -182,6 +190,7 @@ def test_the_loss_does_not_depend_on_the_length_of_an_instance(implementation):
     np.testing.assert_allclose(scaled, loss, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_extreme_scales_survive_constant_folding(implementation):
     # As arguments the same arrays pass; as constants XLA may square them before it divides by their scale.
@@ -208,6 +217,7 @@ def test_hand_computed_case():
     np.testing.assert_allclose(loss, 0.5 + 2 * 0.75 + 3 * 1.0)
 
 
+@pytest.mark.slow
 def test_inputs_carry_no_gradient():
     arguments = [jnp.asarray(x) for x in batch(4, n=4, k=2, h=8, dtype=np.float32)]
 
@@ -218,6 +228,7 @@ def test_inputs_carry_no_gradient():
         assert not np.asarray(grad).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_half_precision_and_integer_inputs_compute_in_float32(implementation):
     arguments = batch(5, n=4, k=2, h=8, dtype=np.float32)
@@ -235,6 +246,7 @@ def test_half_precision_and_integer_inputs_compute_in_float32(implementation):
     np.testing.assert_allclose(loss, expected, rtol=FLOAT32_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_attention_that_does_not_sum_to_one_is_rejected(implementation):
     v, t, a, b, u, c = batch(6, n=4, k=2, h=8, dtype=np.float32)
@@ -287,6 +299,7 @@ def test_bad_options_are_named(option, message):
         gpldan_jax.graph_pattern_loss(*batch(8, n=4, k=2, h=8, dtype=np.float32), alpha=1.0, beta=1.0, **option)
 
 
+@pytest.mark.slow
 def test_weights_can_be_traced():
     arguments = batch(9, n=4, k=2, h=8, dtype=np.float32)
     alphas = jnp.array([0.0, 0.5, 2.0])

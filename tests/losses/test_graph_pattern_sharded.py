@@ -39,6 +39,7 @@ def value_and_gradients(loss, arguments, where, **options):
     return jax.jit(jax.value_and_grad(objective, has_aux=True))(arguments[:4], arguments[4:], where)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(
     "devices, block_size, discrepancy",
@@ -64,6 +65,7 @@ def test_agrees_with_one_device(devices, block_size, discrepancy):
         assert gradient.sharding.is_equivalent_to(rows, gradient.ndim)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_explicit_meshes_and_several_axes():
     if jax.device_count() < 8:
@@ -77,6 +79,7 @@ def test_explicit_meshes_and_several_axes():
             np.testing.assert_allclose(result, expected, rtol=FLOAT32_TOLERANCE)
 
 
+@pytest.mark.slow
 def test_shares_travel_around_the_ring_and_nothing_is_gathered():
     mesh = mesh_of(4)
     n, k, h, d = 4096, 2, 64, 64
@@ -94,6 +97,7 @@ def test_shares_travel_around_the_ring_and_nothing_is_gathered():
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * share + 2e6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_a_training_step_over_devices_is_the_step_on_one():
     mesh = mesh_of(4)

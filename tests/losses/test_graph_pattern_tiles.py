@@ -21,6 +21,7 @@ def loss(*arguments, **options):
     return gpldan_jax.graph_pattern_loss(*arguments, alpha=1.0, beta=0.1, **options)[0]
 
 
+@pytest.mark.slow
 def test_temporaries_do_not_grow_with_the_batch():
     value_and_gradient = functools.partial(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)), block_size=256)
     temporaries = [compiled(value_and_gradient, n).memory_analysis().temp_size_in_bytes for n in (1024, 8192)]
@@ -28,6 +29,7 @@ def test_temporaries_do_not_grow_with_the_batch():
     assert max(temporaries) < 60e6  # bytes; the dense form needs 550e6 for n = 1024
 
 
+@pytest.mark.slow
 def test_without_a_gradient_only_the_forward_work_is_done():
     n, k, h, d = 32, 4, 64, 16
     forward, both = (
@@ -39,6 +41,7 @@ def test_without_a_gradient_only_the_forward_work_is_done():
     assert 2 * product < both < 2.7 * product  # of a block with itself, one side's gradient is enough
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("block_size", [3, 4])
 def test_blocks_that_overlap_and_a_mask(block_size):
@@ -56,6 +59,7 @@ def test_blocks_that_overlap_and_a_mask(block_size):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_single_terms_and_weights_have_gradients():
     image, text, a, b, u, c = batch(1, n=5, k=2, h=6)
@@ -85,6 +89,7 @@ def test_terms_that_are_only_reported_by_a_scan_leave_the_gradient_alone():
     np.testing.assert_allclose(gradient, 2 * jax.grad(loss)(*arguments), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_second_derivative_is_refused():
     image, text, a, b, u, c = batch(2, n=4, k=2, h=6, dtype=np.float32)
     with pytest.raises(NotImplementedError, match="implementation='dense' has derivatives of every order"):
@@ -105,6 +110,7 @@ def large_value_and_gradients(dtype, **options):
 
 
 # Of the loss, relative, and of the gradients, relative in L2: about twice what the docstring of the loss says.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options, loss_error, gradient_error",
     [({}, 2e-7, 2e-6), ({"precision": "default"}, 2e-7, 2e-6), ({"compute_dtype": "bfloat16"}, 1e-5, 2e-2)],

@@ -33,6 +33,7 @@ def loop_rows(images, texts, m):
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [1, 3, 15, 40])
 @pytest.mark.parametrize("block_size", [4, 23, 1024])
 def test_they_are_those_of_a_loop(m, block_size):
@@ -51,6 +52,7 @@ def test_a_pair_without_features_is_its_own_neighbour():
     np.testing.assert_allclose(losses.neighbourhood_rows(columns, weights, 23)[2], np.eye(23)[2])
 
 
+@pytest.mark.slow
 def test_the_target_distance_of_rows_is_one_minus_their_product():
     columns, weights = losses.nearest_neighbours(*inputs(), neighbours=6)
     batch = jnp.array([3, 0, 11, 19, 7])

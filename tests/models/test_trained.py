@@ -21,6 +21,7 @@ def model():
     )
 
 
+@pytest.mark.slow
 def test_a_model_comes_back_as_it_was(tmp_path):
     dataset, saved = model()
     models.save_model(tmp_path / "model.safetensors", saved)

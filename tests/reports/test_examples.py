@@ -14,6 +14,7 @@ from tests.reports.workdirs import N_TEST, page_of
 from tests.retrieval import loop_reference
 
 
+@pytest.mark.slow
 def test_the_examples_follow_their_rule_and_are_the_nearest(made):
     found = folders.read(made)
     dataset, _ = examples.reload_dataset(found.config, found.fingerprint)

@@ -161,6 +161,7 @@ def representations(inputs, parameters):
     return encoded(PROJECTOR, parameters, *inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block_size", [1, 3, 1024])  # of 7 images and 5 texts
 def test_blocks_make_the_matrix_of_one_call(block_size, inputs, parameters, representations):
     image, text = representations

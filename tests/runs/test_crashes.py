@@ -37,6 +37,7 @@ def flags(features):
     return (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=12")
 
 
+@pytest.mark.slow
 def test_a_run_killed_three_times_ends_with_the_same_bits(run, flags, tmp_path):
     run = functools.partial(run, optimized=True)  # the program that users run has to be the reproducible one
     whole = run(*flags, f"--workdir={tmp_path / 'whole'}")
@@ -61,6 +62,7 @@ def test_a_run_killed_three_times_ends_with_the_same_bits(run, flags, tmp_path):
     assert outcome(workdir) == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_the_run_continues(run, flags, tmp_path, number, status):
     workdir = tmp_path / "run"

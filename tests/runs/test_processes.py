@@ -4,6 +4,7 @@ import json
 import socket
 
 import numpy as np
+import pytest
 
 from tests.commands import SMALL
 
@@ -28,6 +29,7 @@ def pair(run, flags):
     return outcomes
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(run, features, tmp_path):
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.selection=map")
     alone = run(*flags, "--config.train.epochs=3", f"--workdir={tmp_path / 'alone'}")
@@ -55,6 +57,7 @@ def test_two_processes_train_like_one(run, features, tmp_path):
     assert "process 0 could not start; its own message says why" in second[2]
 
 
+@pytest.mark.slow
 def test_flags_of_processes_that_make_no_sense(run):
     half = run("--coordinator=127.0.0.1:1", "--processes=2")
     assert half.returncode == 2 and "--coordinator, --processes and --process belong together" in half.stderr

@@ -16,6 +16,7 @@ from tests.commands import ROOT, SMALL
 ANSWER_SECONDS = 1.5
 
 
+@pytest.mark.slow
 def test_a_run_from_features_to_results(run, features, tmp_path):
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=3", f"--workdir={tmp_path / 'run'}")
     first = run(*flags)
@@ -47,6 +48,7 @@ def test_a_run_from_features_to_results(run, features, tmp_path):
     assert "epoch 1/3" in fresh.stdout
 
 
+@pytest.mark.slow
 def test_without_labels_it_trains_and_reports_recall(run, features, tmp_path):
     with np.load(features) as arrays:
         np.savez(tmp_path / "bare.npz", image=arrays["image"], text=arrays["text"])
@@ -56,6 +58,7 @@ def test_without_labels_it_trains_and_reports_recall(run, features, tmp_path):
     assert set(results["test"]) == {"recall@1", "recall@5", "recall@10"}
 
 
+@pytest.mark.slow
 def test_a_synthetic_run_says_so_everywhere(run, tmp_path):
     done = run(*SMALL, "--config.dataset.synthetic", "--config.train.epochs=1")
     assert done.returncode == 0, done.stderr
@@ -93,6 +96,7 @@ def test_a_mistyped_flag_gets_one_line_at_once(run, tmp_path, flags, message):
     print(f"answered in {seconds:.2f} s, aim {ANSWER_SECONDS}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config, flags, message",
     [
@@ -119,6 +123,7 @@ def test_bad_input_is_refused_and_nothing_written(run, tmp_path, config, flags, 
     assert not list((tmp_path / "somewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_a_class_that_train_lacks_is_a_warning(run, features, tmp_path):
     with np.load(features) as arrays:
         arrays = dict(arrays)
@@ -129,6 +134,7 @@ def test_a_class_that_train_lacks_is_a_warning(run, features, tmp_path):
     assert warned.stderr.splitlines() == ["warning: npz test: train has no pair of class 7"]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_step_and_term(run, features, tmp_path):
     stopped = run(*SMALL, f"--config.dataset.path={features}", "--config.optim.learning_rate=1e38", "--workdir=w")
     assert stopped.returncode == 1

@@ -8,6 +8,7 @@ from gpldan_jax.serving.collection import Collection
 from tests.serving.served import answer, ask, indexes, model, serving, shown
 
 
+@pytest.mark.slow
 def test_a_model_of_features_from_elsewhere_is_asked_by_its_items(tmp_path):
     index = Index.build(model(dataset="mine", features=None), np.eye(3, 1952, dtype=np.float32), [7, 8, 9], "image")
     index.save(tmp_path)

@@ -60,6 +60,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 def test_words_find_what_the_index_finds(port, emoji):
     inputs = features.extractor(emoji.indexes["image"].model.metadata, "text")(["red heart"])
 

@@ -62,6 +62,7 @@ def test_one_index_is_a_collection_and_numbers_are_ids(tmp_path):
     assert ids(answer) == [7] and answer.distances == (0.0,)
 
 
+@pytest.mark.slow
 def test_recall_is_measured_and_kept(workdir, tmp_path):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
     build_from_run(workdir, tmp_path, ["test"], candidates=True)

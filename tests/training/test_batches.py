@@ -41,6 +41,7 @@ def test_the_key_alone_decides():
     assert (zero_mask(zero_columns(INPUTS, jax.random.key(1), 0.5)) != mask).any()
 
 
+@pytest.mark.slow
 def test_all_columns_and_all_pairs_of_columns_are_equally_likely():
     draws, d, count = 2000, 20, 6
     keys = jax.random.split(jax.random.key(2), draws)

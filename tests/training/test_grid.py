@@ -42,6 +42,7 @@ def test_only_data_may_differ_between_members():
         training.stack_states([tiny.state(), tiny.state(discrepancy="squared")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once, devices", [(1, 1), (3, 1), (None, 2)])
 def test_members_are_the_runs_that_they_are(at_once, devices):
     dataset, mesh = tiny.dataset(), training.data_mesh(devices)
@@ -63,6 +64,7 @@ def test_members_are_the_runs_that_they_are(at_once, devices):
     assert len(np.unique(losses[:, -1])) == len(SEEDS)
 
 
+@pytest.mark.slow
 def test_a_grid_selects_like_each_run_and_resumes_to_the_same_bits(tmp_path):
     selected, members = train_grid(tmp_path / "whole", at_once=1)
     for index, member in enumerate(members):
@@ -81,6 +83,7 @@ def test_a_grid_selects_like_each_run_and_resumes_to_the_same_bits(tmp_path):
     assert_same(again, selected)
 
 
+@pytest.mark.slow
 def test_a_grid_goes_on_with_other_devices(tmp_path):
     selected, _ = train_grid(tmp_path / "whole", criterion="last", epochs=2)
     with pytest.raises(training.Interrupted):
@@ -109,6 +112,7 @@ def test_a_member_that_diverges_is_named_and_stops_no_other(tmp_path, monkeypatc
         assert members[index] == expected[index]
 
 
+@pytest.mark.slow
 def test_a_grid_compiles_once_and_moves_nothing_between_host_and_device():
     pairs, stacked = training.resident_pairs(tiny.dataset().train), states()
     training.train_grid_epoch.clear_cache()

@@ -45,6 +45,7 @@ def without_time(records):
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_beats_its_start(tmp_path):
     before = training.evaluate_split(tiny.state(), tiny.dataset().validation)
     state, progress, records = train(tmp_path, epochs=30, criterion="recall")
@@ -55,6 +56,7 @@ def test_training_lowers_the_loss_and_beats_its_start(tmp_path):
     json.dumps(records)  # plain numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remainder, resident", [("drop", True), ("drop", False), ("mask", False)])
 def test_an_interrupted_run_ends_like_one_left_alone(tmp_path, remainder, resident):
     options = {"dataset": tiny.dataset(n=45), "remainder": remainder, "resident": resident, "criterion": "last"}
@@ -84,6 +86,7 @@ def test_an_interrupted_run_ends_like_one_left_alone(tmp_path, remainder, reside
     assert without_time(resumed + rest) == without_time(records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", [True, False])
 def test_one_compilation_for_a_whole_run(tmp_path, resident):
     program = training.train_epoch if resident else training.train_step
@@ -92,6 +95,7 @@ def test_one_compilation_for_a_whole_run(tmp_path, resident):
     assert program._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_devices_and_without_resident_data(tmp_path):
     _, _, alone = train(tmp_path / "alone", epochs=4, criterion="last")
     _, _, records = train(tmp_path / "moved", state=tiny.state(mesh=training.data_mesh(4)), epochs=1, criterion="last")
@@ -143,6 +147,7 @@ def test_evaluation_happens_as_often_as_asked_and_at_the_end(tmp_path):
     assert ["validation" in record for record in records] == [False, True, False, True, True]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path):
     dataset = tiny.dataset()
     train(tmp_path, dataset=dataset, epochs=2, criterion="last")

@@ -59,6 +59,7 @@ def written_out(g, d, d_state, pairs, image_columns, text_columns, static):
     return d_loss, g_loss, new_d, g_gradient
 
 
+@pytest.mark.slow
 def test_a_step_is_eq_10_then_eq_11_against_the_new_classifier():
     # Targets from the clean inputs, features from denoised ones; the columns are those that the key of step 0 draws.
     state, pairs = tiny.state(), batch()
@@ -101,6 +102,7 @@ def test_denoising_changes_with_the_step():
     assert unpaired(0) == unpaired(0) != unpaired(1)
 
 
+@pytest.mark.slow
 def test_padding_does_not_change_the_step():
     state = tiny.state()
     pairs = batch()
@@ -125,6 +127,7 @@ def test_the_state_is_donated():
     assert kernel.is_deleted()
 
 
+@pytest.mark.slow
 def test_the_discrepancy_reaches_the_loss():
     _, absolute = training.train_step(tiny.state(), batch())
     _, squared = training.train_step(tiny.state(discrepancy="squared"), batch())

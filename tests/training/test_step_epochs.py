@@ -36,6 +36,7 @@ def full_compilation():
     jax.clear_caches()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("full_compilation")
 @pytest.mark.parametrize("remainder", ["drop", "mask"])
 def test_an_epoch_gives_the_bits_of_its_steps(remainder):
@@ -54,6 +55,7 @@ def test_an_epoch_gives_the_bits_of_its_steps(remainder):
     np.testing.assert_allclose(losses, one_by_one, rtol=REPORTED_TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_an_epoch_moves_nothing_between_host_and_device_and_compiles_once():
     state, dataset = tiny.state(), tiny.dataset()
@@ -68,6 +70,7 @@ def test_an_epoch_moves_nothing_between_host_and_device_and_compiles_once():
     assert metrics["loss"].shape == (5,)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_loss_curve_is_the_same_on_any_number_of_devices():
     curves = {}
@@ -93,6 +96,7 @@ def test_devices_hold_their_share_of_the_rows_and_all_parameters():
     assert {shard.data.shape for shard in batch.images.addressable_shards} == {(2, 10)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 def test_sent_batches_on_devices_are_those_of_the_epoch_program():
     dataset, mesh = tiny.dataset(n=45), training.data_mesh(4)

@@ -24,6 +24,7 @@ def first_batch(dataset, state, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_step_takes_its_targets_from_neighbourhoods_and_adds_the_contrastive_term():
     dataset, state = tiny.dataset(), tiny.state(**OURS, **UNSPOILT)
     batch = first_batch(dataset, state)
@@ -44,6 +45,7 @@ def test_a_step_takes_its_targets_from_neighbourhoods_and_adds_the_contrastive_t
     np.testing.assert_allclose(found["loss"], loss + 0.01 * found["adversarial"] + 0.3 * contrastive, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [{"neighbours": None}, {"contrastive": None, "temperature": None}])
 def test_both_change_what_is_learned(without):
     after = []
@@ -55,6 +57,7 @@ def test_both_change_what_is_learned(without):
     assert np.abs(after[0] - after[1]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_padding_takes_no_part_in_it():
     dataset, state = tiny.dataset(), tiny.state(**OURS, **UNSPOILT)
     whole = first_batch(dataset, state)
@@ -67,6 +70,7 @@ def test_padding_takes_no_part_in_it():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_loss_curve_is_the_same_sent_resident_and_on_devices():
     dataset, curves = tiny.dataset(n=45), []
     batches = {"batch_size": 10, "remainder": "mask"}
@@ -83,6 +87,7 @@ def test_the_loss_curve_is_the_same_sent_resident_and_on_devices():
     np.testing.assert_allclose(curves[1], sent, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_run_with_it_lowers_its_loss_and_goes_on_within_an_epoch(tmp_path, resident):
     steps = []
