@@ -272,8 +272,10 @@ def _dense_distances(pairs, matmul_config):
     def l_p(x, y):
         return distances.dense_distances(x[0], y[0], x[1], y[1], matmul_config)
 
+    l_vt, l_vv, l_tt = l_p(image, text), l_p(image, image), l_p(text, text)
+    # After the others: with the targets first, XLA schedules a program that is an eighth slower on a CPU (n = 256).
     d = distances.dense_targets(pairs.image_inputs, pairs.text_inputs, pairs.where, matmul_config)
-    return l_p(image, text), l_p(image, image), l_p(text, text), d
+    return l_vt, l_vv, l_tt, d
 
 
 def _vmapped_distances(pairs):
