@@ -1,6 +1,7 @@
-"""Quick compilation: for the tests that ask for it, and for the examples in docstrings."""
+"""Quick compilation: for all tests and examples but those marked `optimized`."""
 
 import jax
+import jax._src.compiler
 import pytest
 
 try:  # jax's public options reach programs that a test compiles itself, not those that jit compiles
@@ -22,24 +23,25 @@ def quick_options():
     return options
 
 
-@pytest.fixture
-def quick_compilation(quick_options, monkeypatch):
-    """Compiles with XLA's optimisations off, in a quarter of the time, for tests of values and not of the compiler."""
+@pytest.fixture(scope="session", autouse=True)
+def quick_compilation(quick_options):
+    """Compiles with XLA's optimisations off, in a quarter of the time, while jax is told to disable most of them."""
 
-    def quick(*args, **kwargs):
+    def options(*args, **kwargs):
         found = get_compile_options(*args, **kwargs)
-        found.env_option_overrides = [*found.env_option_overrides, *quick_options.items()]
+        if jax.config.jax_disable_most_optimizations:
+            found.env_option_overrides = [*found.env_option_overrides, *quick_options.items()]
         return found
 
     if quick_options:
-        monkeypatch.setattr("jax._src.compiler.get_compile_options", quick)
+        jax._src.compiler.get_compile_options = options
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)
-def quick_examples(request):
-    """Compiles the examples in docstrings quickly."""
-    if isinstance(request.node, pytest.DoctestItem):
-        request.getfixturevalue("quick_compilation")
+def compilation(request):
+    """Compiles the programs of a test quickly, and those of a test marked `optimized` as users do."""
+    is_quick = request.node.get_closest_marker("optimized") is None
+    if is_quick != jax.config.jax_disable_most_optimizations:
+        jax.clear_caches()  # a program stays as it was compiled, and the two kinds differ in their last bits
+        jax.config.update("jax_disable_most_optimizations", is_quick)

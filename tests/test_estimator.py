@@ -29,11 +29,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quick(quick_compilation):
-    """Values are compared with values of the same compiler."""
-
-
 @pytest.fixture(scope="module")
 def pairs():
     """60 pairs with features off zero and far from unit variance, and classes as strings."""

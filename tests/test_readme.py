@@ -56,7 +56,7 @@ def test_the_section_has_three_ways():
 
 
 @pytest.mark.slow
-def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, quick_environment, quick_compilation):
+def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, quick_environment):
     monkeypatch.chdir(tmp_path)
     for folder in ("configs", "experiments"):
         (tmp_path / folder).symlink_to(ROOT / folder)
@@ -114,7 +114,7 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
 
 
 @pytest.mark.slow
-def test_the_loss_in_a_loop(data, capsys, quick_compilation):
+def test_the_loss_in_a_loop(data, capsys):
     ran(way("python", "graph_pattern_loss("), data)
     losses = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
     assert len(losses) == 10 and losses[-1] < 0.7 * losses[0]

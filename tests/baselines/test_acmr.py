@@ -11,7 +11,6 @@ from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.splits import synthetic_splits
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms
 LABELS = np.array([0, 2, 0, 1, 2, 0])
 NUMBERS = {"invariance": 0.6, "margin": 1.5, "negative": 0.4, "adversarial": 0.7}

@@ -12,7 +12,6 @@ from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.baselines.perceptrons import initial_parameters
 from tests.baselines import shared_latent
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 NUMBERS = {"distance": 0.3, "reconstruction": 0.05}
 
 

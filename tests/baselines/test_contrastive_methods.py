@@ -15,7 +15,6 @@ from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.splits import synthetic_splits
 from gpldan_jax.training.batches import zero_columns
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms
 SMALL = {"hidden": 64, "width": 32, "learning_rate": 1e-3, "batch_size": 48}
 METHODS = {method.name: method for method in contrastive.METHODS}

@@ -11,7 +11,6 @@ from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.baselines.perceptrons import initial_parameters
 from tests.baselines import shared_latent
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 DECODERS = {
     "corr": {"image_to_image": "image", "text_to_text": "text"},
     "cross": {"image_to_text": "text", "text_to_image": "image"},

@@ -13,7 +13,6 @@ from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.baselines.perceptrons import initial_parameters
 from tests.baselines import shared_latent
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 WIDTHS = {"image": (4, 5, 2), "text": (3, 5, 2), "image_decoder": (2, 5, 4), "text_decoder": (2, 5, 3)}
 
 

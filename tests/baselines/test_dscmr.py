@@ -11,7 +11,6 @@ from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.splits import synthetic_splits
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few hundred terms
 LABELS = np.array([0, 2, 0, 1, 2, 0])
 SMALL = {"hidden": 64, "width": 32, "learning_rate": 1e-3, "batch_size": 48}

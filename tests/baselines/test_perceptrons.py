@@ -9,8 +9,6 @@ from scipy.spatial.distance import cdist
 
 from gpldan_jax.baselines.perceptrons import Mlp, apply_mlp, cosine_distances_between, initial_parameters
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(("activation", "reference"), [(nn.relu, lambda x: np.maximum(x, 0)), (nn.tanh, np.tanh)])
 def test_an_mlp_has_its_activation_between_layers_only(activation, reference):

@@ -13,7 +13,6 @@ from gpldan_jax.data.splits import synthetic_splits
 from gpldan_jax.losses import modality_classifier_loss
 from gpldan_jax.models import ModalityClassifier
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms
 NUMBERS = {"adversarial": 0.7}
 LOSS = jax.jit(ucal.ucal_loss)

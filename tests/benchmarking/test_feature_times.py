@@ -22,7 +22,7 @@ FLAGS = (
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, quick_compilation):
+def small(monkeypatch):
     layers = (networks.Convolution(4, kernel=11, stride=8, padding=2, pool=3), networks.Convolution(2, pool=3))
     monkeypatch.setitem(
         networks.ARCHITECTURES, "alexnet", networks.Architecture(layers, ("classifier.1", "classifier.4"))

@@ -19,7 +19,6 @@ def run_loss(out, *flags):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_figures_of_a_run_by_hand(tmp_path, capsys):
     out = tmp_path / "new" / "found.json"
     assert run_loss(out, "--sizes", "8", "4", "--implementations=dense", "--markdown") == 0
@@ -49,7 +48,6 @@ def test_the_figures_of_a_run_by_hand(tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["loss", "gradient_norm"])
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_wrong_implementation_ends_the_run(tmp_path, capsys, monkeypatch, what):
     right = loss_times._loss_function
 
@@ -69,7 +67,6 @@ def test_a_wrong_implementation_ends_the_run(tmp_path, capsys, monkeypatch, what
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_what_does_not_fit_or_is_refused_is_recorded_and_not_run(tmp_path, capsys, monkeypatch):
     names = ["dense", "vmap"] + (["torch-matmul"] if importlib.util.find_spec("torch") else [])
     right = loss_times._loss_function

@@ -31,7 +31,6 @@ def test_peers_find_the_nearest(name):
     np.testing.assert_allclose(distances, np.sort(matrix, axis=1)[:, :5], atol=PEER_TOLERANCE)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
     out, names = tmp_path / "found.json", ("jax", "numpy-broadcast")
     flags = ["--implementations", *names, "--sizes", "30", "20", f"--out={out}", f"--folder={tmp_path}"]
@@ -51,7 +50,6 @@ def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_search_in_two_stages_has_a_recall(tmp_path, monkeypatch):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
     for candidates, expected in ((200, 1), (4, 0.9)):
@@ -63,7 +61,6 @@ def test_a_search_in_two_stages_has_a_recall(tmp_path, monkeypatch):
     assert row["recall"] < 1 == json.loads((tmp_path / "200.json").read_text())["rows"][0]["recall"]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_peer_that_finds_something_else_is_an_error(tmp_path, capsys, monkeypatch):
     right = search_times._numpy_broadcast
     monkeypatch.setattr(search_times, "_numpy_broadcast", lambda *args: (right(*args)[0] + 1e-3, right(*args)[1]))

@@ -19,7 +19,6 @@ from gpldan_jax.benchmarking import torch_losses  # noqa: E402
 PEER_TOLERANCE = 1e-4
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_peers_compute_the_same_loss_and_gradients():
     arrays = problem.arrays(problem.Problem(n=9, k=3, h=8, image_inputs=12, text_inputs=10))
 

@@ -34,7 +34,6 @@ def parameters(state):
 
 # Where all columns are drawn, both libraries draw the same.
 @pytest.mark.parametrize("parts, text_denoising", [(2, 0.0), (1, 1.0)])
-@pytest.mark.usefixtures("quick_compilation")
 def test_peers_train_as_we_do(parts, text_denoising):
     split = tiny.dataset().train
     projector = models.Projector(hidden=16, width=8, parts=parts)

@@ -37,7 +37,6 @@ def measure_steps(implementations, sizes=(9,), rounds=None, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_rows_of_a_run(dataset):
     names = ["grid"] + (["torch-matmul"] if HAS_TORCH else [])
     found = measure_steps(names, rounds=2, members=2)
@@ -50,7 +49,6 @@ def test_rows_of_a_run(dataset):
     assert found["ceilings"].keys() == {one.library for one in found["rows"]}
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_pairs_are_repeated_where_a_batch_needs_more(dataset, monkeypatch, capsys):
     splits = []
     fake = FakeTrainer()
@@ -223,7 +221,6 @@ def initial_state(config, dataset):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_all_ways_to_train_do_the_same(dataset):
     start = initial_state(tiny_config(), dataset)
     batches = {"batch_size": 12, "remainder": "mask"}  # the last mini-batch has 4 pairs
@@ -239,7 +236,6 @@ def test_all_ways_to_train_do_the_same(dataset):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_ours_is_trained_too(dataset):
     ours = tiny_config(loss={"target": "neighbours", "neighbours": 5, "contrastive": 0.3})
     batches = {"batch_size": 12, "remainder": "drop"}
@@ -256,7 +252,6 @@ def test_ours_is_trained_too(dataset):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_first_member_of_a_grid_is_the_configs_run(dataset):
     settings, batches = tiny_config(), {"batch_size": 12, "remainder": "drop"}
     states = times._grid_states(settings, dataset, 4)

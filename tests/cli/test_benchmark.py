@@ -65,7 +65,6 @@ def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_run_draws_and_compares_itself(tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
     first, again, plot = (tmp_path / name for name in ("first.json", "again.json", "found.png"))
@@ -87,7 +86,6 @@ def test_a_mistyped_flag_does_not_wait_for_jax_or_torch():
     assert done.stdout.split() == ["2", "False", "False"], done.stderr
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_file_says_how_it_was_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert benchmark("loss", *TINY, "--sizes=4", "--mode=forward", "--implementations=dense") == 0

@@ -26,7 +26,6 @@ def test_every_config_is_tried_here():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_trains_for_an_epoch_on_synthetic_data(name, tmp_path):
     config = get(name)

@@ -19,7 +19,7 @@ from tests.serving import served
 
 
 @pytest.fixture(autouse=True)
-def quick(quick_compilation, monkeypatch):
+def own_warnings(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the command changes
 
 

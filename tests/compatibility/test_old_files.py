@@ -38,7 +38,7 @@ def test_a_finished_run_is_shown(old, capsys):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_continues(old, capsys, quick_compilation):
+def test_an_interrupted_run_continues(old, capsys):
     records = (old / "interrupted" / workdirs.METRICS).read_text().splitlines()
     assert session.run(config_of(old / "interrupted"), Path("interrupted")) == 0
     assert "continuing interrupted after step" in capsys.readouterr().out

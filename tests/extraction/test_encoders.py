@@ -15,8 +15,6 @@ from tests.features import networks as small
 
 pytest.importorskip("PIL.Image", reason="images need Pillow")
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_the_vocabulary_is_that_of_the_training_pairs(folder, call):
     (folder / "texts.csv").write_text(

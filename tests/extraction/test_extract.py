@@ -19,8 +19,6 @@ from tests.extraction.folders import PAIRS, flags, picture
 
 Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize(

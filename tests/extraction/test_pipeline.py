@@ -27,8 +27,6 @@ from tests.extraction.folders import PAIRS, flags, make_folder, manifest_of, pic
 
 Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.slow
 def test_the_emoji_come_out_as_they_are_shipped(tmp_path, call):

@@ -13,8 +13,6 @@ from tests.features import networks as small
 ROUNDING = 1e-5  # float32 against float64, of the largest feature
 PEER = 1e-4  # against PyTorch's features, of the largest feature
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_features_of_a_picture_known_by_hand():
     pytest.importorskip("skimage", reason="the features need scikit-image")

@@ -11,8 +11,6 @@ from tests.features import networks as small
 
 ROUNDING = 1e-5  # float32 against float64, of the largest feature
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def pictures(side, count=2, seed=1):
     return np.random.default_rng(seed).standard_normal((count, side, side, 3)).astype(np.float32)

@@ -8,6 +8,8 @@ import pytest
 import gpldan_jax
 from tests.losses import loop_reference
 
+pytestmark = pytest.mark.optimized  # rounding is what they are about
+
 
 def test_co_attention_distances_of_two_sets_of_different_size():
     rng = np.random.default_rng(0)

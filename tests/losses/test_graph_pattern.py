@@ -61,7 +61,6 @@ generated = hypothesis.settings(max_examples=10, deadline=None, derandomize=True
     "dtype, tolerance",
     [pytest.param(np.float32, FLOAT32_TOLERANCE, marks=pytest.mark.slow), (np.float64, FLOAT64_TOLERANCE)],
 )
-@pytest.mark.usefixtures("quick_compilation")
 def test_agrees_with_a_float64_loop(implementation, dtype, tolerance, shape, option, mask):
     where = np.array(mask[: shape["n"]])
     arguments = batch(**shape, dtype=dtype)
@@ -77,7 +76,6 @@ def test_agrees_with_a_float64_loop(implementation, dtype, tolerance, shape, opt
 @hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
 @hypothesis.given(shape=batches, option=options, mask=st.lists(st.booleans(), min_size=7, max_size=7))
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.usefixtures("quick_compilation")
 def test_gradients_match_finite_differences(implementation, shape, option, mask):
     image, text, a, b, u, c = batch(**shape)
     attention = () if a is None else (np.log(a), np.log(b))  # logits keep the rows summing to one
@@ -114,7 +112,6 @@ def value_and_grads(arguments, implementation=None, where=None, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
-@pytest.mark.usefixtures("quick_compilation")
 def test_implementations_have_the_same_gradients(implementation):
     arguments = batch(0, n=16, k=4, h=32, dtype=np.float32)
     _, expected = value_and_grads(arguments, {"implementation": "vmap"})
@@ -125,7 +122,6 @@ def test_implementations_have_the_same_gradients(implementation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.usefixtures("quick_compilation")
 def test_masked_pairs_leave_no_trace(implementation):
     arguments = batch(1, n=9, k=3, h=8, dtype=np.float32)
     where = np.arange(9) % 3 != 1
@@ -147,6 +143,7 @@ def zero_rows(x):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("discrepancy", ["absolute", "squared", "signed"])
 @pytest.mark.parametrize(
@@ -179,6 +176,7 @@ def test_finite_at_the_extremes(implementation, discrepancy, change):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_the_loss_does_not_depend_on_the_length_of_an_instance(implementation):
     v, t, a, b, u, c = batch(3, n=6, k=2, h=8, dtype=np.float32)
@@ -191,6 +189,7 @@ def test_the_loss_does_not_depend_on_the_length_of_an_instance(implementation):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_extreme_scales_survive_constant_folding(implementation):
     # As arguments the same arrays pass; as constants XLA may square them before it divides by their scale.

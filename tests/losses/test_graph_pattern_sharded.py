@@ -40,7 +40,6 @@ def value_and_gradients(loss, arguments, where, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(
     "devices, block_size, discrepancy",
     [(1, 5, "absolute"), (2, 5, "squared"), (3, 4, "absolute"), (4, 4, "signed"), (8, None, "absolute")],
@@ -66,7 +65,6 @@ def test_agrees_with_one_device(devices, block_size, discrepancy):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_explicit_meshes_and_several_axes():
     if jax.device_count() < 8:
         pytest.skip(f"needs 8 devices, there are {jax.device_count()}")
@@ -80,6 +78,7 @@ def test_explicit_meshes_and_several_axes():
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_shares_travel_around_the_ring_and_nothing_is_gathered():
     mesh = mesh_of(4)
     n, k, h, d = 4096, 2, 64, 64
@@ -98,7 +97,6 @@ def test_shares_travel_around_the_ring_and_nothing_is_gathered():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_training_step_over_devices_is_the_step_on_one():
     mesh = mesh_of(4)
     rng = np.random.default_rng(2)

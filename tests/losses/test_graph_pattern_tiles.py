@@ -22,6 +22,7 @@ def loss(*arguments, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_temporaries_do_not_grow_with_the_batch():
     value_and_gradient = functools.partial(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)), block_size=256)
     temporaries = [compiled(value_and_gradient, n).memory_analysis().temp_size_in_bytes for n in (1024, 8192)]
@@ -30,6 +31,7 @@ def test_temporaries_do_not_grow_with_the_batch():
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_without_a_gradient_only_the_forward_work_is_done():
     n, k, h, d = 32, 4, 64, 16
     forward, both = (
@@ -42,7 +44,6 @@ def test_without_a_gradient_only_the_forward_work_is_done():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("block_size", [3, 4])
 def test_blocks_that_overlap_and_a_mask(block_size):
     arguments = batch(0, n=10, k=3, h=8)
@@ -60,7 +61,6 @@ def test_blocks_that_overlap_and_a_mask(block_size):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_single_terms_and_weights_have_gradients():
     image, text, a, b, u, c = batch(1, n=5, k=2, h=6)
 
@@ -72,7 +72,6 @@ def test_single_terms_and_weights_have_gradients():
         check_grads(jax.jit(mixture), (image, 0.5, 2.0), order=1, modes=("rev",), rtol=1e-6)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_terms_that_are_only_reported_by_a_scan_leave_the_gradient_alone():
     arguments = [jnp.asarray(x) for x in batch(4, n=5, k=2, h=6, dtype=np.float32)]
 
@@ -111,6 +110,7 @@ def large_value_and_gradients(dtype, **options):
 
 # Of the loss, relative, and of the gradients, relative in L2: about twice what the docstring of the loss says.
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     "options, loss_error, gradient_error",
     [({}, 2e-7, 2e-6), ({"precision": "default"}, 2e-7, 2e-6), ({"compute_dtype": "bfloat16"}, 1e-5, 2e-2)],

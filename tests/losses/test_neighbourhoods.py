@@ -63,6 +63,7 @@ def test_the_target_distance_of_rows_is_one_minus_their_product():
     np.testing.assert_allclose(np.asarray(d)[off], (expected / expected[off].mean())[off], atol=1e-5)
 
 
+@pytest.mark.optimized
 def test_no_array_is_quadratic_in_the_training_pairs():
     n = 4096
     shape = jax.ShapeDtypeStruct((n, 8), jnp.float32)

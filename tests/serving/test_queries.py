@@ -14,11 +14,6 @@ from tests.index import galleries
 ROUNDING = 1e-6  # of the network, which rounds one input alone in another way than among others
 
 
-@pytest.fixture(autouse=True)
-def quick(quick_compilation):
-    pass
-
-
 def ids(answer):
     return [entry.id for entry in answer.entries]
 

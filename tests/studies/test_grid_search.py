@@ -20,7 +20,6 @@ def config(path, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_sweep_keeps_finished_slices_and_the_best_models(features, tmp_path, capsys):
     folder = tmp_path / "sweep"
     options = {"slice_size": 2, "figure": False, "command": "sweep it", "run_command": "run it"}
@@ -42,7 +41,6 @@ def test_a_sweep_keeps_finished_slices_and_the_best_models(features, tmp_path, c
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_sweep_in_which_all_points_fail_says_so(features, tmp_path, capsys):
     rate = {"optim.learning_rate": 1e30, "train.epochs": 2}
     folder = tmp_path / "sweep"

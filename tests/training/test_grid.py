@@ -8,8 +8,6 @@ from gpldan_jax import training
 from gpldan_jax.training.mesh import replicated, row_sharding
 from tests.training import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Under vmap XLA sums products in another order; Adam blows the difference up with the steps.
 GRID_TOLERANCE = 1e-4
 SEEDS, ALPHAS, RATES = (0, 1, 1, 2), (1.0, 0.5, 2.0, 1.0), (1e-2, 1e-2, 1e-3, 1e-2)

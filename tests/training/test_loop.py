@@ -11,8 +11,6 @@ from gpldan_jax import training
 from gpldan_jax.data import DataError
 from tests.training import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # As in test_step_epochs.py.
 DEVICES_TOLERANCE = 1e-4
 OPTIONS = {"epochs": 4, "batch_size": 8, "criterion": "map"}

@@ -12,8 +12,6 @@ from gpldan_jax.training.batches import zero_columns
 from gpldan_jax.training.state import denoising_key
 from tests.training import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def batch(n=8, seed=0, where=None):
     images, texts, _ = (getattr(tiny.dataset(seed=seed).train, name) for name in ("images", "texts", "labels"))

@@ -28,16 +28,8 @@ def leaves(state):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state.replace(key=jax.random.key_data(state.key)))]
 
 
-@pytest.fixture
-def full_compilation():
-    """Compiles as users do, and leaves no such program to tests with `quick_compilation`, whose bits are others."""
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("full_compilation")
+@pytest.mark.optimized
 @pytest.mark.parametrize("remainder", ["drop", "mask"])
 def test_an_epoch_gives_the_bits_of_its_steps(remainder):
     dataset = tiny.dataset(n=45)
@@ -56,7 +48,6 @@ def test_an_epoch_gives_the_bits_of_its_steps(remainder):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_an_epoch_moves_nothing_between_host_and_device_and_compiles_once():
     state, dataset = tiny.state(), tiny.dataset()
     pairs = training.resident_pairs(dataset.train)
@@ -71,7 +62,6 @@ def test_an_epoch_moves_nothing_between_host_and_device_and_compiles_once():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_loss_curve_is_the_same_on_any_number_of_devices():
     curves = {}
     for devices in (1, 2, 4, 8):
@@ -83,7 +73,6 @@ def test_the_loss_curve_is_the_same_on_any_number_of_devices():
     assert curves[1][-1] < 0.95 * curves[1][0]
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_devices_hold_their_share_of_the_rows_and_all_parameters():
     mesh = training.data_mesh(4)
     pairs = training.resident_pairs(tiny.dataset(n=45).train, mesh)
@@ -97,7 +86,6 @@ def test_devices_hold_their_share_of_the_rows_and_all_parameters():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
 def test_sent_batches_on_devices_are_those_of_the_epoch_program():
     dataset, mesh = tiny.dataset(n=45), training.data_mesh(4)
     batches = {"batch_size": 10, "remainder": "drop"}

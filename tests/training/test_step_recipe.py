@@ -10,7 +10,6 @@ from gpldan_jax.data import PairedSplit
 from gpldan_jax.training.batches import split_neighbourhoods
 from tests.training import tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 OURS = {"neighbours": 5, "contrastive": 0.3, "temperature": 0.5}
 UNSPOILT = {"image_denoising": 0.0, "text_denoising": 0.0}
 
