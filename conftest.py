@@ -1,13 +1,16 @@
 """Quick compilation: for all tests and examples but those marked `optimized`."""
 
 import jax
-import jax._src.compiler
 import pytest
 
 try:  # jax's public options reach programs that a test compiles itself, not those that jit compiles
-    from jax._src.compiler import get_compile_options
-except ImportError:
+    from jax._src import compiler
+
+    get_compile_options = compiler.get_compile_options
+except (ImportError, AttributeError):
     get_compile_options = None
+
+QUICK = "jax_disable_most_optimizations"
 
 
 @pytest.fixture(scope="session")
@@ -29,19 +32,19 @@ def quick_compilation(quick_options):
 
     def options(*args, **kwargs):
         found = get_compile_options(*args, **kwargs)
-        if jax.config.jax_disable_most_optimizations:
+        if jax.config.values[QUICK]:
             found.env_option_overrides = [*found.env_option_overrides, *quick_options.items()]
         return found
 
     if quick_options:
-        jax._src.compiler.get_compile_options = options
-    jax.config.update("jax_disable_most_optimizations", True)
+        compiler.get_compile_options = options
+    jax.config.update(QUICK, True)
 
 
 @pytest.fixture(autouse=True)
 def compilation(request):
     """Compiles the programs of a test quickly, and those of a test marked `optimized` as users do."""
     is_quick = request.node.get_closest_marker("optimized") is None
-    if is_quick != jax.config.jax_disable_most_optimizations:
+    if is_quick != jax.config.values[QUICK]:
         jax.clear_caches()  # a program stays as it was compiled, and the two kinds differ in their last bits
-        jax.config.update("jax_disable_most_optimizations", is_quick)
+        jax.config.update(QUICK, is_quick)
