@@ -37,7 +37,7 @@ def pairs():
 
 
 @pytest.fixture
-def fitted(pairs, quick):
+def fitted(pairs):
     return GPLDAN(**SMALL, random_state=0).fit(*pairs)
 
 

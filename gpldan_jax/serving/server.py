@@ -59,6 +59,7 @@ def serve(
         from gpldan_jax.serving import http_app, limits
 
     with _listen(host, port) as listener:
+        close_slow_readers(listener, limits.Limits())
         loaded = Collection.load(collection, sources)
         loaded.warm_up()
         is_loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
@@ -72,12 +73,25 @@ def serve(
     log("stopped")
 
 
+def close_slow_readers(listener: socket.socket, limits: "Limits") -> None:
+    """Lets the kernel close connections whose clients do not read their answers; on Linux only.
+
+    Connections inherit this from the listener, those that are made from now on.
+
+    Args:
+        listener: a socket that listens.
+        limits: the `Limits` of the server; `read_seconds` is how long a client may read nothing.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * limits.read_seconds))
+
+
 async def run(app: "Starlette", listener: socket.socket, limits: "Limits", stop: asyncio.Event | None = None) -> None:
     """Answers requests until SIGINT, SIGTERM or `stop`, and then for a few seconds those that have begun.
 
     Args:
         app: of `http_app.create_app`.
-        listener: a socket that listens.
+        listener: a socket that listens, see `close_slow_readers`.
         limits: the `Limits` of the server.
         stop: an event that ends it.
     """
@@ -88,8 +102,6 @@ async def run(app: "Starlette", listener: socket.socket, limits: "Limits", stop:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; not the main thread
             loop.add_signal_handler(number, stop.set)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * limits.read_seconds))
     config = hypercorn.Config()
     config.bind = [f"fd://{listener.dup().detach()}"]
     config.backlog = _BACKLOG

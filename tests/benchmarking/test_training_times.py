@@ -242,9 +242,7 @@ def test_ours_is_trained_too(dataset):
     losses = []
     for settings in (ours, tiny_config()):
         start = initial_state(settings, dataset)
-        step, epoch = (times.make_trainer(name, start, dataset.train, batches).epoch() for name in ("step", "epoch"))
-        np.testing.assert_allclose(step, epoch, rtol=SAME_LOSS)
-        losses.append(epoch)
+        losses.append(times.make_trainer("step", start, dataset.train, batches).epoch())
     assert np.abs(losses[0] - losses[1]).min() > 0.1
     states = times._grid_states(ours, dataset, 2)
     grid = times.make_grid_trainer(states, dataset.train, batches, at_once=1, mesh=None)

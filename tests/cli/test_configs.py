@@ -1,13 +1,17 @@
-"""Each file of configs/: valid, that of the package, and one epoch of training on its dataset's shapes."""
+"""Each file of configs/: valid, that of the package, and a training step for its dataset's features."""
 
 import importlib
 import json
 import re
 
+import jax
+import numpy as np
 import pytest
 
 from gpldan_jax import config as settings
+from gpldan_jax import training
 from gpldan_jax.cli import dataset_config
+from gpldan_jax.data import PairedSplit, variants
 from gpldan_jax.runs import session
 from tests.commands import ROOT
 
@@ -25,8 +29,25 @@ def test_every_config_is_tried_here():
     assert files == {name.partition(":")[0] for name in CONFIGS}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_makes_a_step_for_the_features_of_its_dataset(name):
+    config = get(name).to_dict()
+    settings.validate(config)
+    entry = next(of for of in variants(config["dataset"]["name"]) if config["dataset"]["variant"] in ("", of.variant))
+    image, text = (entry.shape.image, entry.shape.text) if entry.shape else (30, 20)
+    n = 2 * config["train"]["batch_size"]
+    split = PairedSplit(np.ones((n, image), np.float32), np.ones((n, text), np.float32))
+
+    def first_loss():
+        state = training.state_from_config(config, image, text)
+        pairs = training.resident_pairs(split, neighbours=state.neighbours)
+        return training.train_epoch(state, pairs, batch_size=n // 2, remainder=config["train"]["remainder"])[1]["loss"]
+
+    assert jax.eval_shape(first_loss).shape == (2,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["xmedia", "ours"])
 def test_a_config_trains_for_an_epoch_on_synthetic_data(name, tmp_path):
     config = get(name)
     settings.validate(config.to_dict())

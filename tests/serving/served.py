@@ -87,6 +87,7 @@ def serving(of, port=0, **limits):
             runner.run(server.run(app, listener, limits, stop))
 
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
+        server.close_slow_readers(listener, limits)
         thread = threading.Thread(target=run)
         thread.start()
         try:
