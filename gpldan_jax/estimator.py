@@ -14,7 +14,7 @@ import numpy as np
 from gpldan_jax import config as settings
 from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.config import default
-from gpldan_jax.data.paired import as_features, dataset_from_checked
+from gpldan_jax.data.paired import Pairs, as_features, dataset_from_checked
 from gpldan_jax.retrieval import metrics
 
 try:
@@ -161,7 +161,7 @@ class GPLDAN(BaseEstimator):
         self.resident = resident
         self.random_state = random_state
 
-    def fit(self, images, texts, labels=None, *, validation=None) -> "GPLDAN":
+    def fit(self, images, texts, labels=None, *, groups=None, validation=None) -> "GPLDAN":
         """Trains on n pairs.
 
         Args:
@@ -169,8 +169,10 @@ class GPLDAN(BaseEstimator):
             texts: `[n, d_t]`; row i is the partner of row i of `images`.
             labels: classes of the pairs, in any form that `gpldan_jax.data.normalize_labels` takes, or `None`. They
                 choose the epoch and spread the held-out pairs; the loss never sees them.
+            groups: `[n]`, whole numbers or strings, the same for pairs that belong together, such as the five captions
+                of an image; the held-out pairs are whole groups then. `None` where each pair stands alone.
             validation: `(images, texts)`, or `(images, texts, labels)` where `labels` are given, to choose the epoch
-                by; all n pairs are trained on then.
+                by; all n pairs are trained on then. Not with `groups`.
 
         Returns:
             self.
@@ -183,7 +185,7 @@ class GPLDAN(BaseEstimator):
         """
         _check_parameters(self.get_params())
         seed = _seed(self.random_state)
-        dataset = self._dataset(images, texts, labels, validation, seed)
+        dataset = self._dataset(images, texts, labels, groups, validation, seed)
         dataset, standardization = data.standardize(
             dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
         )
@@ -264,13 +266,14 @@ class GPLDAN(BaseEstimator):
             [metrics.nearest_columns(distances[rows], k) for rows in metrics.row_chunks(*distances.shape)]
         )
 
-    def score(self, images, texts, labels=None) -> float:
+    def score(self, images, texts, labels=None, *, groups=None) -> float:
         """How well n pairs find each other, the average of both directions; higher is better.
 
         Args:
             images: `[n, d_i]`, not scaled.
             texts: `[n, d_t]`, their partners.
             labels: as in `fit`, or `None`.
+            groups: as in `fit`; each image and each text of a group counts once then, and any partner counts.
 
         Returns:
             map@50 (hits convention, see `mean_average_precision`) with labels, without them recall@10; in [0, 1].
@@ -279,8 +282,10 @@ class GPLDAN(BaseEstimator):
             As `distances`; ValueError also for unequal rows.
         """
         check_is_fitted(self, "model_")
-        images, texts, labels = _pairs(images, texts, labels)
-        figures = retrieval.evaluate(self.distances(images, texts), labels)
+        pairs = _pairs(images, texts, labels, groups)
+        split = dataset_from_checked("GPLDAN.score", (pairs, pairs.take(slice(0)), pairs.take(slice(0)))).train
+        distances = self.distances(split.images[split.image_rows()], split.texts[split.text_rows()])
+        figures = retrieval.evaluate_pairs(distances, split)
         return figures["recall@10" if labels is None else "map@50"]["average"]
 
     def save(self, path: str | os.PathLike) -> None:
@@ -323,20 +328,19 @@ class GPLDAN(BaseEstimator):
         self.seed_ = seed
         return self
 
-    def _dataset(self, images, texts, labels, validation, seed):
-        images, texts, labels = _pairs(images, texts, labels)
+    def _dataset(self, images, texts, labels, groups, validation, seed):
+        pairs = _pairs(images, texts, labels, groups)
+        if groups is not None and validation is not None:
+            raise ValueError("groups decide which pairs are held out; with validation pairs, leave them out")
+        labels = pairs.labels
         if self.selection == "map" and labels is None:
             raise ValueError("selection='map' needs labels; 'auto', 'recall' and 'last' do not")
-        n, rows, held_out = len(images), slice(None), slice(0)
+        n, rows, held_out = len(pairs.images), slice(None), slice(0)
         if validation is not None:
             validation = _validation_pairs(validation, labels)
         elif self.selection != "last":
-            rows, held_out = self._hold_out(labels, n, seed)
-
-        def taken(rows):
-            return images[rows], texts[rows], None if labels is None else labels[rows]
-
-        splits = (taken(rows), validation or taken(held_out), taken(slice(0)))
+            rows, held_out = self._hold_out(pairs, seed)
+        splits = (pairs.take(rows), validation or pairs.take(held_out), pairs.take(slice(0)))
         dataset = dataset_from_checked("GPLDAN.fit", splits)
         if self.batch_size > len(dataset.train):
             held = f" ({len(dataset.validation)} of {n} are held out)" if len(dataset.train) < n else ""
@@ -345,15 +349,18 @@ class GPLDAN(BaseEstimator):
             )
         return dataset
 
-    def _hold_out(self, labels, n, seed):
+    def _hold_out(self, pairs, seed):
         """The rows to train on and the rows to choose the epoch by."""
-        sizes = data.apportion(n, (1 - self.validation_fraction, self.validation_fraction))
-        if not sizes[1]:
+        groups = np.arange(len(pairs.images)) if pairs.groups is None else pairs.groups
+        shares = (1 - self.validation_fraction, self.validation_fraction)
+        rows, held_out = data.grouped_split(groups, pairs.labels, shares, seed=seed)
+        if not len(held_out):
+            what = "pairs" if pairs.groups is None else "groups"
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {n} pairs is none to choose an epoch by; "
-                "give more, validation=(images, texts), or selection='last'"
+                f"validation_fraction={self.validation_fraction} of {len(set(groups.tolist()))} {what} is none to "
+                "choose an epoch by; give more, validation=(images, texts), or selection='last'"
             )
-        return data.stratified_split(labels, sizes, seed=seed)
+        return rows, held_out
 
     def _config(self, seed):
         """The config of the run that `fit` makes."""
@@ -374,7 +381,7 @@ def _validation_pairs(validation, labels):
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise ValueError("validation must be (images, texts) or (images, texts, labels)")
     pairs = _pairs(*validation, prefix="validation ")
-    if (labels is None) != (pairs[2] is None):
+    if (labels is None) != (pairs.labels is None):
         raise ValueError("labels must be given for the training and the validation pairs, or for neither")
     return pairs
 
@@ -427,11 +434,13 @@ def _rows(features, where: str, width: int | None = None) -> np.ndarray:
     return features
 
 
-def _pairs(images, texts, labels=None, prefix=""):
+def _pairs(images, texts, labels=None, groups=None, prefix="") -> Pairs:
     images, texts = _rows(images, f"{prefix}images"), _rows(texts, f"{prefix}texts")
     if len(images) != len(texts):
         shapes = f"{list(images.shape)} and {list(texts.shape)}"
         raise ValueError(f"{prefix}images and texts must have as many rows, got {shapes}")
     if labels is not None:
         labels = data.normalize_labels(labels, len(images), where=f"{prefix}labels")
-    return images, texts, labels
+    if groups is not None:
+        groups = data.normalize_groups(groups, len(images), where=f"{prefix}groups")
+    return Pairs(images, texts, labels, groups)

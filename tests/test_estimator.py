@@ -132,6 +132,25 @@ def test_held_out_pairs_choose_the_epoch(pairs):
 
 
 @pytest.mark.slow
+def test_groups_are_held_out_whole_and_ranked_once(pairs):
+    images, texts, _ = pairs
+    groups = np.arange(len(images)) // 5
+    images = images[5 * groups]  # five texts of each image
+    model = GPLDAN(**SMALL, random_state=0, validation_fraction=0.25)
+    dataset = model._dataset(images, texts, None, groups, None, 0)
+    found = [set(split.groups.tolist()) for split in (dataset.train, dataset.validation)]
+    assert not found[0] & found[1] and len(dataset.validation) == 15
+    fitted = model.fit(images, texts, groups=groups)
+    first = 5 * np.arange(12)
+    figures = retrieval.evaluate(
+        fitted.distances(images[first], texts), None, image_groups=range(12), text_groups=groups
+    )
+    assert fitted.score(images, texts, groups=groups) == figures["recall@10"]["average"]
+    assert fitted.score(images, texts, groups=groups) != fitted.score(images, texts)
+    with pytest.raises(ValueError, match="with validation pairs, leave them out"):
+        model.fit(images, texts, groups=groups, validation=(images, texts))
+
+
 def test_last_holds_nothing_out(pairs):
     images, texts, _ = pairs
     model = GPLDAN(**SMALL | {"batch_size": 60}, selection="last", random_state=0).fit(images, texts)

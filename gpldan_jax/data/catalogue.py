@@ -193,7 +193,7 @@ def load_dataset(
 
 def _generate(entry: Variant, seed: int) -> tuple[Pairs, ...]:
     shape = _emoji_shape() if entry.name == "emoji" else entry.shape or _OWN_SHAPE
-    return synthetic_splits(
+    generated = synthetic_splits(
         shape.splits,
         image_dim=shape.image,
         text_dim=shape.text,
@@ -201,6 +201,7 @@ def _generate(entry: Variant, seed: int) -> tuple[Pairs, ...]:
         nonnegative_images=entry.nonnegative_images,
         seed=seed,
     )
+    return tuple(Pairs(*arrays) for arrays in generated)
 
 
 def _emoji_shape() -> Shape:

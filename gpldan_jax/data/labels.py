@@ -52,6 +52,30 @@ def normalize_labels(raw: ArrayLike, count: int, *, where: str) -> np.ndarray:
     )
 
 
+def normalize_groups(raw: ArrayLike, count: int, *, where: str) -> np.ndarray:
+    """Converts the groups of items to one value per item: pairs that belong together have the same group.
+
+    Args:
+        raw: array_like; whole numbers or strings of shape `[n]`, `[n, 1]` or `[1, n]`.
+        count: n, the number of items that the groups belong to.
+        where: the file and key, for messages.
+
+    Returns:
+        `[n]`, int64 or str.
+
+    Raises:
+        DataError: another shape or count, or values that are neither whole numbers nor strings.
+
+    Example:
+        >>> normalize_groups(["a.jpg", "a.jpg", "b.jpg"], 3, where="a.npz[group]").tolist()
+        ['a.jpg', 'a.jpg', 'b.jpg']
+    """
+    values = np.asarray(raw)
+    if values.shape not in {(count,), (count, 1), (1, count)}:
+        raise DataError(f"{where}: expected a group for each of {count} pairs, found {list(values.shape)}")
+    return normalize_labels(values, count, where=where)
+
+
 def encode_labels(*parts: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[str, ...]]:
     """Maps class values to 0..C-1, jointly over all `parts` and in sorted order.
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from gpldan_jax.data.files.checks import DataError, name_rows
 from gpldan_jax.data.files.reading import read_arrays, read_list
-from gpldan_jax.data.labels import normalize_labels
+from gpldan_jax.data.labels import normalize_groups, normalize_labels
 from gpldan_jax.data.paired import Pairs, as_features
-from gpldan_jax.data.splits import apportion, stratified_split
+from gpldan_jax.data.splits import apportion, grouped_split, stratified_split
 
 SPLIT_SEED = 0
 """Seed of the splits that this package draws: not the training seed, or seeds would be compared on other test pairs."""
@@ -179,24 +179,25 @@ def _consecutive(sizes: Sequence[int]) -> list[slice]:
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def _cut(
-    images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None, rows: Iterable[np.ndarray | slice]
-) -> tuple[Pairs, ...]:
-    return tuple((images[part], texts[part], None if labels is None else labels[part]) for part in rows)
+def _cut(pairs: Pairs, rows: Iterable[np.ndarray | slice]) -> tuple[Pairs, ...]:
+    return tuple(pairs.take(part) for part in rows)
 
 
 def _train_and_held_out(shape: Shape, train: Pairs, held_out: Pairs) -> FileContents:
     """Train as it is; the official test part is validation first, then test."""
-    return FileContents((train, *_cut(*held_out, _consecutive(shape.splits[1:]))))
+    return FileContents((train, *_cut(held_out, _consecutive(shape.splits[1:]))))
 
 
 def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
-    required, optional = ["image", "text"], ["split", "manifest"]
+    required, optional = ["image", "text"], ["split", "group", "manifest"]
     (optional if shape is None else required).append("label")
     arrays = _read(paths[0], required, optional)
     images, texts = _pairs(arrays["image"], arrays["text"], shape)
     labels = _labels(arrays["label"], len(images)) if "label" in arrays else None
+    groups = None
+    if "group" in arrays:
+        groups = normalize_groups(arrays["group"].values, len(images), where=arrays["group"].where)
     rows: Sequence[np.ndarray | slice]
     if "split" in arrays:
         rows = _stored_split(arrays["split"], len(images))
@@ -206,9 +207,11 @@ def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     elif shape is not None:
         _check_count(arrays["image"], images, shape.pairs)
         rows = _consecutive(shape.splits)
+    elif groups is not None:
+        rows = grouped_split(groups, labels, OWN_SHARES, seed=SPLIT_SEED)
     else:
         rows = stratified_split(labels, apportion(len(images), OWN_SHARES), seed=SPLIT_SEED)
-    return FileContents(_cut(images, texts, labels, rows), _read_manifest(arrays))
+    return FileContents(_cut(Pairs(images, texts, labels, groups), rows), _read_manifest(arrays))
 
 
 def _read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> FileContents:
@@ -217,7 +220,7 @@ def _read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> FileContents:
     images, texts = _pairs(arrays["data.X1"], arrays["data.X2"], shape, columns=True)
     _check_count(arrays["data.X1"], images, shape.pairs)
     labels = _labels(arrays["data.Y"], shape.pairs)
-    return FileContents(_cut(images, texts, labels, _consecutive(shape.splits)))
+    return FileContents(_cut(Pairs(images, texts, labels), _consecutive(shape.splits)))
 
 
 def _read_wikipedia_raw(paths: Sequence[Path], shape: Shape) -> FileContents:
@@ -229,7 +232,7 @@ def _read_wikipedia_raw(paths: Sequence[Path], shape: Shape) -> FileContents:
         if len(rows) != count:
             raise DataError(f"{list_path}: expected {count} lines, found {len(rows)}")
         images, texts = _pairs(arrays[f"I_{part}"], arrays[f"T_{part}"], shape, count)
-        parts.append((images, texts, np.array([row[2] for row in rows], np.int64)))
+        parts.append(Pairs(images, texts, np.array([row[2] for row in rows], np.int64)))
     return _train_and_held_out(shape, *parts)
 
 
@@ -248,7 +251,7 @@ def _read_xmedia(paths: Sequence[Path], shape: Shape) -> FileContents:
                 f"{image_class.where}: expected the class of {text_class.key} for every pair, found another in "
                 f"{name_rows(differ)}"
             )
-        parts.append((images, texts, labels))
+        parts.append(Pairs(images, texts, labels))
     return _train_and_held_out(shape, *parts)
 
 
@@ -259,7 +262,7 @@ def _read_six_files(paths: Sequence[Path], shape: Shape) -> FileContents:
     parts = []
     for part, count in (("train", shape.splits[0]), ("test", shape.held_out)):
         images, texts = _pairs(arrays[f"{part}_img"], arrays[f"{part}_txt"], shape, count)
-        parts.append((images, texts, _labels(arrays[f"{part}_img_lab"], count)))
+        parts.append(Pairs(images, texts, _labels(arrays[f"{part}_img_lab"], count)))
     return _train_and_held_out(shape, *parts)
 
 
@@ -268,7 +271,8 @@ def _read_cub(paths: Sequence[Path], shape: Shape) -> FileContents:
     arrays = _read(paths[0], ["X{1}", "X{2}", "Y"])
     images, texts = _pairs(arrays["X{1}"], arrays["X{2}"], shape, shape.pairs)
     labels = _labels(arrays["Y"], shape.pairs)
-    return FileContents(_cut(images, texts, labels, stratified_split(labels, shape.splits, seed=SPLIT_SEED)))
+    rows = stratified_split(labels, shape.splits, seed=SPLIT_SEED)
+    return FileContents(_cut(Pairs(images, texts, labels), rows))
 
 
 _GENERIC = (
@@ -285,8 +289,8 @@ def own_layouts(stem: str) -> tuple[Layout, ...]:
 
 OWN_FEATURES = Layout(
     ("FILE.npz",),
-    "image [rows, features], text [rows, features], and optionally label [rows] and split [rows] of 0, 1, 2; .h5 and "
-    ".mat will do as well",
+    "image [rows, features], text [rows, features], and optionally label [rows], group [rows] (the same for pairs that "
+    "belong together) and split [rows] of 0, 1, 2; .h5 and .mat will do as well",
     _read_generic,
 )
 """Features of any sizes."""

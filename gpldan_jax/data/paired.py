@@ -8,22 +8,34 @@ An array is checked once, when it comes in: by the constructor of `PairedSplit`,
 
 import dataclasses
 import hashlib
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows
-from gpldan_jax.data.labels import encode_labels, normalize_labels
+from gpldan_jax.data.labels import encode_labels, normalize_groups, normalize_labels
 from gpldan_jax.models.trained import Standardization
 
 SPLITS = ("train", "validation", "test")
 
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""Checked arrays of `n` pairs: `as_features` of images and of texts, and `normalize_labels` of labels or `None`."""
+
+class Pairs(NamedTuple):
+    """Checked arrays of `n` pairs, as `as_features`, `normalize_labels` and `normalize_groups` return them."""
+
+    images: np.ndarray
+    texts: np.ndarray
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray | slice) -> "Pairs":
+        """Returns some of the pairs."""
+        labels, groups = (None if array is None else array[rows] for array in (self.labels, self.groups))
+        return Pairs(self.images[rows], self.texts[rows], labels, groups)
 
 
 def as_features(array: ArrayLike, *, where: str) -> np.ndarray:
@@ -57,18 +69,22 @@ class PairedSplit:
         images: `[n, d_i]` float32.
         texts: `[n, d_t]` float32.
         labels: `[n]` int32 class indices, or `None`.
+        groups: `[n]`, whole numbers or strings, the same for pairs that belong together, such as five texts of one
+            image; or `None`, where each pair stands alone.
 
     Raises:
         DataError: what `as_features` refuses, unequal counts, or labels that are no whole numbers.
 
     Example:
-        >>> len(PairedSplit(np.ones((3, 5)), np.ones((3, 2)), None))
-        3
+        >>> split = PairedSplit(np.ones((3, 5)), np.eye(3), groups=["cat", "cat", "dog"])
+        >>> len(split), split.image_rows().tolist(), split.text_rows().tolist()
+        (3, [0, 2], [0, 1, 2])
     """
 
     images: np.ndarray
     texts: np.ndarray
     labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __post_init__(self):
         images = as_features(self.images, where="images")
@@ -83,16 +99,34 @@ class PairedSplit:
             if len(labels) != len(images):
                 raise DataError(f"labels: expected one per pair, found {len(labels)} for {len(images)} pairs")
             labels = np.ascontiguousarray(labels, dtype=np.int32)
-        _set_arrays(self, images, texts, labels)
+        groups = None if self.groups is None else normalize_groups(self.groups, len(images), where="groups")
+        _set_arrays(self, Pairs(images, texts, labels, groups))
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def image_rows(self) -> np.ndarray:
+        """Returns the rows of the different images: all without groups, else the first of each image of a group."""
+        return _different_rows(self.images, self.groups)
 
-def split_from_checked(images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None = None) -> PairedSplit:
-    """Makes a split of arrays from `as_features`, or of their rows, without looking at their values again."""
+    def text_rows(self) -> np.ndarray:
+        """Returns the rows of the different texts: all without groups, else the first of each text of a group."""
+        return _different_rows(self.texts, self.groups)
+
+
+def _different_rows(features: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    if groups is None:
+        return np.arange(len(features))
+    seen: dict[tuple, int] = {}
+    for row, (group, values) in enumerate(zip(groups.tolist(), features, strict=True)):
+        seen.setdefault((group, values.tobytes()), row)
+    return np.array(list(seen.values()), np.int64)
+
+
+def split_from_checked(pairs: Pairs) -> PairedSplit:
+    """Makes a split of arrays that were checked, or of their rows, without looking at their values again."""
     split = object.__new__(PairedSplit)
-    _set_arrays(split, images, texts, labels)
+    _set_arrays(split, pairs)
     return split
 
 
@@ -169,7 +203,9 @@ class PairedDataset:
         """Returns the SHA-256 (hex) of all arrays: types, shapes and bytes, not the names."""
         digest = hashlib.sha256()
         for split in (getattr(self, name) for name in SPLITS):
-            for array in (split.images, split.texts, split.labels):
+            # Groups came later: a dataset without them has the fingerprint that it always had.
+            arrays = [split.images, split.texts, split.labels, *([] if split.groups is None else [split.groups])]
+            for array in arrays:
                 if array is None:
                     digest.update(b"none;")
                     continue
@@ -227,15 +263,18 @@ def paired_dataset(
         if len(images) != len(texts):
             raise DataError(f"{where}: expected as many texts as images, found {_counts(images, texts)}")
         labels = None if raw_labels is None else normalize_labels(raw_labels, len(images), where=f"{where} labels")
-        checked.append((images, texts, labels))
+        checked.append(Pairs(images, texts, labels))
     return dataset_from_checked(name, checked, synthetic=synthetic, features=features)
 
 
 def dataset_from_checked(
     name: str, splits: Sequence[Pairs], *, synthetic: bool = False, features: Mapping[str, Any] | None = None
 ) -> PairedDataset:
-    """Makes a dataset of arrays that were checked before, without looking at their features again."""
-    labelled = {split: pairs[2] for split, pairs in zip(SPLITS, splits, strict=True) if pairs[2] is not None}
+    """Makes a dataset of arrays that were checked before, without looking at their features again.
+
+    A group that is in two splits is a `DataError`: the model would be tested on what it was trained on.
+    """
+    labelled = {split: pairs.labels for split, pairs in zip(SPLITS, splits, strict=True) if pairs.labels is not None}
     if labelled and len(labelled) < len(SPLITS):
         found = first_few(labelled, limit=3)
         raise DataError(f"{name}: expected labels in all splits or in none, found them only in {found}")
@@ -244,7 +283,8 @@ def dataset_from_checked(
     if labelled:
         encoded, class_names = encode_labels(*labelled.values())
     train, validation, test = (
-        split_from_checked(images, texts, labels) for (images, texts, _), labels in zip(splits, encoded, strict=True)
+        split_from_checked(pairs._replace(labels=labels, groups=groups))
+        for pairs, labels, groups in zip(splits, encoded, _encode_groups(name, splits), strict=True)
     )
     dataset = PairedDataset(name, train, validation, test, class_names, synthetic, features)
     if class_names:
@@ -254,6 +294,22 @@ def dataset_from_checked(
                 classes = first_few(unseen, limit=10)
                 warnings.warn(f"{name} {split}: train has no pair of class {classes}", stacklevel=3)
     return dataset
+
+
+def _encode_groups(name: str, splits: Sequence[Pairs]) -> list[np.ndarray | None]:
+    """Returns the groups of each split as int32, numbered jointly; `DataError` where two splits share one."""
+    found = [pairs.groups for pairs in splits if pairs.groups is not None]
+    if len(found) < len(splits):
+        return [None] * len(splits)
+    values, numbers = np.unique(np.concatenate(found), return_inverse=True)
+    parts = np.split(numbers.astype(np.int32), np.cumsum([len(groups) for groups in found])[:-1])
+    for first, second in itertools.combinations(range(len(SPLITS)), 2):
+        if len(shared := np.intersect1d(parts[first], parts[second])):
+            raise DataError(
+                f"{name}: {SPLITS[first]} and {SPLITS[second]} share {len(shared)} groups, such as "
+                f"{first_few(values[shared], limit=3)}; pairs of one group must be in one split"
+            )
+    return [*parts]
 
 
 def class_titles(dataset: PairedDataset) -> tuple[str, ...]:
@@ -306,7 +362,7 @@ def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[Pai
         split, where = getattr(dataset, name), f"{dataset.name} {name}"
         images = _scale(statistics.images, split.images, f"{where} images") if image else split.images
         texts = _scale(statistics.texts, split.texts, f"{where} texts") if text else split.texts
-        splits[name] = split_from_checked(images, texts, split.labels)
+        splits[name] = split_from_checked(Pairs(images, texts, split.labels, split.groups))
     return dataclasses.replace(dataset, **splits), statistics
 
 
@@ -333,8 +389,8 @@ def _mean_and_std(features: np.ndarray, apply: bool) -> tuple[np.ndarray, np.nda
     return mean, np.where(constant, np.float32(1), std)
 
 
-def _set_arrays(split: PairedSplit, images: np.ndarray, texts: np.ndarray, labels: np.ndarray | None) -> None:
-    for name, value in (("images", images), ("texts", texts), ("labels", labels)):
+def _set_arrays(split: PairedSplit, pairs: Pairs) -> None:
+    for name, value in pairs._asdict().items():
         object.__setattr__(split, name, value)  # the dataclass is frozen
 
 

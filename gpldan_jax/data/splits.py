@@ -83,6 +83,33 @@ def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: i
     return tuple(part.astype(np.int64) for part in parts)
 
 
+def grouped_split(
+    groups: np.ndarray, labels: np.ndarray | None, shares: Sequence[float], *, seed: int
+) -> tuple[np.ndarray, ...]:
+    """Draws disjoint parts that cut no group, each class in proportion where labels are given.
+
+    The shares are those of the number of groups. The class of a group is that of its first item.
+
+    Args:
+        groups: `[n]`, any dtype that sorts, the same for items that belong together.
+        labels: `[n]` class values, or `None`.
+        shares: `[p]` non-negative weights of the parts, as in `apportion`.
+        seed: as in `stratified_split`.
+
+    Returns:
+        p arrays of row indices, int64, each ascending; together they are 0..n-1 exactly once.
+
+    Example:
+        >>> train, test = grouped_split(np.array(["a", "a", "b", "b", "c", "c"]), None, (2, 1), seed=0)
+        >>> len(train), (test[1] - test[0]).item()
+        (4, 1)
+    """
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    of_groups = None if labels is None else np.asarray(labels)[first]
+    parts = stratified_split(of_groups, apportion(len(first), shares), seed=seed)
+    return tuple(np.flatnonzero(np.isin(numbers, part)) for part in parts)
+
+
 def synthetic_splits(
     sizes: Sequence[int],
     *,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import difflib
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 from gpldan_jax.extraction.pairs import NO_IMAGE, Pair, Unusable, clean_path, clean_text
 
-COLUMNS = ("image", "text", "id", "label", "split")
+COLUMNS = ("image", "text", "id", "label", "split", "group")
 _NEEDED = COLUMNS[:2]
 _SPLITS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2}
 _LONGEST_CELL = 2**24  # characters; without a bound, a quote that is never closed takes the whole file into memory
@@ -31,10 +32,11 @@ def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]
 
     A `.csv` file has a header, and commas between cells. A `.jsonl` file has one object per line. The columns or keys
     are `image`, a path inside the folder of the images; `text`, which in a `.jsonl` file may be a list of sentences;
-    and, if wanted, `id` (otherwise the path of the image), `label`, and `split` (train, validation or test; or 0, 1,
-    2). Files are UTF-8, with or without a byte order mark. Blank lines are ignored.
+    and, if wanted, `id` (otherwise the path of the image; "PATH#2" in the second row with this image), `label`, `split`
+    (train, validation or test; or 0, 1, 2), and `group`, the same in rows that belong together. Without that column,
+    rows with the same image are a group. Files are UTF-8, with or without a byte order mark. Blank lines are ignored.
 
-    If two rows have the same id, the second cannot be used: otherwise an image could get into several splits.
+    If two rows have the same value of the column `id`, the second cannot be used.
 
     Args:
         path: the table.
@@ -45,8 +47,8 @@ def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]
 
     Raises:
         ValueError: no such file or folder, another format, no rows, a header that lacks a column or has an unknown one,
-            quotes that do not pair up, or a label or split in only some of the usable rows. The message names the file
-            and the line.
+            quotes that do not pair up, or a label, split or group in only some of the usable rows. The message names
+            the file and the line.
 
     Example:
         >>> import tempfile
@@ -62,16 +64,20 @@ def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]
         raise ValueError(f"{images}: expected the folder of the images, found no such folder")
     pairs: list[Pair] = []
     lines: dict[str, int] = {}
+    uses: Counter[Path] = Counter()  # of each image
     with _long_cells():
         for line, row in rows:
-            pair = _pair(row, images, line, lines)
+            pair = _pair(row, images, line, lines, uses)
             lines[pair.id] = line
             pairs.append(pair)
     if not pairs:
         raise ValueError(f"{path}: expected at least one row, found none")
-    for name in ("label", "split"):
+    for name in ("label", "split", "group"):
         _check_all_or_none(path, name, pairs, lines)
-    return pairs
+    if any(pair.group is not None for pair in pairs):
+        return pairs
+    of_images = {image: image.relative_to(images).as_posix() for image, count in uses.items() if count > 1}
+    return [dataclasses.replace(pair, group=of_images.get(pair.image)) for pair in pairs]
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -122,7 +128,7 @@ def _csv_lines(path, reader):
 
 
 def _check_header(path, line, header):
-    where, expected = f"{path}: line {line}", "expected a header with image, text and, if any, id, label, split"
+    where, expected = f"{path}: line {line}", "expected a header with image, text and, if any, id, label, split, group"
     for place, name in enumerate(header):
         if name not in COLUMNS:
             raise ValueError(f"{where}: unknown column {_unknown(name)}; {expected}, separated by commas")
@@ -171,8 +177,8 @@ def _dict_without_repeats(items):
     return dict(items)
 
 
-def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, int]) -> Pair:
-    """The pair of a row; `lines` has the line of each earlier id."""
+def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, int], uses: Counter[Path]) -> Pair:
+    """The pair of a row; `lines` has the line of each earlier id, `uses` how often each image was named."""
     found, problems = {}, []
     if isinstance(row, str):
         problems.append(row)
@@ -186,13 +192,17 @@ def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, i
     if "image" in found and not os.path.isfile(image):
         problems.append(NO_IMAGE)
     id = found.get("id") or found.get("image") or f"line {line}"
+    if "image" in found:
+        uses[image] += 1
+        if uses[image] > 1 and not found.get("id"):
+            id = f"{id}#{uses[image]}"
     if id in lines:
-        problems.append(f"the {'id' if found.get('id') else 'image, its id,'} is that of line {lines[id]}")
+        problems.append(f"the id is that of line {lines[id]}")
         id = f"{id} (line {line})"
         while id in lines:
             id += "'"
     texts, label, split = found.get("text", ()), found.get("label"), found.get("split")
-    return Pair(id, image, texts, label, split, problems[0] if problems else None)
+    return Pair(id, image, texts, label, split, problems[0] if problems else None, found.get("group"))
 
 
 def _image(value, name):
@@ -233,7 +243,7 @@ def _split(value, name):
     return _SPLITS[value.lower()]
 
 
-_READERS = {"image": _image, "text": _texts, "id": _name, "label": _name, "split": _split}
+_READERS = {"image": _image, "text": _texts, "id": _name, "label": _name, "split": _split, "group": _name}
 
 
 def _check_all_or_none(path, name, pairs, lines):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from gpldan_jax import _files
-from gpldan_jax.data import apportion, stratified_split
+from gpldan_jax.data import grouped_split
+from gpldan_jax.data.files.checks import first_few
 from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
@@ -36,6 +37,7 @@ class Pair:
         label: the class name, or None.
         split: 0 train, 1 validation, 2 test, or None.
         problem: why the pair cannot be used, a short clause; None where it can.
+        group: the same for pairs that belong together, such as those of one image; None where a pair stands alone.
 
     Example:
         >>> Pair("cat.jpg", Path("photos/cat.jpg"), ("a cat",)).problem is None
@@ -48,6 +50,7 @@ class Pair:
     label: str | None = None
     split: int | None = None
     problem: str | None = None
+    group: str | None = None
 
 
 class SkippedPairs:
@@ -84,7 +87,7 @@ class SkippedPairs:
 
 
 def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, seed: int = SPLIT_SEED) -> list[Pair]:
-    """Returns pairs with splits: drawn, with each class in proportion, unless a pair has one already.
+    """Returns pairs with splits: drawn, with each class in proportion and no group cut, unless a pair has one already.
 
     The draw is the one that `gpldan_jax.data.load_dataset` makes for features without a split. Pairs that cannot be
     used take part, so that an image that turns out to be broken moves no other pair to another split; without them the
@@ -99,7 +102,7 @@ def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, see
         The pairs in their order; if any of them has a split, unchanged.
 
     Raises:
-        ValueError: shares that are negative, all 0, or not three.
+        ValueError: shares that are negative, all 0, or not three; or pairs of one group that have different splits.
 
     Example:
         >>> pairs = [Pair(f"{row}.jpg", Path(f"{row}.jpg"), ("a cat",)) for row in range(10)]
@@ -109,14 +112,29 @@ def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, see
     if len(shares) != 3:
         raise ValueError(f"expected shares of train, validation and test, found {tuple(shares)}")
     if any(pair.split is not None for pair in pairs):
+        _check_groups_are_whole(pairs)
         return list(pairs)
     names = [pair.label or "" for pair in pairs]
     codes = {name: code for code, name in enumerate(sorted(set(names)))}
     labels = np.array([codes[name] for name in names], np.int64)
+    numbers: dict[object, int] = {}  # of groups in the order of their first pairs; a pair that stands alone is one
+    groups = [numbers.setdefault(pair.group or row, len(numbers)) for row, pair in enumerate(pairs)]
     splits = np.empty(len(pairs), np.int64)
-    for part, rows in enumerate(stratified_split(labels, apportion(len(pairs), shares), seed=seed)):
+    for part, rows in enumerate(grouped_split(np.array(groups, np.int64), labels, shares, seed=seed)):
         splits[rows] = part
     return [dataclasses.replace(pair, split=split) for pair, split in zip(pairs, splits.tolist(), strict=True)]
+
+
+def _check_groups_are_whole(pairs):
+    splits: dict[str, set] = {}
+    for pair in pairs:
+        if pair.group is not None and pair.split is not None:
+            splits.setdefault(pair.group, set()).add(pair.split)
+    if cut := [group for group, found in splits.items() if len(found) > 1]:
+        raise ValueError(
+            f"{len(cut)} groups are in several splits, such as {first_few(cut, limit=3)}; pairs of one group, or of "
+            "one image, must be in one split"
+        )
 
 
 def count_unused_images(folder: str | os.PathLike, pairs: Iterable[Pair]) -> int:

@@ -1,7 +1,7 @@
 """From pairs to a feature file: first images, then the texts of the pairs whose image could be read.
 
-The file is a `.npz` with image, text, split, id, label where the pairs have one, and `manifest`, JSON that says how it
-was made. The folder `FILE.npz.parts` beside it holds the finished blocks until the file is there.
+The file is a `.npz` with image, text, split, id, label and group where the pairs have them, and `manifest`, JSON that
+says how it was made. The folder `FILE.npz.parts` beside it holds the finished blocks until the file is there.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _fingerprint(pairs, *, dated):
     """SHA-256 of what is known of the pairs before images are read; dates differ between copies on two machines."""
     digest = hashlib.sha256()
     for pair in pairs:
-        known = [pair.id, pair.texts, pair.label, pair.split, pair.problem]
+        known = [pair.id, pair.texts, pair.label, pair.split, pair.problem, *([pair.group] if pair.group else [])]
         if pair.problem is None:
             status = pair.image.stat()
             known += [status.st_size, *([status.st_mtime_ns] if dated else ())]
@@ -318,6 +318,8 @@ def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Ma
     }
     if all(pair.label is not None for pair in pairs):
         arrays["label"] = np.array([pair.label for pair in pairs])
+    if any(pair.group is not None for pair in pairs):
+        arrays["group"] = np.array([f"id {pair.id}" if pair.group is None else f"group {pair.group}" for pair in pairs])
     arrays["split"] = np.array([pair.split for pair in pairs], np.int8)
     arrays["id"] = np.array([pair.id for pair in pairs])
     arrays["manifest"] = np.array(json.dumps(manifest, ensure_ascii=False))

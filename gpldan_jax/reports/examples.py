@@ -66,7 +66,7 @@ def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | 
     test, figures = dataset.test, run.test or {}
     metric = main_metric(figures)
     distances = retrieval.retrieval_distances(model.projector, model.parameters, test.images, test.texts)
-    found, expected = retrieval.evaluate(distances, test.labels)[metric]["average"], figures[metric]["average"]
+    found, expected = retrieval.evaluate_pairs(distances, test)[metric]["average"], figures[metric]["average"]
     if abs(found - expected) > _AGREEMENT:
         return None, f"{path.name} gives {metric} {found:.3f}, results.json {expected:.3f}"
     return distances, ""

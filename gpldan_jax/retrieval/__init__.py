@@ -5,10 +5,13 @@ Search in a collection is in `gpldan_jax.index`; its old names here still work, 
 
 from gpldan_jax._deprecated import moved as _moved
 from gpldan_jax.retrieval.evaluation import chance as chance
+from gpldan_jax.retrieval.evaluation import chance_of_pairs as chance_of_pairs
 from gpldan_jax.retrieval.evaluation import evaluate as evaluate
+from gpldan_jax.retrieval.evaluation import evaluate_pairs as evaluate_pairs
 from gpldan_jax.retrieval.evaluation import retrieval_distances as retrieval_distances
 from gpldan_jax.retrieval.metrics import map_per_class as map_per_class
 from gpldan_jax.retrieval.metrics import mean_average_precision as mean_average_precision
+from gpldan_jax.retrieval.metrics import ndcg as ndcg
 from gpldan_jax.retrieval.metrics import precision_recall as precision_recall
 from gpldan_jax.retrieval.metrics import recall_at as recall_at
 

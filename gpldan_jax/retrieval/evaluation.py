@@ -1,18 +1,23 @@
 """The distance matrix that retrieval ranks by, all metrics in both directions, and their values for random rankings.
 
-Letters: `n` images; `m` texts; `d_i`, `d_t` widths of their inputs; `H` width of the common space; `k` representations.
+Letters: `n` images; `m` texts; `C` classes; `d_i`, `d_t` widths of their inputs; `H` width of the common space; `k`
+representations.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
+from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Projector, Representation
-from gpldan_jax.retrieval.metrics import mean_average_precision, recall_at
+from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at
+from gpldan_jax.retrieval.relevance import as_groups
 
 _BLOCK = 1024
 RECALL_DEPTHS = (1, 5, 10)
@@ -80,27 +85,112 @@ def _encode(projector, parameters, inputs, method):
     return projector.apply({"params": parameters}, inputs, method=method)
 
 
-def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict[str, float]]:
-    """Returns all metrics of n test pairs in both directions.
+def evaluate(
+    distances: ArrayLike,
+    labels: ArrayLike | tuple[ArrayLike, ArrayLike] | None,
+    *,
+    image_groups: ArrayLike | None = None,
+    text_groups: ArrayLike | None = None,
+    folds: int = 1,
+) -> dict[str, dict[str, float]]:
+    """Returns all metrics of test images and texts in both directions.
+
+    Without groups, image i belongs to text i. With groups, which several texts of an image share, the images are ranked
+    for all texts and the reverse, and recall counts any partner. On the 5,000 test images of COCO, `folds=1` is the
+    "5K" protocol of the field and `folds=5` its "1K" protocol.
 
     Args:
-        distances: `[n, n]`, image i to text j, any real dtype, finite; pair i is row i and column i.
-        labels: `[n]`; `None` for recall alone.
+        distances: `[n, m]`, image i to text j, any real dtype, finite; without groups `[n, n]`.
+        labels: `[n]`, or `[n, C]` of 0 and 1, of the pairs; with groups, the labels of the images and those of the
+            texts. `None` for recall alone. See `gpldan_jax.retrieval.metrics` for items without a label.
+        image_groups: `[n]`, any dtype that compares; each image once.
+        text_groups: `[m]`; both or neither.
+        folds: the number of parts into which the images are cut, in their order, each with the texts of its groups; the
+            figures are means over them. It divides n.
 
     Returns:
         `{"map@50": {"image_to_text": x, "text_to_image": y, "average": z}, "map@50_trec": ..., "map@all": ...,
-        "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1].
+        "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1]; with labels `[n, C]` also `"ndcg@50"`.
 
     Raises:
-        ValueError: shapes that do not fit, or distances that are not finite.
+        ValueError: shapes that do not fit, distances that are not finite, or an image or text without a partner.
 
     Example:
         >>> import numpy as np
         >>> figures = evaluate(np.array([[0.1, 0.2], [0.1, 0.2]]), np.array([0, 1]))
         >>> figures["recall@1"]
         {'image_to_text': 0.5, 'text_to_image': 0.5, 'average': 0.5}
+        >>> distances = np.array([[0.1, 0.2, 0.9], [0.8, 0.9, 0.1]])  # two captions of the first image
+        >>> evaluate(distances, None, image_groups=["a", "b"], text_groups=["a", "a", "b"])["recall@1"]["average"]
+        1.0
     """
-    directions = [_figures(distances, labels), _figures(np.ascontiguousarray(np.transpose(distances)), labels)]
+    distances = np.asarray(distances)
+    if image_groups is None or text_groups is None:
+        if image_groups is not None or text_groups is not None:
+            raise ValueError("image_groups and text_groups belong together")
+        groups = None
+    else:
+        groups = as_groups(image_groups, len(distances), "image_groups"), np.asarray(text_groups)
+    sides = labels if isinstance(labels, tuple) else (labels, labels)
+    if len(distances) % folds:
+        raise ValueError(f"folds must divide the images, got {folds} and {len(distances)} images")
+    parts = [
+        _both_directions(*_fold(distances, sides, groups, rows)) for rows in np.split(np.arange(len(distances)), folds)
+    ]
+    return {
+        name: {direction: float(np.mean([part[name][direction] for part in parts])) for direction in values}
+        for name, values in parts[0].items()
+    }
+
+
+def evaluate_pairs(distances: ArrayLike, split: PairedSplit) -> dict[str, dict[str, float]]:
+    """Returns all metrics of the pairs of a split; where they have groups, of their different images and texts.
+
+    Args:
+        distances: `[n, n]` of all pairs; or `[len(split.image_rows()), len(split.text_rows())]`, each image and each
+            text once.
+        split: the pairs.
+
+    Returns:
+        As `evaluate`.
+
+    Raises:
+        ValueError: as `evaluate`.
+
+    Example:
+        >>> import numpy as np
+        >>> split = PairedSplit(np.ones((2, 5)), np.eye(2), groups=["cat", "cat"])  # one image with two texts
+        >>> evaluate_pairs(np.array([[0.1, 0.2]]), split)["recall@1"]["average"]
+        1.0
+    """
+    if split.groups is None:
+        return evaluate(distances, split.labels)
+    images, texts = split.image_rows(), split.text_rows()
+    distances = np.asarray(distances)
+    if distances.shape == (len(split), len(split)):
+        distances = distances[np.ix_(images, texts)]
+    labels = None if split.labels is None else (split.labels[images], split.labels[texts])
+    return evaluate(distances, labels, image_groups=split.groups[images], text_groups=split.groups[texts])
+
+
+def _fold(distances, labels, groups, rows):
+    """Returns the distances, labels and groups of some images, and of the texts of their groups."""
+    if len(rows) == len(distances):
+        return distances, labels, groups
+    columns = rows if groups is None else np.flatnonzero(np.isin(groups[1], groups[0][rows]))
+    of_fold = (None, None) if labels[0] is None else (np.asarray(labels[0])[rows], np.asarray(labels[1])[columns])
+    part = None if groups is None else (groups[0][rows], groups[1][columns])
+    return distances[np.ix_(rows, columns)], of_fold, part
+
+
+def _both_directions(distances, labels, groups):
+    directions = [
+        _figures(matrix, *of_labels, *of_groups)
+        for matrix, of_labels, of_groups in (
+            (distances, labels, groups or (None, None)),
+            (np.ascontiguousarray(distances.T), labels[::-1], (groups or (None, None))[::-1]),
+        )
+    ]
     return {
         name: {
             "image_to_text": directions[0][name],
@@ -109,6 +199,37 @@ def evaluate(distances: np.ndarray, labels: np.ndarray | None) -> dict[str, dict
         }
         for name in directions[0]
     }
+
+
+def chance_of_pairs(split: PairedSplit) -> dict[str, float]:
+    """Returns the expected value of each metric of `evaluate_pairs` for random rankings, of both directions the mean.
+
+    Args:
+        split: the pairs.
+
+    Returns:
+        The value of each metric, in [0, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> chance_of_pairs(PairedSplit(np.ones((2, 5)), np.eye(2), groups=["cat", "cat"]))["recall@1"]
+        1.0
+    """
+    if split.groups is None:
+        return chance(len(split), split.labels)
+    images, texts = split.image_rows(), split.text_rows()
+    directions = []
+    for queries, gallery in ((images, texts), (texts, images)):
+        figures = {} if split.labels is None else _chance_by_labels(split.labels[queries], split.labels[gallery], 0, 10)
+        # A query with r partners among g items misses them in k draws without replacement.
+        values, partners = np.unique(split.groups[gallery], return_counts=True)
+        r, g = partners[np.searchsorted(values, split.groups[queries])], len(gallery)
+        for k in RECALL_DEPTHS:
+            drawn = np.arange(min(k, g))
+            missed = np.maximum((g - r[:, None] - drawn) / (g - drawn), 0).prod(axis=1)
+            figures[f"recall@{k}"] = float((1 - missed).mean())
+        directions.append(figures)
+    return {name: (directions[0][name] + directions[1][name]) / 2 for name in directions[0]}
 
 
 def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10) -> dict[str, float]:
@@ -129,21 +250,31 @@ def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10
         >>> chance(100, None)
         {'recall@1': 0.01, 'recall@5': 0.05, 'recall@10': 0.1}
     """
-    figures = {}
-    if labels is not None:
-        rng = np.random.default_rng(seed)
-        samples: dict[str, list[float]] = {name: [] for name in _MAP}
-        for _ in range(trials):
-            queries = rng.permutation(n)[:1000]
-            distances = rng.random((len(queries), n), dtype=np.float32)
-            for name, options in _MAP.items():
-                samples[name].append(mean_average_precision(distances, labels[queries], labels, **options))
-        figures = {name: float(np.mean(values)) for name, values in samples.items()}
+    figures = {} if labels is None else _chance_by_labels(labels, labels, seed, trials)
     return figures | {f"recall@{k}": min(k / n, 1.0) for k in RECALL_DEPTHS}
 
 
-def _figures(distances, labels):
+def _chance_by_labels(query_labels, gallery_labels, seed, trials):
+    rng = np.random.default_rng(seed)
+    metrics = _metrics_by_labels(query_labels)
+    samples: dict[str, list[float]] = {name: [] for name in metrics}
+    for _ in range(trials):
+        queries = rng.permutation(len(query_labels))[:1000]
+        distances = rng.random((len(queries), len(gallery_labels)), dtype=np.float32)
+        for name, metric in metrics.items():
+            samples[name].append(metric(distances, query_labels[queries], gallery_labels))
+    return {name: float(np.mean(values)) for name, values in samples.items()}
+
+
+def _metrics_by_labels(labels):
+    metrics = {name: functools.partial(mean_average_precision, **options) for name, options in _MAP.items()}
+    return metrics | ({"ndcg@50": functools.partial(ndcg, k=50)} if np.ndim(labels) == 2 else {})
+
+
+def _figures(distances, query_labels, gallery_labels, query_groups, gallery_groups):
     figures = {}
-    if labels is not None:
-        figures = {name: mean_average_precision(distances, labels, labels, **options) for name, options in _MAP.items()}
-    return figures | {f"recall@{k}": recall_at(distances, k) for k in RECALL_DEPTHS}
+    if query_labels is not None:
+        metrics = _metrics_by_labels(query_labels)
+        figures = {name: metric(distances, query_labels, gallery_labels) for name, metric in metrics.items()}
+    groups = {"query_groups": query_groups, "gallery_groups": gallery_groups}
+    return figures | {f"recall@{k}": recall_at(distances, k, **groups) for k in RECALL_DEPTHS}

@@ -114,6 +114,8 @@ def show(results: dict, console: rich.console.Console) -> None:
         chosen += f", chosen by {selection['criterion']} on validation ({selection['value']:.3f})"
     test, validation, chance = results["test"] or {}, results["validation"] or {}, results["chance"] or {}
     console.print(figures_table(f"{results['dataset']}: {chosen}", test, validation, chance))
+    if "test_items" in results:
+        console.print("test ranks {images} images and {texts} texts".format(**results["test_items"]))
 
 
 def figures_table(
@@ -154,7 +156,9 @@ def _results(config, dataset, state, progress):
     for name in ("validation", "test"):
         split = getattr(dataset, name)
         found[name] = training.evaluate_split(state, split) if len(split) else None
-    return found | {"chance": retrieval.chance(len(dataset.test), dataset.test.labels) if len(dataset.test) else None}
+    if dataset.test.groups is not None:
+        found["test_items"] = {"images": len(dataset.test.image_rows()), "texts": len(dataset.test.text_rows())}
+    return found | {"chance": retrieval.chance_of_pairs(dataset.test) if len(dataset.test) else None}
 
 
 def _train(config, dataset, directory, console, interrupted, mesh):

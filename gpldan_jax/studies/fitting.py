@@ -181,7 +181,7 @@ class _Task:
 
     def score(self, distances: np.ndarray) -> float:
         """Returns the value of the criterion for the distances of the validation pairs."""
-        figures = retrieval.evaluate(distances, self.dataset.validation.labels)
+        figures = retrieval.evaluate_pairs(distances, self.dataset.validation)
         return training.criterion_value(self.criterion, figures, 0)
 
 
@@ -256,9 +256,9 @@ def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> N
     test, started = task.dataset.test, time.perf_counter()
     found = distances(test.images, test.texts)
     record: dict[str, Any] = {"seconds": seconds + time.perf_counter() - started}
-    record["test"] = retrieval.evaluate(found, test.labels)
+    record["test"] = retrieval.evaluate_pairs(found, test)
     on_validation = distances(task.validation.images, task.validation.texts)
-    record["validation"] = retrieval.evaluate(on_validation, task.dataset.validation.labels)
+    record["validation"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
     if test.labels is not None:
         record["curves"] = retrieval.precision_recall(found, test.labels)
         record["classes"] = retrieval.map_per_class(found, test.labels)

@@ -244,7 +244,7 @@ def _delete_models(search, results):
 def _write_results(search, results, console, about, *, run_command, has_figure):
     """Selects a point, evaluates it on test, writes the files and shows the figures."""
     dataset, folder, criterion = search.dataset, search.folder, search.criterion
-    chance = retrieval.chance(len(dataset.test), dataset.test.labels) if len(dataset.test) else None
+    chance = retrieval.chance_of_pairs(dataset.test) if len(dataset.test) else None
     try:
         point = select(summarize(results), criterion).point
     except ValueError as error:

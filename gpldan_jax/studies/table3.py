@@ -123,7 +123,7 @@ def ablate(config: Config, seeds: Sequence[int], folder: Path, *, fresh: bool = 
         shown: dict[str, Any] = {
             "dataset": dataset.title,
             "metric": metric,
-            "chance": retrieval.chance(len(dataset.test), dataset.test.labels)[metric],
+            "chance": retrieval.chance_of_pairs(dataset.test)[metric],
             "published": averages,
         }
         text = _markdown(rows, seeds=seeds, criterion=criterion, command=command, **shown)

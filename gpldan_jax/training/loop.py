@@ -9,7 +9,7 @@ import numpy as np
 
 from gpldan_jax.data import DataError, PairedDataset, PairedSplit
 from gpldan_jax.models import Projector
-from gpldan_jax.retrieval import evaluate, retrieval_distances
+from gpldan_jax.retrieval import evaluate_pairs, retrieval_distances
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
 from gpldan_jax.training.epochs import (
@@ -290,7 +290,8 @@ def evaluate_parameters(projector: Projector, parameters: dict, split: PairedSpl
         >>> evaluate_parameters(projector, parameters, split)["recall@10"]["average"]
         1.0
     """
-    return evaluate(retrieval_distances(projector, parameters, split.images, split.texts), split.labels)
+    images, texts = split.images[split.image_rows()], split.texts[split.text_rows()]
+    return evaluate_pairs(retrieval_distances(projector, parameters, images, texts), split)
 
 
 def _as_floats(window) -> tuple[dict[str, float], ...]:

@@ -72,6 +72,19 @@ def test_own_features_that_are_refused(tmp_path, changes, expected):
     assert expected in refused("npz", path=path)
 
 
+def test_groups_stay_together_and_belong_to_the_data(tmp_path):
+    groups = np.array([f"{row // 4}.jpg" for row in range(40)])
+    grouped = load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays(40, group=groups)))
+    splits = [grouped.train, grouped.validation, grouped.test]
+    assert [len(split) for split in splits] == [32, 4, 4]
+    found = [set(split.groups.tolist()) for split in splits]
+    assert sum(map(len, found)) == len(set.union(*found)) == 10
+    alone = load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays(40)))
+    assert alone.train.groups is None and alone.fingerprint() != grouped.fingerprint()
+    path = write_own(tmp_path, ".npz", own_arrays(40, group=groups, split=np.arange(40) % 3))
+    assert "train and validation share 10 groups, such as 0.jpg, 1.jpg, 2.jpg and 7 more" in refused("npz", path=path)
+
+
 def pascal(**changes):
     arrays = {
         "image": np.ones((1000, 4096), np.uint8),

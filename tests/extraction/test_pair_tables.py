@@ -5,9 +5,11 @@ import json
 import random
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
-from gpldan_jax.extraction import Pair, pair_tables, read_table
+from gpldan_jax.extraction import Pair, draw_splits, pair_tables, read_table
 from tests.extraction.folders import EMPTY, MISSING, problems
 
 
@@ -49,6 +51,37 @@ def test_a_jsonl_becomes_pairs(read, images):
 def test_the_id_is_the_path_of_the_image_unless_given(read):
     assert [pair.id for pair in read("text,image\na,more/0.jpg\nb,./1.jpg\n")] == ["more/0.jpg", "1.jpg"]
     assert [pair.id for pair in read("text,image,id\na,0.jpg,x\nb,1.jpg,\n")] == ["x", "1.jpg"]
+
+
+def test_rows_with_one_image_are_a_group(read, images):
+    pairs = read("image,text\n0.jpg,a cat\n1.jpg,a dog\n./0.jpg,a kitten\n0.jpg,a tomcat\n")
+    assert [(pair.id, pair.group, pair.problem) for pair in pairs] == [
+        ("0.jpg", "0.jpg", None),
+        ("1.jpg", None, None),
+        ("0.jpg#2", "0.jpg", None),
+        ("0.jpg#3", "0.jpg", None),
+    ]
+    named = read("image,text,id,group\n0.jpg,a cat,a,x\n1.jpg,a dog,b,y\n0.jpg,a kitten,c,x\n1.jpg,two,a,x\n")
+    assert [(pair.id, pair.group) for pair in named[:3]] == [("a", "x"), ("b", "y"), ("c", "x")]
+    assert named[3].problem == "the id is that of line 2"
+
+
+@hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
+@hypothesis.given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ab")), min_size=10, max_size=60))
+def test_no_drawn_split_cuts_a_group(rows):
+    pairs = [
+        Pair(f"{row}", Path(f"{image}.jpg"), ("a text",), label, group=f"{image}.jpg")
+        for row, (image, label) in enumerate(rows)
+    ]
+    splits = {}
+    for pair in draw_splits(pairs, (0.5, 0.25, 0.25)):
+        assert splits.setdefault(pair.group, pair.split) == pair.split
+
+
+def test_a_split_of_the_user_that_cuts_a_group_is_refused(read):
+    pairs = read("image,text,split\n0.jpg,a cat,train\n0.jpg,a kitten,test\n1.jpg,a dog,test\n")
+    with pytest.raises(ValueError, match=r"1 groups are in several splits, such as 0\.jpg; pairs of one group"):
+        draw_splits(pairs)
 
 
 @pytest.mark.parametrize(
@@ -109,26 +142,32 @@ def test_a_quote_that_is_not_closed_stops_at_a_bound_and_not_at_the_end_of_the_f
     ("content", "message"),
     [
         ("", "the file is empty"),
-        ("\ufeff", "line 1: no column 'image'; expected a header with image, text and, if any, id, label, split"),
+        (
+            "\ufeff",
+            "line 1: no column 'image'; expected a header with image, text and, if any, id, label, split, group",
+        ),
         ("image,text\n", "expected at least one row, found none"),
-        ("text\na\n", "line 1: no column 'image'; expected a header with image, text and, if any, id, label, split"),
+        (
+            "text\na\n",
+            "line 1: no column 'image'; expected a header with image, text and, if any, id, label, split, group",
+        ),
         (
             "\n\nimage\n0.jpg\n",
-            "line 3: no column 'text'; expected a header with image, text and, if any, id, label, split",
+            "line 3: no column 'text'; expected a header with image, text and, if any, id, label, split, group",
         ),
         (
             "image,txet\n0.jpg,a\n",
             "line 1: unknown column 'txet' (did you mean 'text'?); expected a header with image, text and, if any, id, "
-            "label, split, separated by commas",
+            "label, split, group, separated by commas",
         ),
         (
             "image;text\n0.jpg;a\n",
             "line 1: unknown column 'image;text' (did you mean 'image'?); expected a header with image, text and, if "
-            "any, id, label, split, separated by commas",
+            "any, id, label, split, group, separated by commas",
         ),
         (
             "0.jpg,a\n1.jpg,b\n",
-            "line 1: unknown column '0.jpg'; expected a header with image, text and, if any, id, label, split, "
+            "line 1: unknown column '0.jpg'; expected a header with image, text and, if any, id, label, split, group, "
             "separated by commas",
         ),
         (
@@ -165,7 +204,7 @@ def test_what_is_wrong_with_a_csv_is_one_line(refused, content, message):
         (b"\n \n", "expected at least one row, found none"),
         (
             [{"image": "0.jpg", "texts": "a"}, {"image": "1.jpg", "texts": "b"}],
-            "unknown key 'texts' (did you mean 'text'?) in every line; expected image, text, id, label, split",
+            "unknown key 'texts' (did you mean 'text'?) in every line; expected image, text, id, label, split, group",
         ),
         ([{"image": "0.jpg"}, {"image": "1.jpg"}], "no line has the key 'text'"),
         ([{"text": "a"}], "no line has the key 'image'"),
@@ -222,8 +261,6 @@ def test_a_table_must_be_a_file_of_a_known_kind_and_the_images_in_a_folder(tmp_p
         (b"1.jpg,\xf0\x9f\x98", "the text is not UTF-8"),
         ("1.jpg", "the number of cells is 1, the header's is 2"),
         ("1.jpg,a,b", "the number of cells is 3, the header's is 2"),
-        ("0.jpg,a", "the image, its id, is that of line 2"),
-        ("./0.jpg,a", "the image, its id, is that of line 2"),
     ],
 )
 def test_what_is_wrong_with_a_row_of_a_csv_is_its_problem(read, row, problem):
@@ -333,7 +370,7 @@ def bad_csv(number):
         f"{number}.jpg,\xe9,too many".encode("latin-1"),
         f"{number}.jpg".encode(),
         b",no image",
-        b"0.jpg,a second text of an image",
+        f"absent-{number}.jpg,no such file".encode(),
         f"\xff{number}.jpg,name".encode("latin-1"),
     ][number % 12]
 
@@ -351,7 +388,7 @@ def bad_json(number):
         json.dumps({"image": f"{number}.jpg", "text": [[], {}, 0, 1.5, True, "", [" "], [1]][number % 8]}).encode(),
         json.dumps({"image": [[], {}, 0, None, "", "no such", "..", "/x", "more"][number % 9], "text": "a"}).encode(),
         json.dumps({"image": f"{number}.jpg", "text": "a", "colour": "b"}).encode(),
-        json.dumps({"image": "0.jpg", "text": "a second text of an image"}).encode(),
+        json.dumps({"image": f"absent-{number}.jpg", "text": "no such file"}).encode(),
         json.dumps({"image": f"{number}.jpg"}).encode(),
         b'"' + whole,
     ][number % 12]

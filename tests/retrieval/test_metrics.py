@@ -203,11 +203,14 @@ def test_distances_that_are_no_matrix_are_refused(shape):
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    expected = r"distances \(2, 3\) need labels of 2 queries and 3 gallery items, got \({}\) and \({}\)"
-    for queries, gallery, shapes in [(3, 2, ("3,", "2,")), (2, 2, ("2,", "2,")), ((2, 1), 3, ("2, 1", "3,"))]:
-        with pytest.raises(ValueError, match=expected.format(*shapes)):
+    for queries, gallery, expected in (
+        (3, 2, r"query_labels must be \[2\], or \[2, classes\] of 0 and 1, got \[3\]"),
+        (2, 2, r"gallery_labels must be \[3\], or \[3, classes\] of 0 and 1, got \[2\]"),
+        ((2, 1), 3, r"query_labels \[2, 1\] and gallery_labels \[3\] must have the same classes"),
+    ):
+        with pytest.raises(ValueError, match=expected):
             mean_average_precision(np.zeros((2, 3)), np.zeros(queries), np.zeros(gallery))
-    with pytest.raises(ValueError, match=r"recall needs the distances of n pairs, \[n, n\], got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"recall needs the distances of n pairs, \[n, n\], or groups, got \(2, 3\)"):
         recall_at(np.zeros((2, 3)), 1)
 
 

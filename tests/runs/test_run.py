@@ -50,12 +50,15 @@ def test_a_run_from_features_to_results(run, features, tmp_path):
 
 @pytest.mark.slow
 def test_without_labels_it_trains_and_reports_recall(run, features, tmp_path):
+    groups = np.arange(1000) // 5
     with np.load(features) as arrays:
-        np.savez(tmp_path / "bare.npz", image=arrays["image"], text=arrays["text"])
+        np.savez(tmp_path / "bare.npz", image=arrays["image"][5 * groups], text=arrays["text"], group=groups)
     bare = run(*SMALL, f"--config.dataset.path={tmp_path / 'bare.npz'}", "--config.train.epochs=1", "--workdir=bare")
     assert bare.returncode == 0, bare.stderr
     results = json.loads((tmp_path / "somewhere" / "bare" / "results.json").read_text())
     assert set(results["test"]) == {"recall@1", "recall@5", "recall@10"}
+    assert results["test_items"] == {"images": 20, "texts": 100}
+    assert "test ranks 20 images and 100 texts" in bare.stdout
 
 
 @pytest.mark.slow
