@@ -11,6 +11,15 @@ except (ImportError, AttributeError):
     get_compile_options = None
 
 QUICK = "jax_disable_most_optimizations"
+SLOW_EXAMPLES = ("GPLDAN", "Index", "Projector", "stack_states", "train", "train_epoch")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the examples in docstrings that take longer than a second."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name.rpartition(".")[2] in SLOW_EXAMPLES:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -151,6 +151,7 @@ def test_groups_are_held_out_whole_and_ranked_once(pairs):
         model.fit(images, texts, groups=groups, validation=(images, texts))
 
 
+@pytest.mark.slow
 def test_last_holds_nothing_out(pairs):
     images, texts, _ = pairs
     model = GPLDAN(**SMALL | {"batch_size": 60}, selection="last", random_state=0).fit(images, texts)
@@ -187,6 +188,7 @@ def test_conventions_of_scikit_learn(pairs, fitted):
     assert not same(model, GPLDAN(**SMALL, random_state=2).fit(images[:40, :7], texts[:40]))
 
 
+@pytest.mark.slow
 def test_random_states(pairs):
     images, texts, _ = pairs
     short = SMALL | {"epochs": 1}
@@ -391,6 +393,7 @@ def test_texts_in_the_place_of_y(pairs):
     assert grid.cv_results_["split0_test_score"][1] == half.score(images[:30], texts[:30])
 
 
+@pytest.mark.slow
 def test_only_the_estimator_needs_scikit_learn():
     code = """
 import sys

@@ -49,6 +49,7 @@ def test_the_triplet_term_is_that_of_a_loop():
     np.testing.assert_allclose(found, total, rtol=FLOAT32)
 
 
+@pytest.mark.slow
 def test_the_label_term_is_that_of_a_loop():
     image, text = codes()
     of = jax.tree.map(lambda x: np.asarray(x, np.float64) + 0.1, parameters()["label"])
@@ -62,6 +63,7 @@ def test_the_label_term_is_that_of_a_loop():
     np.testing.assert_allclose(found, total, rtol=FLOAT32)
 
 
+@pytest.mark.slow
 def test_the_objective_weighs_its_terms():
     of, inputs = parameters(), batch()
     image, text = ucal.encode(of["image"], inputs.images), ucal.encode(of["text"], inputs.texts)
@@ -121,6 +123,7 @@ def test_a_few_steps_lower_what_the_codes_minimise():
     assert losses[1][0] < 0.98 * losses[0][0] and losses[1][1] < 0.98 * losses[0][1]
 
 
+@pytest.mark.slow
 def test_it_beats_chance():
     train, validation, test = splits()
 

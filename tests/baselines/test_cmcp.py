@@ -50,6 +50,7 @@ def test_unbalanced_classes_give_the_mean_of_both_directions():
     np.testing.assert_allclose(found, (of_images + of_texts) / 2, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_distances_are_of_z_normalised_items_and_the_published_settings():
     train, validation, test = splits()
     images, texts = test.images[:20], test.texts[:30]

@@ -36,6 +36,7 @@ def splits():
     return [PairedSplit(*split) for split in drawn]
 
 
+@pytest.mark.slow
 def test_the_scale_of_infonce_stays_below_100_and_can_return():
     above, below = (
         contrastive.infonce_loss(parameters() | {"log_scale": jnp.log(scale)}, batch(), {}) for scale in (200.0, 50.0)
@@ -51,6 +52,7 @@ def test_the_scale_of_infonce_stays_below_100_and_can_return():
     assert contrastive.bounded(x, limit) < limit - 20 * step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("denoising", [False, True])
 def test_the_losses_are_those_of_the_cosines_of_projected_pairs(denoising):
     of, inputs = parameters(), batch()

@@ -103,6 +103,7 @@ def test_the_trace_norm_of_a_wide_matrix_has_the_gradient_of_a_tall_one():
     np.testing.assert_allclose(jax.grad(trace_norm)(matrix.T), matrix.T / 5, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_losses_are_those_of_numpy():
     x, y = views()
     parameters = initial_parameters(jax.random.key(0), WIDTHS)

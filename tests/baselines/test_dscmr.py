@@ -62,6 +62,7 @@ def test_the_objective_is_that_of_a_loop():
     np.testing.assert_allclose(found, total, rtol=FLOAT32)
 
 
+@pytest.mark.slow
 def test_norms_that_vanish_have_zero_gradients():
     of = jax.tree.map(jnp.zeros_like, parameters())  # v = t = 0
     of["projector"]["shared"]["bias"] = jnp.zeros(3)
@@ -86,6 +87,7 @@ def test_training_without_labels_is_refused():
         dscmr.DSCMR.fit(PairedSplit(train.images, train.texts), validation, lambda _: 0.0, seed=0)
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss():
     train, validation, _ = splits()
     inputs = LabelledBatch(train.images, train.texts, train.labels, jax.random.key(0), jnp.float32(0))

@@ -33,6 +33,7 @@ def splits():
     return [PairedSplit(*split) for split in drawn]
 
 
+@pytest.mark.slow
 def test_the_objective_is_that_of_a_loop():
     of = jax.tree.map(lambda x: np.asarray(x, np.float64) + 0.1, parameters())  # biases that count
     inputs = batch(0.5)
@@ -99,6 +100,7 @@ def test_distances_are_euclidean():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_partners_come_closer():
     train, validation, _ = splits()
     before, after = (
@@ -109,6 +111,7 @@ def test_partners_come_closer():
     assert distance[1] < 0.98 * distance[0]
 
 
+@pytest.mark.slow
 def test_it_beats_chance():
     train, validation, test = splits()
     unlabelled = [PairedSplit(of.images, of.texts) for of in (train, validation)]

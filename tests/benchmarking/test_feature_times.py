@@ -29,6 +29,7 @@ def small(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_figures(tmp_path, capsys):
     assert benchmark("features", *FLAGS, f"--out={tmp_path / 'found.json'}") == 0
     found = json.loads((tmp_path / "found.json").read_text())
@@ -43,6 +44,7 @@ def test_the_figures(tmp_path, capsys):
     assert "features of pictures, alexnet" in out and "pictures/s" in out and "pairs/s" not in out
 
 
+@pytest.mark.slow
 def test_there_is_no_plot_of_it(tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
     assert benchmark("features", *FLAGS, f"--out={tmp_path / 'found.json'}") == 0
@@ -53,6 +55,7 @@ def test_there_is_no_plot_of_it(tmp_path, capsys):
     assert "unexpected argument '--plot" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_features_are_an_error(tmp_path, capsys, monkeypatch):
     right = feature_times._make_call
 

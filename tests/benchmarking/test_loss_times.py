@@ -67,6 +67,7 @@ def test_a_wrong_implementation_ends_the_run(tmp_path, capsys, monkeypatch, what
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_or_is_refused_is_recorded_and_not_run(tmp_path, capsys, monkeypatch):
     names = ["dense", "vmap"] + (["torch-matmul"] if importlib.util.find_spec("torch") else [])
     right = loss_times._loss_function

@@ -31,6 +31,7 @@ def test_peers_find_the_nearest(name):
     np.testing.assert_allclose(distances, np.sort(matrix, axis=1)[:, :5], atol=PEER_TOLERANCE)
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_search_by_hand(tmp_path, capsys):
     out, names = tmp_path / "found.json", ("jax", "numpy-broadcast")
     flags = ["--implementations", *names, "--sizes", "30", "20", f"--out={out}", f"--folder={tmp_path}"]

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from gpldan_jax.benchmarking import timing
 from gpldan_jax.training import mesh
@@ -41,6 +42,7 @@ def test_sizes_are_timed_once_each_in_ascending_order(capsys):
     assert "n = 8: timing 1 of 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_program_is_compiled_with_its_facts(monkeypatch):
     program, facts = timing.compile_program(jax.jit(lambda x: x @ x), np.ones((4, 4), np.float32))
     assert (program(np.ones((4, 4), np.float32)) == 4).all()

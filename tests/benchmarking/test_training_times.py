@@ -49,6 +49,7 @@ def test_rows_of_a_run(dataset):
     assert found["ceilings"].keys() == {one.library for one in found["rows"]}
 
 
+@pytest.mark.slow
 def test_pairs_are_repeated_where_a_batch_needs_more(dataset, monkeypatch, capsys):
     splits = []
     fake = FakeTrainer()

@@ -86,6 +86,7 @@ def test_a_mistyped_flag_does_not_wait_for_jax_or_torch():
     assert done.stdout.split() == ["2", "False", "False"], done.stderr
 
 
+@pytest.mark.slow
 def test_the_file_says_how_it_was_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert benchmark("loss", *TINY, "--sizes=4", "--mode=forward", "--implementations=dense") == 0

@@ -29,6 +29,7 @@ def test_every_config_is_tried_here():
     assert files == {name.partition(":")[0] for name in CONFIGS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_makes_a_step_for_the_features_of_its_dataset(name):
     config = get(name).to_dict()

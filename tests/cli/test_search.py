@@ -56,6 +56,7 @@ def test_answers_are_json(collection, call):
     assert answer["results"][0].keys() == {"id", "distance", "group", "split", "sprite"}
 
 
+@pytest.mark.slow
 def test_a_picture_is_asked_by(collection, tmp_path, call):
     (tmp_path / "mine.png").write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
     status, out, _ = call("query", collection, "--picture", tmp_path / "mine.png", "--json", "-k", 2)

@@ -110,6 +110,7 @@ def test_size():
     assert sum(path.stat().st_size for path in paths) < SIZE_LIMIT
 
 
+@pytest.mark.slow
 def test_image_features_come_from_the_sprites(emoji):
     pytest.importorskip("PIL", reason="reading the sprites needs Pillow")
     pytest.importorskip("skimage", reason="the features need scikit-image")

@@ -140,6 +140,7 @@ def xmedia(**changes):
     return mat5_bytes(values | changes, compressed=True)
 
 
+@pytest.mark.slow
 def test_xmedia(tmp_path):
     path = save(tmp_path, "XMediaFeatures.mat", xmedia())
     data = load_dataset("xmedia", path=path)

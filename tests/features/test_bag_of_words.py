@@ -48,6 +48,7 @@ def test_the_words_of_an_emoji_give_its_row():
     np.testing.assert_array_equal(features, emoji.text[row])
 
 
+@pytest.mark.slow
 @hypothesis.settings(deadline=None, derandomize=True)
 @hypothesis.given(st.lists(st.text(), min_size=1, max_size=6), st.integers(1, 3))
 def test_any_texts(documents, min_documents):

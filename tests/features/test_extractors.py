@@ -132,6 +132,7 @@ def test_an_encoder_of_texts_that_is_not_here_is_asked_for():
         extractor(metadata, "text", "somewhere")
 
 
+@pytest.mark.slow
 def test_the_libraries_are_imported_only_where_they_are_used():
     script = (
         "import sys, gpldan_jax.features; print(*sorted({'PIL', 'skimage', 'sklearn', 'torch'} & set(sys.modules)))"

@@ -81,6 +81,7 @@ def test_the_encoder_scales_as_the_weights_expect(alexnet_file, scaling):
     np.testing.assert_array_equal(encode(shown[2:]), found[2:])
 
 
+@pytest.mark.slow
 def test_the_encoder_says_what_it_is(alexnet_file):
     path, _, _ = alexnet_file
     assert network_encoder("alexnet", path, rectified=False).description == {

@@ -53,6 +53,7 @@ def test_wide_layers_are_winograds_on_a_cpu():
     assert products(False) == 3 and products(True) == 1  # the first layer has three channels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "convolutions", "widths", "inputs"),
     [

@@ -360,6 +360,7 @@ def test_a_missing_library_is_named(library, tmp_path, monkeypatch):
         sentence_encoder(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_libraries_are_imported_only_where_they_are_used():
     script = "import sys, gpldan_jax.features.sentence_encoder; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

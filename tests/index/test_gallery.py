@@ -4,6 +4,7 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gpldan_jax.index.gallery import EncodedBatch, encode_representation, exact_distances
 from gpldan_jax.index.scan import all_distances
@@ -55,6 +56,7 @@ def test_the_gram_entries_are_inner_products_of_the_values():
         np.testing.assert_allclose(items.gram[:, column], (values[:, a] * values[:, b]).sum(1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_long_collections_are_encoded_block_by_block(monkeypatch):
     expected = galleries.index(30).gallery.segments[0].encoded
     monkeypatch.setattr("gpldan_jax.index.gallery._BLOCK", 8)

@@ -11,6 +11,7 @@ from gpldan_jax.index import EncodedBatch, Index
 from tests.index import galleries
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_evaluation():
     index, model = galleries.index(), galleries.model()
     texts = galleries.features(4, galleries.TEXT_DIM, seed=1)
@@ -34,6 +35,7 @@ def test_search_gives_the_ids_of_the_nearest(modality):
     np.testing.assert_array_equal(distances, np.take_along_axis(matrix, order, axis=1))
 
 
+@pytest.mark.slow
 def test_block_size_and_devices_change_nothing():
     index, texts = galleries.index(), galleries.features(3, galleries.TEXT_DIM, seed=1)
     expected = index.search(texts, 9)
@@ -43,6 +45,7 @@ def test_block_size_and_devices_change_nothing():
         np.testing.assert_array_equal(found.distances, expected.distances)
 
 
+@pytest.mark.slow
 def test_an_index_on_devices_finds_the_same():
     index, texts = galleries.index(), galleries.features(3, galleries.TEXT_DIM, seed=1)
     expected = index.search(texts, 9)

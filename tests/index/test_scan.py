@@ -7,6 +7,7 @@ from gpldan_jax.index.scan import all_distances, nearest
 from tests.index import galleries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", galleries.KINDS)
 @pytest.mark.parametrize("k_parts", [1, 4])
 def test_bounds_are_below_the_distances(kind, k_parts):

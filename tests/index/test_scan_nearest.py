@@ -56,12 +56,14 @@ def test_segments_count_on_and_padding_is_never_found():
         assert_is_ranking(rank(queries, gallery, 62, 16, devices), matrix, 62)
 
 
+@pytest.mark.slow
 def test_more_queries_than_a_tile():
     queries = galleries.encoded_items(2 * scan.TILE + 3, seed=1)
     gallery = galleries.gallery(galleries.encoded_items(90))
     assert_is_ranking(rank(queries, gallery, 5, 32), all_distances(queries, gallery), 5)
 
 
+@pytest.mark.slow
 def test_more_ties_than_are_kept_are_in_the_order_of_the_gallery(monkeypatch):
     one = galleries.encoded_items(1)
     gallery = galleries.gallery(EncodedBatch(*(np.repeat(array, 500, axis=0) for array in one)))
@@ -78,6 +80,7 @@ def test_more_ties_than_are_kept_are_in_the_order_of_the_gallery(monkeypatch):
     assert len(calls) == 1  # the second pass that such a gallery needs
 
 
+@pytest.mark.slow
 def test_the_nearest_among_some_positions():
     query, gallery = galleries.encoded_items(1, seed=1), galleries.gallery(galleries.encoded_items(40))
     matrix = all_distances(query, gallery)

@@ -39,6 +39,7 @@ def assert_same(one, other):
     assert [one.entry(id).fields for id in one.ids.tolist()] == [other.entry(id).fields for id in other.ids.tolist()]
 
 
+@pytest.mark.slow
 def test_an_index_comes_back_as_it_was(folder):
     loaded = Index.load(folder)
     assert_same(loaded, build())
@@ -96,6 +97,7 @@ def test_files_can_be_read_by_those_who_may(folder):
         assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask(), path.name
 
 
+@pytest.mark.slow
 def test_a_vector_index_comes_back(folder):
     pytest.importorskip("faiss", reason="a search in two stages needs faiss")
     index = Index.load(folder).with_candidates().with_recall(TEXTS, 3, [5])

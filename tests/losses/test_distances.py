@@ -11,6 +11,7 @@ from tests.losses import loop_reference
 pytestmark = pytest.mark.optimized  # rounding is what they are about
 
 
+@pytest.mark.slow
 def test_co_attention_distances_of_two_sets_of_different_size():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(5, 3, 8)), rng.normal(size=(4, 3, 8))

@@ -72,6 +72,7 @@ def test_single_terms_and_weights_have_gradients():
         check_grads(jax.jit(mixture), (image, 0.5, 2.0), order=1, modes=("rev",), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_terms_that_are_only_reported_by_a_scan_leave_the_gradient_alone():
     arguments = [jnp.asarray(x) for x in batch(4, n=5, k=2, h=6, dtype=np.float32)]
 

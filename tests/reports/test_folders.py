@@ -28,6 +28,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, file, keys, new, message", DAMAGES)
 def test_damaged_files_are_one_line(made, tmp_path, kind, file, keys, new, message):
     makers = {"comparison": comparison, "sweep": sweep, "ablation": ablation}

@@ -42,6 +42,7 @@ def test_the_page_needs_nothing_else_and_its_ids_are_its_own(made, emoji, tmp_pa
     assert "prefers-color-scheme: dark" in text and "@media print" in text and 'name="viewport"' in text
 
 
+@pytest.mark.slow
 def test_the_same_folders_give_the_same_page(made):
     assert page_of(made)[0] == page_of(made)[0]
 

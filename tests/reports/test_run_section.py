@@ -34,6 +34,7 @@ def test_emoji_are_shown_by_picture_and_name(emoji):
     assert {alt for alt in page.pictures if alt in arrays.names} <= names
 
 
+@pytest.mark.slow
 def test_without_labels_partners_are_what_counts(tmp_path):
     features_file(tmp_path / "bare.npz", labels=False)
     folder = untrained_run(tmp_path / "run", name="npz", path=str(tmp_path / "bare.npz"))
@@ -75,6 +76,7 @@ def test_without_test_pairs_validation_is_what_there_is(made, tmp_path):
     assert page.notes == ["The dataset has no test pairs, so there are no curves and examples."]
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_give_the_results_is_not_used(made, tmp_path):
     folder = shutil.copytree(made, tmp_path / "run")
     results = json.loads((folder / "results.json").read_text())

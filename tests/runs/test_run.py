@@ -145,6 +145,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_step_and_term(run, feat
     assert not (tmp_path / "somewhere" / "w" / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_data_with_nan_name_the_rows(run, features, tmp_path):
     with np.load(features) as arrays:
         arrays = dict(arrays)

@@ -13,6 +13,7 @@ from tests.index import galleries
 ROUNDING = 1e-6  # of the network, which rounds one input alone in another way than among others
 
 
+@pytest.mark.slow
 def test_a_collection_holds_the_pairs_of_the_run(built):
     emoji = load_emoji_arrays()
     for modality in ("image", "text"):
@@ -37,6 +38,7 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path):
         build_from_run(tmp_path, tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_own_features_make_a_collection(tmp_path):
     models.save_model(tmp_path / "model.safetensors", galleries.model())
     np.save(tmp_path / "images.npy", galleries.features(20))

@@ -32,6 +32,7 @@ def test_a_model_of_features_from_elsewhere_is_asked_by_its_items(tmp_path):
             assert status == 400 and ("cannot read" in content["error"] or "has no texts" in content["error"])
 
 
+@pytest.mark.slow
 def test_a_model_whose_texts_went_through_a_function_of_its_user_is_served(tmp_path):
     made = {"image": {"extractor": "hog_hsv"}, "text": {"extractor": "mine:encode"}}
     index = Index.build(model(dataset="mine", features=made), np.eye(3, 1952, dtype=np.float32), [7, 8, 9], "image")

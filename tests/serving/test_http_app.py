@@ -72,6 +72,7 @@ def test_words_find_what_the_index_finds(port, emoji):
     assert first["fields"].keys() == {"group", "split"} and sum(first["attention"]) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_unknown_words_are_named_and_the_others_searched_by(port):
     found = served.answer(port, "/api/search", words="red xyzzy heart plugh")
     assert found["query"]["unknown"] == ["xyzzy", "plugh"] and found["query"]["known"]

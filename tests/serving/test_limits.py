@@ -123,6 +123,7 @@ def test_an_unexpected_error_is_one_line_of_the_log_and_tells_nothing(emoji, cap
     assert not record.exc_info
 
 
+@pytest.mark.slow
 def test_a_busy_server_says_so_and_still_answers_what_takes_no_search(emoji):
     found = []
     with serving(Slow(emoji.indexes, pause=0.5), waiting=1) as port:

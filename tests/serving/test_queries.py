@@ -41,6 +41,7 @@ def test_a_picture_finds_itself_and_words(built, tmp_path):
     assert answer.gallery == "text" and len(answer.entries) == 2
 
 
+@pytest.mark.slow
 def test_features_are_asked_row_by_row(tmp_path):
     index = galleries.index(20)
     index.save(tmp_path / "mine/image")

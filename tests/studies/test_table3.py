@@ -25,6 +25,7 @@ def cells(line):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+@pytest.mark.slow
 def test_what_a_row_leaves_out_is_left_out_of_training(monkeypatch):
     trained = []
 

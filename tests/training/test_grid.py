@@ -97,6 +97,7 @@ def test_a_grid_goes_on_with_other_devices(tmp_path):
             np.testing.assert_allclose(a, b, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_named_and_stops_no_other(tmp_path, monkeypatch):
     broken = states()
     broken = broken.replace(

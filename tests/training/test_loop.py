@@ -115,6 +115,7 @@ def test_a_run_goes_on_with_other_devices_and_without_resident_data(tmp_path):
     assert len(state.projector_parameters["shared"]["kernel"].addressable_shards) == 2
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(tmp_path):
     state, progress, _ = train(tmp_path)
     again, same_progress, records = train(tmp_path)

@@ -84,6 +84,7 @@ def test_a_step_is_eq_10_then_eq_11_against_the_new_classifier():
     assert int(after.step) == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_step_give_the_same_bits():
     one, _ = training.train_step(tiny.state(), batch())
     other, _ = training.train_step(tiny.state(), batch())

@@ -73,6 +73,7 @@ def test_the_loss_curve_is_the_same_on_any_number_of_devices():
     assert curves[1][-1] < 0.95 * curves[1][0]
 
 
+@pytest.mark.slow
 def test_devices_hold_their_share_of_the_rows_and_all_parameters():
     mesh = training.data_mesh(4)
     pairs = training.resident_pairs(tiny.dataset(n=45).train, mesh)
