@@ -4,6 +4,7 @@ The names below are imported when they are first used, so that `import gpldan_ja
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -44,7 +45,10 @@ _ROOMS = {
     "sharded_graph_pattern_loss": "losses",
     "target_distances": "losses",
 }
+# `from gpldan_jax import *` must not fail without scikit-learn, which only the estimator needs.
 __all__ = ["__version__", *_ROOMS]
+if importlib.util.find_spec("sklearn") is None:
+    __all__.remove("GPLDAN")
 
 
 def __getattr__(name: str):
