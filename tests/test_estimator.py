@@ -408,7 +408,7 @@ except ImportError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "gpldan_jax.GPLDAN needs scikit-learn: pip install 'gpldan_jax[sklearn]'\n"
-    code = "import sys; sys.modules['sklearn'] = None; from gpldan_jax import *; recall_at; assert 'GPLDAN' not in globals()"
+    code = "import sys; sys.modules['sklearn'] = None; from gpldan_jax import *; assert 'GPLDAN' not in dir()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="module 'gpldan_jax' has no attribute 'GPLDANs'"):
