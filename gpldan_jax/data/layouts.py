@@ -4,6 +4,7 @@ Letters: `n` pairs of the whole dataset; `d_i`, `d_t` widths of the image and th
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpldan_jax.data.files.checks import DataError, name_rows
+from gpldan_jax.data.files.checks import DataError, first_few, name_rows, parse_key
 from gpldan_jax.data.files.reading import read_arrays, read_list
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
 from gpldan_jax.data.paired import Pairs, as_features
@@ -21,6 +22,9 @@ SPLIT_SEED = 0
 """Seed of the splits that this package draws: not the training seed, or seeds would be compared on other test pairs."""
 OWN_SHARES = (0.8, 0.1, 0.1)
 """Train, validation and test of features that come without a split."""
+
+_MEANT = {"images": "image", "texts": "text", "labels": "label", "class": "label", "classes": "label", "y": "label"}
+_MEANT |= {"splits": "split", "groups": "group"}  # what people call the keys of our own files
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,13 @@ class _Stored(NamedTuple):
     values: np.ndarray
 
 
-def _read(path: Path, keys: Iterable[str], optional: Iterable[str] = ()) -> dict[str, _Stored]:
-    arrays = read_arrays(path, keys, optional=optional)
+def _read(
+    path: Path,
+    keys: Iterable[str],
+    optional: Iterable[str] = (),
+    others: Callable[[list[str]], object] | None = None,
+) -> dict[str, _Stored]:
+    arrays = read_arrays(path, keys, optional=optional, others=others)
     return {key: _Stored(key, f"{path}[{key}]", values) for key, values in arrays.items()}
 
 
@@ -188,11 +197,26 @@ def _train_and_held_out(shape: Shape, train: Pairs, held_out: Pairs) -> FileCont
     return FileContents((train, *_cut(held_out, _consecutive(shape.splits[1:]))))
 
 
+def _name_others(path: Path, others: Iterable[str], found: Iterable[str]) -> None:
+    """Names what a file of ours holds and is not used; `DataError` for what was meant to be used."""
+    names = dict.fromkeys(parse_key(key)[0] for key in others)
+    # `id` is for search; HDF5 files of MATLAB have parts of their own, such as `#refs#`.
+    unused = [str(name) for name in names if name != "id" and not str(name).startswith("#")]
+    for name in unused:
+        meant = _MEANT.get(name.lower(), name.lower())
+        if meant in _MEANT.values() and meant not in found:
+            raise DataError(f"{path}: no key is called {name!r}: did you mean {meant!r}? Rename it, or leave it out")
+    if unused:
+        warnings.warn(f"{path}: not used: {first_few(unused, limit=10)}", stacklevel=2)
+
+
 def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
     required, optional = ["image", "text"], ["split", "group", "manifest"]
     (optional if shape is None else required).append("label")
-    arrays = _read(paths[0], required, optional)
+    others: list[str] = []
+    arrays = _read(paths[0], required, optional, others.extend)
+    _name_others(paths[0], others, arrays)
     images, texts = _pairs(arrays["image"], arrays["text"], shape)
     labels = _labels(arrays["label"], len(images)) if "label" in arrays else None
     groups = None

@@ -72,6 +72,22 @@ def test_own_features_that_are_refused(tmp_path, changes, expected):
     assert expected in refused("npz", path=path)
 
 
+@pytest.mark.parametrize(
+    "name, meant", [("labels", "label"), ("Label", "label"), ("y", "label"), ("splits", "split"), ("Groups", "group")]
+)
+@pytest.mark.parametrize("suffix", [".npz", ".mat", ".h5"])
+def test_a_near_miss_of_a_key_is_an_error(tmp_path, suffix, name, meant):
+    path = write_own(tmp_path, suffix, own_arrays(label=None) | {name: np.arange(20) % 3})
+    assert f"no key is called {name!r}: did you mean {meant!r}?" in refused("npz", path=path)
+
+
+def test_what_is_not_used_is_named(tmp_path):
+    path = write_own(tmp_path, ".npz", own_arrays(labels=np.arange(20), extra=np.arange(3), id=np.arange(20)))
+    with pytest.warns(UserWarning, match=r"own\.npz: not used: labels, extra$"):
+        data = load_dataset("npz", path=path)
+    assert len(data.class_names) == 2  # of `label`, which is there
+
+
 def test_groups_stay_together_and_belong_to_the_data(tmp_path):
     groups = np.array([f"{row // 4}.jpg" for row in range(40)])
     grouped = load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays(40, group=groups)))

@@ -5,7 +5,7 @@ executed, and whatever is wrong with a file is a `DataError` of one line.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +32,7 @@ def read_arrays(
     keys: Iterable[str],
     *,
     optional: Iterable[str] = (),
+    others: Callable[[list[str]], object] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
     """Reads some arrays of one file.
@@ -44,6 +45,7 @@ def read_arrays(
         path: a `.mat` (MATLAB 5 or 7.3), HDF5 or `.npz` file; its content decides, not its name.
         keys: what to read.
         optional: what to read where the file has it.
+        others: takes the keys that the file has and that are not read.
         max_bytes: the most that the arrays together may expand to, checked before expanding.
 
     Returns:
@@ -62,8 +64,10 @@ def read_arrays(
     """
     budget = Budget(max_bytes)
     with _open(path) as file:
-        present = set(file.keys()) if optional else set()
+        present = dict.fromkeys(file.keys()) if optional or others else {}
         wanted = [*keys, *(key for key in optional if key in present)]
+        if others:
+            others([key for key in present if key not in wanted])
         return {key: file.read(key, budget) for key in wanted}
 
 
