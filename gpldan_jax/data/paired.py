@@ -299,8 +299,10 @@ def dataset_from_checked(
 def _encode_groups(name: str, splits: Sequence[Pairs]) -> list[np.ndarray | None]:
     """Returns the groups of each split as int32, numbered jointly; `DataError` where two splits share one."""
     found = [pairs.groups for pairs in splits if pairs.groups is not None]
-    if len(found) < len(splits):
+    if not found:
         return [None] * len(splits)
+    if len(found) < len(splits):
+        raise DataError(f"{name}: expected groups in all splits or in none")
     values, numbers = np.unique(np.concatenate(found), return_inverse=True)
     parts = np.split(numbers.astype(np.int32), np.cumsum([len(groups) for groups in found])[:-1])
     for first, second in itertools.combinations(range(len(SPLITS)), 2):

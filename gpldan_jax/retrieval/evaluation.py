@@ -131,8 +131,12 @@ def evaluate(
         groups = None
     else:
         groups = as_groups(image_groups, len(distances), "image_groups"), np.asarray(text_groups)
-    sides = labels if isinstance(labels, tuple) else (labels, labels)
-    if len(distances) % folds:
+    sides = (labels, labels)
+    if groups is not None and labels is not None:
+        if not isinstance(labels, tuple) or len(labels) != 2:
+            raise ValueError("with groups, labels must be a tuple of the images' labels and the texts' labels")
+        sides = labels
+    if folds < 1 or len(distances) % folds:
         raise ValueError(f"folds must divide the images, got {folds} and {len(distances)} images")
     parts = [
         _both_directions(*_fold(distances, sides, groups, rows)) for rows in np.split(np.arange(len(distances)), folds)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax.data import DataError, PairedDataset, PairedSplit, class_titles, paired_dataset, standardize
+from gpldan_jax.data.paired import Pairs, dataset_from_checked
 
 LABELS = np.array([0, 1, 0, 1])
 # Means and variances of a few hundred float32 values.
@@ -21,6 +22,13 @@ def triple(count=4, image_dim=3, text_dim=2, labels=True):
 def build(train=None, validation=None, test=None, **kwargs):
     train, validation, test = (triple() if part is None else part for part in (train, validation, test))
     return paired_dataset("mine", train=train, validation=validation, test=test, **kwargs)
+
+
+def test_groups_in_some_splits_only_are_refused():
+    images, texts = np.ones((2, 3), np.float32), np.ones((2, 2), np.float32)
+    pairs = [Pairs(images, texts, groups=of) for of in (np.array([0, 1]), None, np.array([2, 3]))]
+    with pytest.raises(DataError, match="mine: expected groups in all splits or in none"):
+        dataset_from_checked("mine", pairs)
 
 
 def test_types_dims_and_names():

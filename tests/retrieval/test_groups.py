@@ -149,8 +149,11 @@ def test_folds_are_the_means_of_their_parts():
     for name, values in found.items():
         for direction, value in values.items():
             assert value == pytest.approx((halves[0][name][direction] + halves[1][name][direction]) / 2)
-    with pytest.raises(ValueError, match="folds must divide the images, got 3 and 20 images"):
-        retrieval.evaluate(distances, labels, **groups, folds=3)
+    for count in (3, 0):
+        with pytest.raises(ValueError, match=f"folds must divide the images, got {count} and 20 images"):
+            retrieval.evaluate(distances, labels, **groups, folds=count)
+    with pytest.raises(ValueError, match="with groups, labels must be a tuple of the images' labels"):
+        retrieval.evaluate(distances, split.labels, **groups)
 
 
 def test_chance_of_groups_is_that_of_random_rankings():
