@@ -102,6 +102,7 @@ _SETTINGS = (
     Setting("dataset.synthetic", False, BOOLEAN, "generated features of the dataset's shapes, to measure speed"),
     Setting("dataset.image_scaling", "standardize", one_of("standardize", "raw"), "unpublished; ours"),
     Setting("dataset.text_scaling", "standardize", one_of("standardize", "raw"), "unpublished; ours"),
+    Setting("dataset.cut_groups", False, BOOLEAN, "allow a split of yours that cuts groups of pairs"),
     Setting("model.hidden", 2048, whole(1), "DSCMR, whose weight sharing the paper takes up"),
     Setting("model.width", 1024, whole(1), "H; DSCMR"),
     Setting("model.parts", 4, whole(1), "k, Sec. 3.2; it must divide model.width"),
@@ -149,7 +150,8 @@ _DATASETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "wikipedia": {"cnn128_text100": _FEW_COLUMNS, "raw": _FEW_COLUMNS, "vgg19_bert": {}},
     "pascal": {"": {}},
-    "nuswide": {"": {}},
+    "nuswide": {"": {}, "multilabel": {}},
+    "mirflickr": {"": {}},
     "xmedia": {"": {"dataset.text_scaling": "raw"}},
     "cub": {
         "": {

@@ -167,8 +167,9 @@ class GPLDAN(BaseEstimator):
         Args:
             images: `[n, d_i]` array_like of finite real numbers, not scaled.
             texts: `[n, d_t]`; row i is the partner of row i of `images`.
-            labels: classes of the pairs, in any form that `gpldan_jax.data.normalize_labels` takes, or `None`. They
-                choose the epoch and spread the held-out pairs; the loss never sees them.
+            labels: classes of the pairs, in any form that `gpldan_jax.data.normalize_labels` takes, or `None`. `[n]`,
+                or `[n, C]` of 0 and 1 where pairs have several; -1, NaN and "" stand for no class. They choose the
+                epoch and spread the held-out pairs; the loss never sees them.
             groups: `[n]`, whole numbers or strings, the same for pairs that belong together, such as the five captions
                 of an image; the held-out pairs are whole groups then. `None` where each pair stands alone.
             validation: `(images, texts)`, or `(images, texts, labels)` where `labels` are given, to choose the epoch
@@ -440,7 +441,7 @@ def _pairs(images, texts, labels=None, groups=None, prefix="") -> Pairs:
         shapes = f"{list(images.shape)} and {list(texts.shape)}"
         raise ValueError(f"{prefix}images and texts must have as many rows, got {shapes}")
     if labels is not None:
-        labels = data.normalize_labels(labels, len(images), where=f"{prefix}labels")
+        labels = data.normalize_labels(labels, len(images), where=f"{prefix}labels", per_item="any")
     if groups is not None:
         groups = data.normalize_groups(groups, len(images), where=f"{prefix}groups")
     return Pairs(images, texts, labels, groups)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gpldan_jax.baselines import ucal
+from gpldan_jax.baselines.class_labels import class_targets, count_classes, share_a_class
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.baselines.perceptrons import apply_mlp
 from gpldan_jax.baselines.ucal import IMAGE_LAYERS, TEXT_LAYERS, code_distances, encode
@@ -41,9 +42,13 @@ def acmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[st
 def label_loss(parameters: Any, image: jax.Array, text: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns `ce(P(v), y) + ce(P(t), y)`, means over the pairs, of one linear classifier P for both modalities.
 
-    P is an `Mlp` with one layer, `h` to C; codes are `[b, h]`, labels `[b]`, in 0..C-1.
+    P is an `Mlp` with one layer, `h` to C; codes are `[b, h]`, labels `[b]`, in 0..C-1. For labels `[b, C]`, which the
+    paper does not have, ce is the sum of the binary cross-entropies of the classes.
     """
     logits = (apply_mlp(parameters, of) for of in (image, text))
+    if labels.ndim == 2:
+        targets = class_targets(labels, labels.shape[1])
+        return sum(optax.sigmoid_binary_cross_entropy(of, targets).sum(1).mean() for of in logits)
     return sum(optax.softmax_cross_entropy_with_integer_labels(of, labels).mean() for of in logits)
 
 
@@ -64,7 +69,7 @@ def triplet_loss(
     """
     # Differences, not inner products: these cancel where items are close, as they are meant to become.
     distances = optax.safe_norm(image[:, None] - text, 0.0, axis=-1)
-    same = labels[:, None] == labels
+    same = share_a_class(labels)
     hinge = jnp.maximum(margin - distances, 0)
 
     def over_anchors(of, where, axis):
@@ -77,7 +82,7 @@ def _initialize(key, train, settings):
     widths = {
         "image": (train.images.shape[1], *IMAGE_LAYERS),
         "text": (train.texts.shape[1], *TEXT_LAYERS),
-        "label": (IMAGE_LAYERS[-1], int(train.labels.max()) + 1),
+        "label": (IMAGE_LAYERS[-1], count_classes(train.labels)),
     }
     return ucal.adversarial_parameters(key, widths)
 

@@ -34,14 +34,16 @@ def propagate(inputs: np.ndarray, values: np.ndarray, *, neighbours: int, alpha:
     return np.linalg.solve(system, sources)[len(values) :]
 
 
-def class_correlations(counts: np.ndarray) -> np.ndarray:
+def class_correlations(counts: np.ndarray, related: np.ndarray | None = None) -> np.ndarray:
     """Returns the correlation of an item of one class with an item of another class: the distinct entries of Y.
 
     An item of class c correlates by `1 / n_c` with those of its class and by `-1 / (n - n_c)` with all others, so that
     both kinds have the same weight for every item. Where classes are of different sizes that gives two values between
     them, one for the images' classes and one for the texts'; the entry is their mean.
 
-    The counts `[C]` are the n_c, at least 1; the result is `[C, C]` float64, symmetric.
+    The counts `[C]` are the n_c, at least 1; the result is `[C, C]` float64, symmetric. The paper has no items with
+    several classes; they are counted by their set of classes: `related` `[C, C]` says which sets share a class, and n_c
+    is the number of items that share one with c. `None` stands for classes that are related to themselves alone.
 
     Example:
         >>> import numpy as np
@@ -49,8 +51,10 @@ def class_correlations(counts: np.ndarray) -> np.ndarray:
         [[ 0.5  -0.75]
          [-0.75  1.  ]]
     """
-    others = -1 / np.maximum(counts.sum() - counts, 1)
-    return np.where(np.eye(len(counts), dtype=bool), 1 / counts, (others[:, None] + others) / 2)
+    related = np.eye(len(counts), dtype=bool) if related is None else related
+    partners = related @ counts
+    weights = np.where(related, 1 / partners[:, None], -1 / np.maximum(counts.sum() - partners, 1)[:, None])
+    return (weights + weights.T) / 2
 
 
 def propagated_correlations(
@@ -68,16 +72,19 @@ def propagated_correlations(
     Y depends on classes alone, so that it suffices to propagate the classes of the training items through each
     modality: the result is `F_I K F_T^T` with `K = class_correlations` and F the propagated one-hot labels.
 
-    Images are `[n + a, d_i]` and texts `[n + b, d_t]`, z-normalised, the n labelled training items first. The result is
+    Images are `[n + a, d_i]` and texts `[n + b, d_t]`, z-normalised, the n labelled training items first; labels are
+    `[n]`, or `[n, C]` bool. The result is
     `[a, b]` float64, larger for items that belong together. The larger alpha, the further correlations spread.
 
     References:
         Zhai, Peng and Xiao, Cross-modality correlation propagation for cross-media retrieval, ICASSP 2012.
     """
-    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    one_hot = np.eye(len(counts))[classes]
+    # Of items with several classes each different set of them, `[sets, C]`, is one class here.
+    sets, classes, counts = np.unique(labels, return_inverse=True, return_counts=True, axis=0)
+    related = sets.astype(int) @ sets.T.astype(int) > 0 if labels.ndim == 2 else None
+    one_hot = np.eye(len(counts))[classes.ravel()]
     image, text = (propagate(x, one_hot, neighbours=neighbours, alpha=alpha) for x in (images, texts))
-    return image @ class_correlations(counts) @ text.T
+    return image @ class_correlations(counts, related) @ text.T
 
 
 def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int, **settings) -> Distances:

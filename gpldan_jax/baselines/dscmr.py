@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpldan_jax.baselines.class_labels import class_targets, count_classes, share_a_class
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Linear, Projector
@@ -22,7 +23,8 @@ from gpldan_jax.retrieval import retrieval_distances
 def dscmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
     """Returns `mean |P v - y| + mean |P t - y| + alpha * discrimination_loss + beta * mean |v - t|`, Euclidean norms.
 
-    `P` is a linear map that both modalities share, `y` the one-hot label. A norm of 0 has the gradient 0.
+    `P` is a linear map that both modalities share, `y` the one-hot label, or the row of 0 and 1 of several. A norm of 0
+    has the gradient 0.
 
     The parameters are `projector`, those of `projector_parameters`, and `classifier`, `{"kernel": [H, C]}`.
 
@@ -31,7 +33,7 @@ def dscmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[s
     """
     image, text = project(parameters["projector"], batch.images, batch.texts)
     kernel = parameters["classifier"]["kernel"]
-    target = jax.nn.one_hot(batch.labels, kernel.shape[1])
+    target = class_targets(batch.labels, kernel.shape[1])
     labelling = _norms(image @ kernel - target).mean() + _norms(text @ kernel - target).mean()
     discrimination = discrimination_loss(image, text, batch.labels)
     return labelling + hyperparameters["alpha"] * discrimination + hyperparameters["beta"] * _norms(image - text).mean()
@@ -40,8 +42,8 @@ def dscmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[s
 def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) -> jax.Array:
     """Returns the sum over (v, t), (v, v) and (t, t) of `mean_ij [log(1 + exp(q_ij)) - S_ij q_ij]`, `q = cos / 2`.
 
-    `S_ij` is 1 where i and j are of one class, else 0: minus the log-likelihood of S where `sigmoid(q)` says how
-    likely that is. An item counts as a partner of itself. Features are `[b, H]`, labels `[b]`.
+    `S_ij` is 1 where i and j share a class, else 0: minus the log-likelihood of S where `sigmoid(q)` says how
+    likely that is. An item counts as a partner of itself. Features are `[b, H]`, labels `[b]` or `[b, C]`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,7 +51,7 @@ def discrimination_loss(image: jax.Array, text: jax.Array, labels: jax.Array) ->
         >>> print(f"{discrimination_loss(v, t, jnp.array([0])):.4f}")  # log 2 + 2 (log(1 + e^0.5) - 0.5)
         1.6413
     """
-    same = labels[:, None] == labels
+    same = share_a_class(labels)
 
     def over_pairs(x, y):
         q = (1 - co_attention_distances(x, y)) / 2
@@ -86,7 +88,7 @@ def projected_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) 
 def _initialize(key, train, settings):
     hidden, width = settings["hidden"], settings["width"]
     dims = train.images.shape[1], train.texts.shape[1]
-    classifier = Linear(int(train.labels.max()) + 1, use_bias=False)
+    classifier = Linear(count_classes(train.labels), use_bias=False)
     key, classifier_key = jax.random.split(key)
     return {
         "projector": projector_parameters(key, *dims, hidden=hidden, width=width),

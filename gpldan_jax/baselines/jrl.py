@@ -51,8 +51,8 @@ def joint_projections(
     items, the minimum is P = Q = 0: that iterations end early is what leaves directions to rank by.
 
     Images are `[n + a, d_i]` and texts `[n + b, d_t]`, z-normalised, the training ones first; the targets are one-hot
-    labels `[n, C]`. Of the weights, g is `sparsity`, s `smoothness`, l `correlation` and m `fidelity`. There is no
-    further iteration once the objective falls by less than the share `tolerance`.
+    labels `[n, C]`, or 0 and 1 for several. Of the weights, g is `sparsity`, s `smoothness`, l `correlation` and m
+    `fidelity`. There is no further iteration once the objective falls by less than the share `tolerance`.
 
     Example:
         >>> import numpy as np
@@ -110,8 +110,10 @@ def fit(train: PairedSplit, validation: PairedSplit, score: Score, *, seed: int,
     """
     if train.labels is None:
         raise ValueError("JRL needs the labels of the training pairs")
-    classes, indices = np.unique(train.labels, return_inverse=True)
-    targets = np.eye(len(classes))[indices]
+    targets = train.labels
+    if targets.ndim == 1:
+        classes, indices = np.unique(targets, return_inverse=True)
+        targets = np.eye(len(classes))[indices]
 
     def distances(images, texts):
         inputs = with_training_items(train, images, texts)

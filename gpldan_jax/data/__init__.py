@@ -15,6 +15,7 @@ from gpldan_jax.data.files.reading import available_keys as available_keys
 from gpldan_jax.data.files.reading import read_arrays as read_arrays
 from gpldan_jax.data.files.reading import read_list as read_list
 from gpldan_jax.data.labels import encode_labels as encode_labels
+from gpldan_jax.data.labels import is_labelled as is_labelled
 from gpldan_jax.data.labels import normalize_groups as normalize_groups
 from gpldan_jax.data.labels import normalize_labels as normalize_labels
 from gpldan_jax.data.layouts import Layout as Layout
@@ -23,10 +24,11 @@ from gpldan_jax.data.layouts import Variant as Variant
 from gpldan_jax.data.paired import PairedDataset as PairedDataset
 from gpldan_jax.data.paired import PairedSplit as PairedSplit
 from gpldan_jax.data.paired import class_titles as class_titles
+from gpldan_jax.data.paired import label_titles as label_titles
 from gpldan_jax.data.paired import paired_dataset as paired_dataset
-from gpldan_jax.data.paired import standardize as standardize
 from gpldan_jax.data.splits import apportion as apportion
 from gpldan_jax.data.splits import grouped_split as grouped_split
 from gpldan_jax.data.splits import stratified_split as stratified_split
 from gpldan_jax.data.splits import synthetic_splits as synthetic_splits
+from gpldan_jax.data.standardization import standardize as standardize
 from gpldan_jax.models.trained import Standardization as Standardization

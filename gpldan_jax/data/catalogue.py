@@ -18,7 +18,9 @@ from gpldan_jax.data.paired import PairedDataset, PairedSplit, Pairs, dataset_fr
 from gpldan_jax.data.splits import synthetic_splits
 
 
-def _vgg19_bert(name: str, splits: tuple[int, int, int], classes: int, source: str) -> Variant:
+def _vgg19_bert(
+    name: str, splits: tuple[int, int, int], classes: int, source: str, title: str | None = None
+) -> Variant:
     return Variant(
         name,
         "vgg19_bert",
@@ -26,9 +28,14 @@ def _vgg19_bert(name: str, splits: tuple[int, int, int], classes: int, source: s
         (*layouts.own_layouts(name), layouts.SIX_FILES),
         f"the paper's features are unpublished; gpldan_jax.extraction makes such files; {source}",
         nonnegative_images=True,
+        title=title,
     )
 
 
+_HASHING = (
+    "copies are handed on among authors of cross-modal hashing; jiangqy/DCMH-CVPR2017 on GitHub links to files with "
+    "pixels instead of features"
+)
 # The first variant of a name is its default.
 _VARIANTS = (
     Variant(
@@ -64,6 +71,23 @@ _VARIANTS = (
         (8000, 1000, 1000),
         10,
         "the README of XinyuXia97/CPCMR links to a copy of NUS-WIDE features, whose kinds may differ",
+        title="nuswide",
+    ),
+    Variant(
+        "nuswide",
+        "multilabel",
+        Shape((10000, 2100, 2100), image=4096, text=1000, classes=21, several_classes=True),
+        (layouts.NUSWIDE_TC21,),
+        _HASHING,
+        nonnegative_images=True,
+    ),
+    Variant(
+        "mirflickr",
+        "multilabel",
+        Shape((10000, 2000, 2000), image=4096, text=1386, classes=24, several_classes=True),
+        (layouts.FLICKR_25K,),
+        _HASHING,
+        nonnegative_images=True,
     ),
     Variant(
         "xmedia",
@@ -112,7 +136,7 @@ def dataset_names() -> tuple[str, ...]:
 
     Example:
         >>> dataset_names()
-        ('wikipedia', 'pascal', 'nuswide', 'xmedia', 'cub', 'npz', 'emoji')
+        ('wikipedia', 'pascal', 'nuswide', 'mirflickr', 'xmedia', 'cub', 'npz', 'emoji')
     """
     return tuple(dict.fromkeys(entry.name for entry in _VARIANTS))
 
@@ -146,6 +170,7 @@ def load_dataset(
     path: str | os.PathLike | None = None,
     synthetic: bool = False,
     seed: int = 0,
+    cut_groups: bool = False,
 ) -> PairedDataset:
     """Loads a dataset, or generates features of its exact sizes.
 
@@ -159,9 +184,10 @@ def load_dataset(
             `data_directory()`. Needed for "npz".
         synthetic: generate the features; needs no files.
         seed: seed of the generated features; not used otherwise.
+        cut_groups: allow a split in the file that has pairs of one group in several parts.
 
     Returns:
-        The dataset, called `name`, or `name/variant` where there are several variants.
+        The dataset; its name is `name`, or `name/variant` where there are several variants.
 
     Raises:
         MissingFilesError: files are missing; the message says what must be where.
@@ -183,8 +209,15 @@ def load_dataset(
     else:
         layout, files = _locate(entry, path)
         contents = layout.read(files, entry.shape)
-    title = name if len(known) == 1 else f"{name}/{entry.variant}"
-    dataset = dataset_from_checked(title, contents.splits, synthetic=synthetic, features=contents.features)
+    title = entry.title or (name if len(known) == 1 else f"{name}/{entry.variant}")
+    dataset = dataset_from_checked(
+        title,
+        contents.splits,
+        synthetic=synthetic,
+        features=contents.features,
+        class_names=contents.class_names,
+        cut_groups=cut_groups,
+    )
     found = len(dataset.class_names or ())
     if entry.shape and found != entry.shape.classes:
         raise DataError(f"{title}: expected {entry.shape.classes} classes, found {found}")
@@ -201,7 +234,15 @@ def _generate(entry: Variant, seed: int) -> tuple[Pairs, ...]:
         nonnegative_images=entry.nonnegative_images,
         seed=seed,
     )
-    return tuple(Pairs(*arrays) for arrays in generated)
+    if not shape.several_classes:
+        return tuple(Pairs(*arrays) for arrays in generated)
+    return tuple(Pairs(images, texts, _with_second_class(labels, shape.classes)) for images, texts, labels in generated)
+
+
+def _with_second_class(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of bools: the class of each item, and of every other item the next class too."""
+    second = np.where(np.arange(len(labels)) % 2, (labels + 1) % classes, labels)
+    return np.eye(classes, dtype=bool)[labels] | np.eye(classes, dtype=bool)[second]
 
 
 def _emoji_shape() -> Shape:

@@ -36,6 +36,7 @@ class Shape:
         image: `d_i`.
         text: `d_t`.
         classes: C.
+        several_classes: whether a pair may have several classes, or none.
 
     Example:
         >>> Shape((80, 10, 20), image=5, text=3, classes=2).held_out
@@ -46,6 +47,7 @@ class Shape:
     image: int
     text: int
     classes: int
+    several_classes: bool = False
 
     @property
     def pairs(self) -> int:
@@ -63,6 +65,7 @@ class FileContents(NamedTuple):
 
     splits: tuple[Pairs, ...]  # the checked pairs of train, validation and test
     features: dict[str, Any] | None = None  # how the features were computed, as `PairedDataset.features`
+    class_names: Sequence[str] | None = None  # of the columns of labels `[n, C]`
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Variant:
         layouts: the forms on disk, in the order they are tried.
         circulates: where such files are found, in words.
         nonnegative_images: whether the image features are ReLU outputs or counts.
+        title: what reports call it; `None` for the name, with the variant where there are several.
 
     Example:
         >>> Variant("mine", "own", None, own_layouts("mine"), "my own files").layouts[0].files
@@ -108,6 +112,7 @@ class Variant:
     layouts: tuple[Layout, ...]
     circulates: str
     nonnegative_images: bool = False
+    title: str | None = None
 
 
 class _Stored(NamedTuple):
@@ -212,14 +217,16 @@ def _name_others(path: Path, others: Iterable[str], found: Iterable[str]) -> Non
 
 def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
-    required, optional = ["image", "text"], ["split", "group", "manifest"]
+    required, optional = ["image", "text"], ["split", "group", "class_names", "manifest"]
     (optional if shape is None else required).append("label")
     others: list[str] = []
     arrays = _read(paths[0], required, optional, others.extend)
     _name_others(paths[0], others, arrays)
     images, texts = _pairs(arrays["image"], arrays["text"], shape)
-    labels = _labels(arrays["label"], len(images)) if "label" in arrays else None
-    groups = None
+    labels = groups = None
+    if "label" in arrays:
+        per_item = "any" if shape is None or shape.several_classes else "one"
+        labels = normalize_labels(arrays["label"].values, len(images), where=arrays["label"].where, per_item=per_item)
     if "group" in arrays:
         groups = normalize_groups(arrays["group"].values, len(images), where=arrays["group"].where)
     rows: Sequence[np.ndarray | slice]
@@ -235,7 +242,19 @@ def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
         rows = grouped_split(groups, labels, OWN_SHARES, seed=SPLIT_SEED)
     else:
         rows = stratified_split(labels, apportion(len(images), OWN_SHARES), seed=SPLIT_SEED)
-    return FileContents(_cut(Pairs(images, texts, labels, groups), rows), _read_manifest(arrays))
+    names = _class_names(arrays["class_names"]) if "class_names" in arrays else None
+    return FileContents(_cut(Pairs(images, texts, labels, groups), rows), _read_manifest(arrays), names)
+
+
+def _class_names(stored: _Stored) -> list[str]:
+    values = np.ravel(stored.values)
+    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values):
+        values = values.astype(str)
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind != "U" or len(set(values.tolist())) < len(values):
+        raise DataError(f"{stored.where}: expected different strings, one for each class, found {values.dtype}")
+    return values.tolist()
 
 
 def _read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> FileContents:
@@ -279,6 +298,28 @@ def _read_xmedia(paths: Sequence[Path], shape: Shape) -> FileContents:
     return _train_and_held_out(shape, *parts)
 
 
+def _read_hashing(keys: tuple[str, str, str], rows: int) -> Callable[[Sequence[Path], Shape], FileContents]:
+    """Reads a file of the hashing literature: `rows` pairs, the queries first and the training pairs after them."""
+
+    def read(paths: Sequence[Path], shape: Shape) -> FileContents:
+        image, text, label = _read(paths[0], keys).values()
+        train, _, test = shape.splits
+        parts = []
+        for stored, width in ((image, shape.image), (text, shape.text), (label, shape.classes)):
+            # Files of MATLAB 7.3 circulate in both orders of the axes.
+            values = stored.values.T if stored.values.shape == (width, rows) else stored.values
+            if values.shape != (rows, width):
+                hint = "; pixels are no features: `extract` makes features of pictures" if values.ndim == 4 else ""
+                raise DataError(f"{stored.where}: expected [{rows}, {width}], found {list(stored.values.shape)}{hint}")
+            parts.append(stored._replace(values=values[: shape.pairs]))
+        images, texts = _pairs(parts[0], parts[1], shape)
+        labels = normalize_labels(parts[2].values, len(images), where=label.where, per_item="any")
+        order = (slice(test, test + train), slice(test + train, None), slice(0, test))
+        return FileContents(_cut(Pairs(images, texts, labels), order))
+
+    return read
+
+
 def _read_six_files(paths: Sequence[Path], shape: Shape) -> FileContents:
     arrays: dict[str, _Stored] = {}
     for path in paths:
@@ -313,8 +354,9 @@ def own_layouts(stem: str) -> tuple[Layout, ...]:
 
 OWN_FEATURES = Layout(
     ("FILE.npz",),
-    "image [rows, features], text [rows, features], and optionally label [rows], group [rows] (the same for pairs that "
-    "belong together) and split [rows] of 0, 1, 2; .h5 and .mat will do as well",
+    "image [rows, features], text [rows, features], and optionally label [rows] or [rows, classes] of 0 and 1 (with "
+    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2; .h5 "
+    "and .mat will do as well",
     _read_generic,
 )
 """Features of any sizes."""
@@ -352,3 +394,19 @@ CUB = Layout(
     _read_cub,
 )
 """One file of two cells, without a split."""
+FLICKR_25K = Layout(
+    ("FLICKR-25K.mat",),
+    "images [20015, {shape.image}] (features, not pixels), YAll [20015, {shape.text}], LAll [20015, {shape.classes}]; "
+    "the first {shape.splits[2]} rows are test (the field's queries), the next {shape.splits[0]} train, the next "
+    "{shape.splits[1]} validation; the rest of the field's database is not used",
+    _read_hashing(("images", "YAll", "LAll"), 20015),
+)
+"""MIRFlickr-25K as the code of DADH (Bai et al., ICMR 2020) reads it: 20,015 pairs with tags that are not rare."""
+NUSWIDE_TC21 = Layout(
+    ("NUS-WIDE-TC21.mat",),
+    "image [195834, {shape.image}] (features, not pixels), text [195834, {shape.text}], label [195834, "
+    "{shape.classes}]; the first {shape.splits[2]} rows are test (the field's queries), the next {shape.splits[0]} "
+    "train, the next {shape.splits[1]} validation; the rest of the field's database is not used",
+    _read_hashing(("image", "text", "label"), 195834),
+)
+"""NUS-WIDE with the 21 most frequent concepts, as the code of DADH reads it."""

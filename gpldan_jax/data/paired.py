@@ -6,11 +6,10 @@ An array is checked once, when it comes in: by the constructor of `PairedSplit`,
 `gpldan_jax.data.layouts`. `split_from_checked` and `dataset_from_checked` take arrays that were checked there.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,8 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows
-from gpldan_jax.data.labels import encode_labels, normalize_groups, normalize_labels
-from gpldan_jax.models.trained import Standardization
+from gpldan_jax.data.labels import encode_labels, is_labelled, normalize_groups, normalize_labels
 
 SPLITS = ("train", "validation", "test")
 
@@ -68,12 +66,13 @@ class PairedSplit:
     Attributes:
         images: `[n, d_i]` float32.
         texts: `[n, d_t]` float32.
-        labels: `[n]` int32 class indices, or `None`.
+        labels: `[n]` int32 class indices, -1 for a pair without a class; or `[n, C]` bool, a column for each class,
+            where pairs have several; or `None`.
         groups: `[n]`, whole numbers or strings, the same for pairs that belong together, such as five texts of one
             image; or `None`, where each pair stands alone.
 
     Raises:
-        DataError: what `as_features` refuses, unequal counts, or labels that are no whole numbers.
+        DataError: what `as_features` refuses, unequal counts, or labels that are neither whole numbers nor bools.
 
     Example:
         >>> split = PairedSplit(np.ones((3, 5)), np.eye(3), groups=["cat", "cat", "dog"])
@@ -94,11 +93,13 @@ class PairedSplit:
         labels = self.labels
         if labels is not None:
             labels = np.asarray(labels)
-            if labels.dtype.kind not in "iu" or labels.ndim != 1:
-                raise DataError(f"labels: expected class indices [n], found {labels.dtype} {list(labels.shape)}")
+            if (labels.ndim, labels.dtype.kind) not in {(1, "i"), (1, "u"), (2, "b")}:
+                raise DataError(
+                    f"labels: expected class indices [n], or [n, C] bool, found {labels.dtype} {list(labels.shape)}"
+                )
             if len(labels) != len(images):
                 raise DataError(f"labels: expected one per pair, found {len(labels)} for {len(images)} pairs")
-            labels = np.ascontiguousarray(labels, dtype=np.int32)
+            labels = np.ascontiguousarray(labels, dtype=np.int32 if labels.ndim == 1 else np.bool_)
         groups = None if self.groups is None else normalize_groups(self.groups, len(images), where="groups")
         _set_arrays(self, Pairs(images, texts, labels, groups))
 
@@ -176,13 +177,8 @@ class PairedDataset:
             labels = split.labels
             if (labels is None) != (self.train.labels is None):
                 raise DataError(f"{self.name}: expected labels in all splits or in none")
-            if labels is None or self.class_names is None or not len(labels):
-                continue
-            if labels.min() < 0 or labels.max() >= len(self.class_names):
-                raise DataError(
-                    f"{self.name} {name}: expected labels in 0..{len(self.class_names) - 1}, found "
-                    f"{labels.min()}..{labels.max()}"
-                )
+            if labels is not None and self.class_names is not None:
+                _check_classes(labels, len(self.class_names), f"{self.name} {name}")
 
     @property
     def image_dim(self) -> int:
@@ -215,6 +211,16 @@ class PairedDataset:
         return digest.hexdigest()
 
 
+def _check_classes(labels: np.ndarray, count: int, where: str) -> None:
+    if labels.ndim == 2:
+        if labels.shape[1] != count:
+            raise DataError(f"{where}: expected labels [n, {count}], found {list(labels.shape)}")
+    elif len(labels) and (labels.min() < -1 or labels.max() >= count):
+        raise DataError(
+            f"{where}: expected labels in 0..{count - 1}, or -1 for none, found {labels.min()}..{labels.max()}"
+        )
+
+
 def paired_dataset(
     name: str,
     *,
@@ -226,7 +232,8 @@ def paired_dataset(
 ) -> PairedDataset:
     """Checks raw arrays of three splits and makes a dataset of them.
 
-    Class values are mapped jointly to 0..C-1. A class of validation or test that train lacks gives a `UserWarning`.
+    Class values are mapped jointly to 0..C-1; -1, NaN, "" and a row of zeros stand for no class. Pairs without a class,
+    and a class of validation or test that train lacks, give a `UserWarning`.
 
     Args:
         name: what the dataset is called in reports and messages.
@@ -262,41 +269,73 @@ def paired_dataset(
         texts = as_features(raw_texts, where=f"{where} texts")
         if len(images) != len(texts):
             raise DataError(f"{where}: expected as many texts as images, found {_counts(images, texts)}")
-        labels = None if raw_labels is None else normalize_labels(raw_labels, len(images), where=f"{where} labels")
+        labels = raw_labels
+        if labels is not None:
+            labels = normalize_labels(labels, len(images), where=f"{where} labels", per_item="any")
         checked.append(Pairs(images, texts, labels))
     return dataset_from_checked(name, checked, synthetic=synthetic, features=features)
 
 
 def dataset_from_checked(
-    name: str, splits: Sequence[Pairs], *, synthetic: bool = False, features: Mapping[str, Any] | None = None
+    name: str,
+    splits: Sequence[Pairs],
+    *,
+    synthetic: bool = False,
+    features: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    cut_groups: bool = False,
 ) -> PairedDataset:
     """Makes a dataset of arrays that were checked before, without looking at their features again.
 
-    A group that is in two splits is a `DataError`: the model would be tested on what it was trained on.
+    `class_names` are those of the columns of labels `[n, C]`. A group that is in two splits is a `DataError`, unless
+    `cut_groups` allows it: the model would be tested on what it was trained on.
     """
     labelled = {split: pairs.labels for split, pairs in zip(SPLITS, splits, strict=True) if pairs.labels is not None}
     if labelled and len(labelled) < len(SPLITS):
         found = first_few(labelled, limit=3)
         raise DataError(f"{name}: expected labels in all splits or in none, found them only in {found}")
     encoded: tuple[Any, ...] = (None,) * len(SPLITS)
-    class_names = None
+    names = None
     if labelled:
-        encoded, class_names = encode_labels(*labelled.values())
+        encoded, names = encode_labels(*labelled.values(), names=class_names)
+        _count_unlabelled(name, encoded)
     train, validation, test = (
         split_from_checked(pairs._replace(labels=labels, groups=groups))
-        for pairs, labels, groups in zip(splits, encoded, _encode_groups(name, splits), strict=True)
+        for pairs, labels, groups in zip(splits, encoded, _encode_groups(name, splits, cut_groups), strict=True)
     )
-    dataset = PairedDataset(name, train, validation, test, class_names, synthetic, features)
-    if class_names:
+    dataset = PairedDataset(name, train, validation, test, names, synthetic, features)
+    if names:
+        seen = _present(train.labels)
         for split, labels in zip(SPLITS[1:], encoded[1:], strict=True):
-            unseen = [class_names[index] for index in np.setdiff1d(labels, encoded[0])]
-            if unseen:
-                classes = first_few(unseen, limit=10)
+            if len(unseen := np.setdiff1d(_present(labels), seen)) and len(seen):
+                classes = first_few([names[index] for index in unseen], limit=10)
                 warnings.warn(f"{name} {split}: train has no pair of class {classes}", stacklevel=3)
     return dataset
 
 
-def _encode_groups(name: str, splits: Sequence[Pairs]) -> list[np.ndarray | None]:
+def _present(labels: np.ndarray | None) -> np.ndarray:
+    """The classes that some pair has."""
+    if labels is None:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(labels.any(axis=0)) if labels.ndim == 2 else np.setdiff1d(labels, [-1])
+
+
+def _count_unlabelled(name: str, encoded: Sequence[np.ndarray]) -> None:
+    counts = {}
+    for split, labels in zip(SPLITS, encoded, strict=True):
+        if missing := int((~is_labelled(labels)).sum()):
+            counts[split] = f"{missing:,} of {len(labels):,} in {split}"
+            if missing == len(labels) and split != "train":
+                raise DataError(f"{name} {split}: no pair has a label; give some a label, or leave all labels out")
+    if counts:
+        warnings.warn(
+            f"{name}: pairs without a label (-1, empty or NaN): {', '.join(counts.values())}; figures by labels leave "
+            "them out",
+            stacklevel=4,
+        )
+
+
+def _encode_groups(name: str, splits: Sequence[Pairs], cut_groups: bool) -> list[np.ndarray | None]:
     """Returns the groups of each split as int32, numbered jointly; `DataError` where two splits share one."""
     found = [pairs.groups for pairs in splits if pairs.groups is not None]
     if not found:
@@ -305,13 +344,35 @@ def _encode_groups(name: str, splits: Sequence[Pairs]) -> list[np.ndarray | None
         raise DataError(f"{name}: expected groups in all splits or in none")
     values, numbers = np.unique(np.concatenate(found), return_inverse=True)
     parts = np.split(numbers.astype(np.int32), np.cumsum([len(groups) for groups in found])[:-1])
-    for first, second in itertools.combinations(range(len(SPLITS)), 2):
+    for first, second in itertools.combinations(range(len(SPLITS)), 2) if not cut_groups else ():
         if len(shared := np.intersect1d(parts[first], parts[second])):
             raise DataError(
                 f"{name}: {SPLITS[first]} and {SPLITS[second]} share {len(shared)} groups, such as "
-                f"{first_few(values[shared], limit=3)}; pairs of one group must be in one split"
+                f"{first_few(values[shared], limit=3)}; pairs of one group must be in one split, unless "
+                "cut_groups allows it"
             )
     return [*parts]
+
+
+def label_titles(dataset: PairedDataset, labels: np.ndarray) -> list[str]:
+    """Returns what pages call the classes of some pairs: of several the titles with commas, "" for none.
+
+    Args:
+        dataset: the dataset of the pairs.
+        labels: `[n]` or `[n, C]`, as in `PairedSplit`.
+
+    Returns:
+        n strings.
+
+    Example:
+        >>> split = PairedSplit(np.ones((2, 5)), np.ones((2, 2)), np.array([1, -1]))
+        >>> label_titles(PairedDataset("mine", split, split, split, class_names=("3", "cat")), split.labels)
+        ['cat', '']
+    """
+    titles = class_titles(dataset)
+    if labels.ndim == 2:
+        return [", ".join(titles[index] for index in np.flatnonzero(row)) for row in labels]
+    return [titles[label] if label >= 0 else "" for label in labels]
 
 
 def class_titles(dataset: PairedDataset) -> tuple[str, ...]:
@@ -329,66 +390,6 @@ def class_titles(dataset: PairedDataset) -> tuple[str, ...]:
         ('class 3', 'cat')
     """
     return tuple(f"class {name}" if name.lstrip("-").isdecimal() else name for name in dataset.class_names or ())
-
-
-def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[PairedDataset, Standardization]:
-    """Scales the features of all splits to zero mean and unit variance on the training split.
-
-    The statistics are taken in float64 and stored in float32; a column that is constant in the training split gets the
-    standard deviation 1.
-
-    Args:
-        dataset: any dataset.
-        image: whether to scale the images.
-        text: whether to scale the texts.
-
-    Returns:
-        The scaled dataset and the statistics. Arrays that are not scaled are those of `dataset`, not copies.
-
-    Raises:
-        DataError: a scaled value is outside the float32 range; the message names the first rows.
-
-    Example:
-        >>> rows = (np.array([[1.0, 5.0], [3.0, 5.0]]), np.ones((2, 1)), None)
-        >>> raw = paired_dataset("mine", train=rows, validation=rows, test=rows)
-        >>> data, stats = standardize(raw, image=True, text=False)
-        >>> data.test.images
-        array([[-1.,  0.],
-               [ 1.,  0.]], dtype=float32)
-        >>> stats.image_std
-        array([1., 1.], dtype=float32)
-    """
-    statistics = Standardization(*_mean_and_std(dataset.train.images, image), *_mean_and_std(dataset.train.texts, text))
-    splits: dict[str, Any] = {}
-    for name in SPLITS:
-        split, where = getattr(dataset, name), f"{dataset.name} {name}"
-        images = _scale(statistics.images, split.images, f"{where} images") if image else split.images
-        texts = _scale(statistics.texts, split.texts, f"{where} texts") if text else split.texts
-        splits[name] = split_from_checked(Pairs(images, texts, split.labels, split.groups))
-    return dataclasses.replace(dataset, **splits), statistics
-
-
-def _scale(scale: Callable[[np.ndarray], np.ndarray], features: np.ndarray, where: str) -> np.ndarray:
-    # Finite features become infinite only by an overflow. The processor reports it, so nobody has to search for it.
-    try:
-        with np.errstate(over="raise"):
-            return scale(features)
-    except FloatingPointError:
-        with np.errstate(over="ignore"):
-            return as_features(scale(features), where=f"{where}, standardized")
-
-
-def _mean_and_std(features: np.ndarray, apply: bool) -> tuple[np.ndarray, np.ndarray]:
-    width = features.shape[1]
-    if not apply:
-        return np.zeros(width, np.float32), np.ones(width, np.float32)
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    std = features.std(axis=0, dtype=np.float64).astype(np.float32)
-    # Rounding gives constant columns a tiny std, so they are recognised by their range. A std below the smallest normal
-    # float32 would make the quotient overflow.
-    constant = (features.max(axis=0) == features.min(axis=0)) | (std < np.finfo(np.float32).tiny)
-    mean = np.where(constant, features[0], mean)
-    return mean, np.where(constant, np.float32(1), std)
 
 
 def _set_arrays(split: PairedSplit, pairs: Pairs) -> None:

@@ -45,8 +45,11 @@ def apportion(total: int, shares: Sequence[float] | np.ndarray) -> tuple[int, ..
 def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: int) -> tuple[np.ndarray, ...]:
     """Draws disjoint parts of exact sizes, each class in proportion where labels are given.
 
+    Items with several classes are dealt out one after the other, those of the rarest class first, each to the part that
+    lacks most of that class (iterative stratification).
+
     Args:
-        labels: `[n]` class values, or `None` for a split that ignores classes.
+        labels: `[n]` class values, `[n, C]` bool, or `None` for a split that ignores classes.
         sizes: p part sizes; with labels they must sum to n, without they define n.
         seed: seed of the draw; the same seed gives the same split in every NumPy release.
 
@@ -60,6 +63,9 @@ def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: i
         >>> train, test = stratified_split(np.array([0, 0, 0, 1, 1, 1]), (4, 2), seed=0)
         >>> len(train), len(test), sorted([*train, *test]) == list(range(6))
         (4, 2, True)
+
+    References:
+        Sechidis, Tsoumakas and Vlahavas, On the stratification of multi-label data, ECML PKDD 2011.
     """
     total = sum(sizes)
     if min(sizes, default=-1) < 0:
@@ -70,6 +76,8 @@ def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: i
         raise ValueError(f"the sizes {tuple(sizes)} sum to {total}, found {len(labels)} labels")
     # RandomState, because only its stream is frozen: a Generator's may change between releases.
     random = np.random.RandomState(seed)
+    if labels.ndim == 2:
+        return _iterative_split(labels, np.array(sizes), random.permutation(total))
     pools = [random.permutation(np.flatnonzero(labels == value)) for value in np.unique(labels)]
     taken = np.zeros(len(pools), np.int64)
     parts = []
@@ -83,6 +91,24 @@ def stratified_split(labels: np.ndarray | None, sizes: Sequence[int], *, seed: i
     return tuple(part.astype(np.int64) for part in parts)
 
 
+def _iterative_split(labels: np.ndarray, sizes: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Deals the items out in the random `order`; items without a class come last and fill the parts."""
+    shares = sizes / max(sizes.sum(), 1)
+    wanted = labels.sum(axis=0)[:, None] * shares  # of each class in each part
+    room, part_of, waiting = sizes.copy(), np.full(len(labels), -1), labels[order]
+    undealt = np.ones(len(order), bool)
+    while len(left := waiting[undealt].sum(axis=0)) and left.any():
+        rarest = int(np.argmin(np.where(left > 0, left, len(labels) + 1)))
+        for place in np.flatnonzero(undealt & waiting[:, rarest]):
+            # Of parts with room: who lacks most of this class, of equal ones who has most room.
+            part = max(np.flatnonzero(room), key=lambda part: (round(wanted[rarest, part], 9), room[part]))
+            part_of[order[place]], undealt[place] = part, False
+            room[part] -= 1
+            wanted[waiting[place], part] -= 1
+    part_of[order[undealt]] = np.repeat(np.arange(len(sizes)), room)
+    return tuple(np.flatnonzero(part_of == part) for part in range(len(sizes)))
+
+
 def grouped_split(
     groups: np.ndarray, labels: np.ndarray | None, shares: Sequence[float], *, seed: int
 ) -> tuple[np.ndarray, ...]:
@@ -92,7 +118,7 @@ def grouped_split(
 
     Args:
         groups: `[n]`, any dtype that sorts, the same for items that belong together.
-        labels: `[n]` class values, or `None`.
+        labels: `[n]` class values, `[n, C]` bool, or `None`.
         shares: `[p]` non-negative weights of the parts, as in `apportion`.
         seed: as in `stratified_split`.
 

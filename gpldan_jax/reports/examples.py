@@ -12,9 +12,10 @@ import numpy as np
 
 from gpldan_jax import models, retrieval
 from gpldan_jax._files import one_line
-from gpldan_jax.data import PairedDataset, class_titles
+from gpldan_jax.data import PairedDataset, is_labelled, label_titles
 from gpldan_jax.reports.blocks import Example, Hit, Item
 from gpldan_jax.reports.folders import Run
+from gpldan_jax.retrieval.relevance import shared_labels
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.tables import main_metric
@@ -53,7 +54,7 @@ def reload_dataset(config: Mapping[str, Any], fingerprint: str) -> tuple[PairedD
 
 
 def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | None, str]:
-    """Returns the distances `[n, n]` of the test pairs under the model of a run; or `None`, and why it has none."""
+    """Returns the distances of the different test images and texts under the model of a run; or `None`, and why."""
     path = run.folder / workdirs.MODEL
     if not path.exists():
         return None, f"there is no {path.name}"
@@ -65,7 +66,8 @@ def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | 
         return None, f"{path.name} is not the model of results.json"
     test, figures = dataset.test, run.test or {}
     metric = main_metric(figures)
-    distances = retrieval.retrieval_distances(model.projector, model.parameters, test.images, test.texts)
+    items = test.images[test.image_rows()], test.texts[test.text_rows()]
+    distances = retrieval.retrieval_distances(model.projector, model.parameters, *items)
     found, expected = retrieval.evaluate_pairs(distances, test)[metric]["average"], figures[metric]["average"]
     if abs(found - expected) > _AGREEMENT:
         return None, f"{path.name} gives {metric} {found:.3f}, results.json {expected:.3f}"
@@ -73,18 +75,19 @@ def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | 
 
 
 def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Returns the images and the texts of the test split as a page can show them."""
-    labels, titles = dataset.test.labels, class_titles(dataset)
-    groups = [""] * len(dataset.test) if labels is None else [titles[label] for label in labels]
+    """Returns the different images and texts of the test split as a page can show them."""
+    labels = dataset.test.labels
+    classes = [""] * len(dataset.test) if labels is None else label_titles(dataset, labels)
     if dataset.name != "emoji" or dataset.synthetic:
-        items = tuple(Item(f"pair {i}", group) for i, group in enumerate(groups))
-        return items, items
+        items = [Item(f"pair {i}", of) for i, of in enumerate(classes)]
+        images, texts = dataset.test.image_rows(), dataset.test.text_rows()
+        return tuple(items[row] for row in images), tuple(items[row] for row in texts)
     from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 
     emoji = load_emoji_arrays()
     rows = np.flatnonzero(emoji.split == _TEST)
     pictures = (data_uri(_png(picture)) for picture in load_emoji_pictures()[rows])
-    named = list(zip((emoji.names[row] for row in rows), groups, pictures, strict=True))
+    named = list(zip((emoji.names[row] for row in rows), classes, pictures, strict=True))
     return tuple(Item(*of) for of in named), tuple(Item(name, group) for name, group, _ in named)
 
 
@@ -107,37 +110,61 @@ def _choose_queries(scores: Sequence[float], labels: np.ndarray | None) -> list[
         best_first = np.argsort(-values, kind="stable")
         places = _spaced(len(scores), _MOST_CLASSES + 1)
         return [(int(best_first[place]), f"query {place + 1} of {len(scores)}") for place in places]
-    classes = sorted(np.unique(labels), key=lambda label: -values[labels == label].mean())
+    labelled = is_labelled(labels)
+    members = labels.T if labels.ndim == 2 else [labels == label for label in np.unique(labels[labelled])]
+    of_classes = sorted((own for own in members if own.any()), key=lambda own: -values[own].mean())
     queries = []
-    for label in (classes[place] for place in _spaced(len(classes), _MOST_CLASSES)):
-        own = np.flatnonzero(labels == label)
-        queries.append((int(own[np.argsort(values[own], kind="stable")][(len(own) - 1) // 2]), "median of its class"))
-    return [*queries, (int(np.argmin(values)), "lowest of all")]
+    for rows in (np.flatnonzero(of_classes[place]) for place in _spaced(len(of_classes), _MOST_CLASSES)):
+        median = rows[np.argsort(values[rows], kind="stable")][(len(rows) - 1) // 2]
+        queries.append((int(median), "median of its class"))
+    return [*queries, (int(np.argmin(np.where(labelled, values, np.inf))), "lowest of all")]
 
 
 def choose_examples(
-    distances: np.ndarray, labels: np.ndarray | None, queries: Sequence[Item], gallery: Sequence[Item]
+    distances: np.ndarray,
+    labels: tuple[np.ndarray, np.ndarray] | None,
+    groups: tuple[np.ndarray, np.ndarray],
+    queries: Sequence[Item],
+    gallery: Sequence[Item],
 ) -> tuple[Example, ...]:
     """Returns the examples of one direction: the chosen queries, each with its `DEPTH` nearest items.
 
-    The distances `[n, n]` have a row for each query and a column for each gallery item; pair i is row i and column i.
+    Args:
+        distances: `[q, g]`, a row for each query and a column for each gallery item.
+        labels: of the queries and of the gallery items, as in `PairedSplit`; `None` where there are none.
+        groups: `[q]` and `[g]`, the same for partners.
+        queries: the q queries.
+        gallery: the g gallery items.
+
+    Returns:
+        The examples.
     """
-    n = len(distances)
+    q = len(distances)
+    partners = (groups[1] == group for group in groups[0])
     if labels is None:
-        ranks = [1 + int(np.flatnonzero(_ranking(distances[i]) == i)[0]) for i in range(n)]
+        ranks = [1 + int(np.flatnonzero(own[_ranking(row)])[0]) for own, row in zip(partners, distances, strict=True)]
         scores, notes = [1 / rank for rank in ranks], [f"its partner at rank {rank}" for rank in ranks]
         marks = "its partner", "its partner", "not its partner"
+        of_queries = None
     else:
-        scores = [retrieval.mean_average_precision(distances[i : i + 1], labels[i : i + 1], labels) for i in range(n)]
+        of_queries, of_gallery = labels
+        scores = [0.0] * q
+        for i in np.flatnonzero(is_labelled(of_queries)):
+            of_query = distances[i : i + 1], of_queries[i : i + 1]
+            scores[i] = retrieval.mean_average_precision(*of_query, of_gallery)
         notes = [f"AP@50 {score:.3f}" for score in scores]
-        marks = "its partner", "same class", "other class"
+        marks = ("its partner", "same class", "other class")
+        if of_queries.ndim == 2:
+            marks = ("its partner", "a class in common", "no class in common")
+        shared = shared_labels(of_queries, of_gallery)
     found = []
-    for query, why in _choose_queries(scores, labels):
+    for query, why in _choose_queries(scores, of_queries):
+        own = groups[1] == groups[0][query]
+        relevant = own if labels is None else shared(slice(query, query + 1))[0] > 0
         results = []
         for j in _ranking(distances[query])[:DEPTH].tolist():
-            is_relevant = j == query if labels is None else bool(labels[j] == labels[query])
-            mark = marks[0 if j == query else 1 if is_relevant else 2]
-            results.append(Hit(gallery[j], float(distances[query, j]), is_relevant, mark))
+            mark = marks[0 if own[j] else 1 if relevant[j] else 2]
+            results.append(Hit(gallery[j], float(distances[query, j]), bool(relevant[j]), mark))
         found.append(Example(queries[query], f"{why}, {notes[query]}", tuple(results)))
     return tuple(found)
 

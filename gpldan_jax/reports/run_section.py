@@ -6,10 +6,11 @@ import numpy as np
 
 from gpldan_jax import retrieval
 from gpldan_jax.config import default_config, flat
-from gpldan_jax.data import class_titles
+from gpldan_jax.data import class_titles, is_labelled
 from gpldan_jax.reports import blocks, charts, examples
 from gpldan_jax.reports.blocks import Cell, Examples, Heading, Paragraph, Table, figure_cell
 from gpldan_jax.reports.folders import Run
+from gpldan_jax.retrieval.relevance import shared_labels
 from gpldan_jax.studies.tables import DIRECTIONS, TITLES, main_metric
 
 _MOST_BARS = 40
@@ -94,23 +95,34 @@ def _retrieval(run, key):
         left_out = "Precision against recall, figures of classes and examples of retrieval"
         yield Paragraph(f"{left_out} are left out: {why}.", is_note=True)
         return
-    labels = dataset.test.labels
+    test = dataset.test
+    _, labels = retrieval.different_items(distances, test)
     if labels is not None:
         yield Heading("Precision, recall and classes on test")
         curves = retrieval.precision_recall(distances, labels)
-        share = float(np.mean([np.mean(labels == label) for label in labels]))
+        share = (_share(*labels) + _share(*labels[::-1])) / 2
         yield charts.precision_recall({TITLES[d]: curves[d] for d in DIRECTIONS[:2]}, share=share, key=f"{key}-pr")
         yield _classes(retrieval.map_per_class(distances, labels), class_titles(dataset), f"{key}-classes")
     yield Heading("Examples of retrieval on test")
     yield Paragraph(examples.RULE if labels is not None else examples.RULE_WITHOUT_LABELS)
-    images, texts = examples.images_and_texts(dataset)
-    for direction, matrix, queries, gallery in (
-        ("image_to_text", distances, images, texts),
-        ("text_to_image", np.ascontiguousarray(distances.T), texts, images),
+    items = examples.images_and_texts(dataset)
+    rows = test.image_rows(), test.text_rows()
+    groups = rows if test.groups is None else tuple(test.groups[of] for of in rows)
+    for direction, matrix, step in (
+        ("image_to_text", distances, 1),
+        ("text_to_image", np.ascontiguousarray(distances.T), -1),
     ):
-        depth = min(examples.DEPTH, len(matrix))
+        depth = min(examples.DEPTH, matrix.shape[1])
         caption = f"{TITLES[direction].capitalize()}: the {depth} nearest with their distance"
-        yield Examples(caption, examples.choose_examples(matrix, labels, queries, gallery))
+        of_sides = None if labels is None else labels[::step]
+        yield Examples(caption, examples.choose_examples(matrix, of_sides, groups[::step], *items[::step]))
+
+
+def _share(query_labels, gallery_labels):
+    """The share of the gallery that is relevant to a query, the mean over the queries with a label."""
+    queries, gallery = query_labels[is_labelled(query_labels)], gallery_labels[is_labelled(gallery_labels)]
+    shared = shared_labels(queries, gallery)
+    return float(np.mean([np.mean(shared(slice(i, i + 1)) > 0) for i in range(len(queries))]))
 
 
 def _classes(found, titles, key):

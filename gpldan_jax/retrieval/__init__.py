@@ -6,6 +6,7 @@ Search in a collection is in `gpldan_jax.index`; its old names here still work, 
 from gpldan_jax._deprecated import moved as _moved
 from gpldan_jax.retrieval.evaluation import chance as chance
 from gpldan_jax.retrieval.evaluation import chance_of_pairs as chance_of_pairs
+from gpldan_jax.retrieval.evaluation import different_items as different_items
 from gpldan_jax.retrieval.evaluation import evaluate as evaluate
 from gpldan_jax.retrieval.evaluation import evaluate_pairs as evaluate_pairs
 from gpldan_jax.retrieval.evaluation import retrieval_distances as retrieval_distances

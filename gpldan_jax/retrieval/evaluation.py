@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Projector, Representation
-from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at
-from gpldan_jax.retrieval.relevance import as_groups
+from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at, row_chunks
+from gpldan_jax.retrieval.relevance import Gains, as_groups, rank_by_relevance
 
 _BLOCK = 1024
 RECALL_DEPTHS = (1, 5, 10)
@@ -92,6 +92,7 @@ def evaluate(
     image_groups: ArrayLike | None = None,
     text_groups: ArrayLike | None = None,
     folds: int = 1,
+    relevance: ArrayLike | Gains | None = None,
 ) -> dict[str, dict[str, float]]:
     """Returns all metrics of test images and texts in both directions.
 
@@ -107,10 +108,13 @@ def evaluate(
         text_groups: `[m]`; both or neither.
         folds: the number of parts into which the images are cut, in their order, each with the texts of its groups; the
             figures are means over them. It divides n.
+        relevance: in place of labels, `[n, m]`, how relevant text j is to image i and the reverse, at least 0; or a
+            function that takes a slice of the images and returns these rows.
 
     Returns:
         `{"map@50": {"image_to_text": x, "text_to_image": y, "average": z}, "map@50_trec": ..., "map@all": ...,
-        "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1]; with labels `[n, C]` also `"ndcg@50"`.
+        "recall@1": ..., "recall@5": ..., "recall@10": ...}`, each in [0, 1]; with labels `[n, C]` or `relevance` also
+        `"ndcg@50"`.
 
     Raises:
         ValueError: shapes that do not fit, distances that are not finite, or an image or text without a partner.
@@ -136,10 +140,16 @@ def evaluate(
         if not isinstance(labels, tuple) or len(labels) != 2:
             raise ValueError("with groups, labels must be a tuple of the images' labels and the texts' labels")
         sides = labels
+    if relevance is not None:
+        if labels is not None:
+            raise ValueError("relevance takes the place of labels: labels must be None")
+        gains = rank_by_relevance(distances, relevance).gains
+        relevance = np.concatenate([gains(rows) for rows in row_chunks(*distances.shape)])
     if folds < 1 or len(distances) % folds:
         raise ValueError(f"folds must divide the images, got {folds} and {len(distances)} images")
     parts = [
-        _both_directions(*_fold(distances, sides, groups, rows)) for rows in np.split(np.arange(len(distances)), folds)
+        _both_directions(*_fold(distances, sides, groups, relevance, rows))
+        for rows in np.split(np.arange(len(distances)), folds)
     ]
     return {
         name: {direction: float(np.mean([part[name][direction] for part in parts])) for direction in values}
@@ -169,30 +179,58 @@ def evaluate_pairs(distances: ArrayLike, split: PairedSplit) -> dict[str, dict[s
     """
     if split.groups is None:
         return evaluate(distances, split.labels)
+    distances, labels = different_items(distances, split)
     images, texts = split.image_rows(), split.text_rows()
-    distances = np.asarray(distances)
-    if distances.shape == (len(split), len(split)):
-        distances = distances[np.ix_(images, texts)]
-    labels = None if split.labels is None else (split.labels[images], split.labels[texts])
     return evaluate(distances, labels, image_groups=split.groups[images], text_groups=split.groups[texts])
 
 
-def _fold(distances, labels, groups, rows):
-    """Returns the distances, labels and groups of some images, and of the texts of their groups."""
+def different_items(
+    distances: ArrayLike, split: PairedSplit
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """Returns the distances of the different images and texts of a split, and the labels of both.
+
+    Args:
+        distances: `[n, n]` of all pairs, or `[len(split.image_rows()), len(split.text_rows())]`.
+        split: the pairs.
+
+    Returns:
+        The distances of the different items, and their labels, `None` where the split has none.
+
+    Example:
+        >>> import numpy as np
+        >>> split = PairedSplit(np.ones((2, 5)), np.eye(2), np.array([3, 3]), groups=["cat", "cat"])
+        >>> different_items(np.array([[0.1, 0.2], [0.1, 0.2]]), split)
+        (array([[0.1, 0.2]]), (array([3], dtype=int32), array([3, 3], dtype=int32)))
+    """
+    images, texts = split.image_rows(), split.text_rows()
+    found = np.asarray(distances)
+    if found.shape == (len(split), len(split)) and split.groups is not None:
+        found = found[np.ix_(images, texts)]
+    return found, None if split.labels is None else (split.labels[images], split.labels[texts])
+
+
+def _fold(distances, labels, groups, relevance, rows):
+    """Returns the distances, labels, groups and relevance of some images, and of the texts of their groups."""
     if len(rows) == len(distances):
-        return distances, labels, groups
+        return distances, labels, groups, relevance
     columns = rows if groups is None else np.flatnonzero(np.isin(groups[1], groups[0][rows]))
     of_fold = (None, None) if labels[0] is None else (np.asarray(labels[0])[rows], np.asarray(labels[1])[columns])
     part = None if groups is None else (groups[0][rows], groups[1][columns])
-    return distances[np.ix_(rows, columns)], of_fold, part
+    block = np.ix_(rows, columns)
+    return distances[block], of_fold, part, None if relevance is None else relevance[block]
 
 
-def _both_directions(distances, labels, groups):
+def _both_directions(distances, labels, groups, relevance):
     directions = [
-        _figures(matrix, *of_labels, *of_groups)
-        for matrix, of_labels, of_groups in (
-            (distances, labels, groups or (None, None)),
-            (np.ascontiguousarray(distances.T), labels[::-1], (groups or (None, None))[::-1]),
+        _figures(matrix, *of_labels, *of_groups, gains)
+        for matrix, of_labels, of_groups, gains in (
+            (distances, labels, groups or (None, None), relevance),
+            (
+                np.ascontiguousarray(distances.T),
+                labels[::-1],
+                (groups or (None, None))[::-1],
+                None if relevance is None else relevance.T,
+            ),
         )
     ]
     return {
@@ -275,10 +313,11 @@ def _metrics_by_labels(labels):
     return metrics | ({"ndcg@50": functools.partial(ndcg, k=50)} if np.ndim(labels) == 2 else {})
 
 
-def _figures(distances, query_labels, gallery_labels, query_groups, gallery_groups):
+def _figures(distances, query_labels, gallery_labels, query_groups, gallery_groups, relevance):
     figures = {}
-    if query_labels is not None:
-        metrics = _metrics_by_labels(query_labels)
-        figures = {name: metric(distances, query_labels, gallery_labels) for name, metric in metrics.items()}
+    if query_labels is not None or relevance is not None:
+        metrics = _metrics_by_labels(relevance if query_labels is None else query_labels)
+        of = {"query_labels": query_labels, "gallery_labels": gallery_labels, "relevance": relevance}
+        figures = {name: metric(distances, **of) for name, metric in metrics.items()}
     groups = {"query_groups": query_groups, "gallery_groups": gallery_groups}
     return figures | {f"recall@{k}": recall_at(distances, k, **groups) for k in RECALL_DEPTHS}

@@ -8,13 +8,16 @@ Labels are `[n]`, one class for each item, or `[n, C]` of 0 and 1 for items with
 not; -1, NaN, "" and a row of zeros mean "no label": such queries and gallery items are left out of what labels decide.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpldan_jax.retrieval.relevance import as_groups, as_labels, is_labelled, rank_by_labels
+from gpldan_jax.data.labels import is_labelled
+from gpldan_jax.retrieval.relevance import Gains, as_groups, as_labels, rank_by_labels, rank_by_relevance
 
 _CHUNK_ELEMENTS = 2_000_000
 CONVENTIONS = ("hits", "trec")
@@ -25,12 +28,13 @@ _ROUNDING = 1e-9  # in floating point, 0.35 * 20 is a little above 7
 
 def mean_average_precision(
     distances: ArrayLike,
-    query_labels: ArrayLike,
-    gallery_labels: ArrayLike,
+    query_labels: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
     *,
     k: int | None = 50,
     convention: str = "hits",
     exclude: ArrayLike | None = None,
+    relevance: ArrayLike | Gains | None = None,
 ) -> float:
     """Returns the mean average precision at k; an item is relevant when it shares a label with the query.
 
@@ -49,9 +53,11 @@ def mean_average_precision(
         convention: `"hits"` or `"trec"`.
         exclude: `[q]`, for each query the column of an item that is not in its gallery, such as the query itself; -1
             for none. `None` for none at all.
+        relevance: in place of labels: `[q, g]`, more than 0 where a gallery item is relevant; or a function that takes
+            a slice of the queries and returns these rows.
 
     Returns:
-        The mean over the queries with a label, in [0, 1].
+        The mean over the queries with a label, in [0, 1]; with `relevance` over all queries.
 
     Raises:
         ValueError: shapes that do not fit, no queries, none with a label, distances that are not finite, k below 1, or
@@ -72,7 +78,7 @@ def mean_average_precision(
         raise ValueError(f"convention must be 'hits' or 'trec', got {convention!r}")
     k = None if k is None else whole_depth(k)
     total = queries = 0
-    for gains, found in _ranked_gains(distances, query_labels, gallery_labels, k, exclude):
+    for gains, found in _ranked_gains(distances, (query_labels, gallery_labels, relevance), k, exclude):
         relevant = found > 0
         precision = np.cumsum(relevant, axis=1) / np.arange(1, relevant.shape[1] + 1)
         divisor = (relevant if convention == "hits" else gains > 0).sum(axis=1)
@@ -83,11 +89,12 @@ def mean_average_precision(
 
 def ndcg(
     distances: ArrayLike,
-    query_labels: ArrayLike,
-    gallery_labels: ArrayLike,
+    query_labels: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
     *,
     k: int | None = None,
     exclude: ArrayLike | None = None,
+    relevance: ArrayLike | Gains | None = None,
 ) -> float:
     """Returns the normalized discounted cumulative gain at k; the gain of an item is its number of shared labels.
 
@@ -100,9 +107,10 @@ def ndcg(
         gallery_labels: `[g]`, or `[g, C]` of 0 and 1.
         k: depth of the ranking, at least 1; `None` (or more than g) for the whole ranking.
         exclude: as in `mean_average_precision`.
+        relevance: in place of labels, as in `mean_average_precision`; the gains.
 
     Returns:
-        The mean over the queries with a label, in [0, 1].
+        The mean over the queries with a label, in [0, 1]; with `relevance` over all queries.
 
     Raises:
         ValueError: as in `mean_average_precision`.
@@ -119,7 +127,7 @@ def ndcg(
     """
     k = None if k is None else whole_depth(k)
     total = queries = 0
-    for gains, found in _ranked_gains(distances, query_labels, gallery_labels, k, exclude):
+    for gains, found in _ranked_gains(distances, (query_labels, gallery_labels, relevance), k, exclude):
         depth = found.shape[1]
         discounts = 1 / np.log2(np.arange(2, depth + 2))
         best = np.sort(gains, axis=1)[:, ::-1][:, :depth] @ discounts
@@ -183,7 +191,7 @@ def recall_at(
 
 
 def precision_recall(
-    distances: np.ndarray, labels: np.ndarray, recalls: Sequence[float] = RECALL_LEVELS
+    distances: ArrayLike, labels: ArrayLike | tuple[ArrayLike, ArrayLike], recalls: Sequence[float] = RECALL_LEVELS
 ) -> dict[str, list[float]]:
     """Returns the interpolated precision at levels of recall, the mean over queries, in both directions.
 
@@ -192,8 +200,9 @@ def precision_recall(
     left out.
 
     Args:
-        distances: `[n, n]`, image i to text j, any real dtype, finite.
-        labels: `[n]`, any dtype that compares, or `[n, C]` of 0 and 1.
+        distances: `[n, m]`, image i to text j, any real dtype, finite.
+        labels: `[n]`, any dtype that compares, or `[n, C]` of 0 and 1, of n pairs; or a tuple of the labels of the n
+            images and those of the m texts.
         recalls: levels in [0, 1]; `RECALL_LEVELS` by default.
 
     Returns:
@@ -213,18 +222,23 @@ def precision_recall(
     levels = np.asarray(recalls, float)
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"recalls must be a list of levels in [0, 1], got {levels.tolist()}")
-    curves = _in_both_directions(lambda distances, labels: _curve(distances, labels, levels), distances, labels)
+    sides = _both_sides(distances, labels)
+    to_text, to_image = _in_both_directions(functools.partial(_curve, recalls=levels), distances, sides)
+    curves = {"image_to_text": to_text, "text_to_image": to_image, "average": (to_text + to_image) / 2}
     return {direction: values.tolist() for direction, values in curves.items()}
 
 
-def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dict[str, dict[str, float]]:
+def map_per_class(
+    distances: ArrayLike, labels: ArrayLike | tuple[ArrayLike, ArrayLike], k: int = 50
+) -> dict[str, dict[str, float]]:
     """Returns the mean average precision at k (convention `"hits"`) of the queries of each class, in both directions.
 
-    The mean over the classes, weighted by their numbers of queries, is `mean_average_precision` of all queries.
+    Where each item has one class, the mean over the classes, weighted by their numbers of queries, is
+    `mean_average_precision` of all queries. A class without a query in a direction is left out of it.
 
     Args:
-        distances: `[n, n]`, image i to text j, any real dtype, finite.
-        labels: `[n]`, any dtype that compares, or `[n, C]` of 0 and 1; the names of the classes are "0" to "C-1" then.
+        distances: `[n, m]`, image i to text j, any real dtype, finite.
+        labels: as in `precision_recall`; of `[n, C]` the names of the classes are "0" to "C-1".
         k: depth of the ranking, at least 1.
 
     Returns:
@@ -240,10 +254,21 @@ def map_per_class(distances: np.ndarray, labels: np.ndarray, k: int = 50) -> dic
         >>> map_per_class(distances, np.array([0, 1, 0]), k=2)["image_to_text"]
         {'0': 1.0, '1': 0.5}
     """
-    figures = _in_both_directions(lambda distances, labels: _per_class(distances, labels, k), distances, labels)
-    labels = np.asarray(labels)
-    names = [str(value) for value in (range(labels.shape[1]) if labels.ndim == 2 else _classes(labels))]
-    return {direction: dict(zip(names, values.tolist(), strict=True)) for direction, values in figures.items()}
+    images, texts = _both_sides(distances, labels)
+    columns = images.shape[1] if images.ndim == 2 else None
+    classes = np.arange(columns) if columns else _classes(np.concatenate([images, texts]))
+
+    def figure(matrix, queries, gallery):
+        of_class = {str(value): queries[:, value] if columns else queries == value for value in classes}
+        return {
+            name: mean_average_precision(matrix[own], queries[own], gallery, k=k)
+            for name, own in of_class.items()
+            if own.any()
+        }
+
+    to_text, to_image = _in_both_directions(figure, distances, (images, texts))
+    both = {name: (to_text[name] + to_image[name]) / 2 for name in to_text if name in to_image}
+    return {"image_to_text": to_text, "text_to_image": to_image, "average": both}
 
 
 def nearest_columns(distances, k):
@@ -290,11 +315,20 @@ def whole_depth(k) -> int:
     return whole
 
 
-def _ranked_gains(distances, query_labels, gallery_labels, k, exclude) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields for some rows after others the gains of the whole gallery, `[rows, g]`, and of the k nearest in order."""
+def _ranked_gains(distances, relevant_by, k, exclude) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields for some rows after others the gains of the whole gallery, `[rows, g]`, and of the k nearest in order.
+
+    `relevant_by` is the labels of the queries, those of the gallery, and the gains where there are no labels.
+    """
     distances = _check_distances(distances)
     excluded = None if exclude is None else _check_excluded(exclude, distances.shape)
-    ranking = rank_by_labels(distances, query_labels, gallery_labels, excluded)
+    query_labels, gallery_labels, relevance = relevant_by
+    if [query_labels is None, gallery_labels is None] != [relevance is not None] * 2:
+        raise ValueError("query_labels and gallery_labels belong together, and relevance takes the place of both")
+    if relevance is None:
+        ranking = rank_by_labels(distances, query_labels, gallery_labels, excluded)
+    else:
+        ranking = rank_by_relevance(distances, relevance, excluded)
     q, g = ranking.distances.shape
     for rows in row_chunks(q, g):
         gains, chunk = ranking.gains(rows), ranking.distances[rows]
@@ -329,29 +363,30 @@ def _check_excluded(exclude, shape):
     return columns[:, None] == np.arange(g)
 
 
-def _in_both_directions(
-    figure: Callable[[np.ndarray, np.ndarray], np.ndarray], distances, labels
-) -> dict[str, np.ndarray]:
-    distances, labels = np.asarray(distances), np.asarray(labels)
-    if distances.ndim != 2 or distances.shape != 2 * labels.shape[:1]:
-        raise ValueError(f"distances must be [n, n] with labels [n], got {distances.shape} and {labels.shape}")
-    distances = _check_distances(distances)
-    labels = as_labels(labels, len(labels), "labels")
-    if not (labelled := is_labelled(labels)).any():
+def _both_sides(distances, labels) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of the images and of the texts; those without a label too."""
+    n, m = _check_distances(distances).shape
+    if isinstance(labels, tuple) and len(labels) == 2:
+        return as_labels(labels[0], n, "labels of images"), as_labels(labels[1], m, "labels of texts")
+    if n != m:
+        raise ValueError(f"distances [{n}, {m}] of images and texts need a tuple of the labels of both")
+    labels = as_labels(labels, n, "labels")
+    return labels, labels
+
+
+def _in_both_directions(figure: Callable[..., Any], distances, sides) -> tuple[Any, Any]:
+    distances, (images, texts) = np.asarray(distances), sides
+    if not is_labelled(images).any() or not is_labelled(texts).any():
         raise ValueError("no item has a label")
-    if not labelled.all():
-        distances, labels = distances[np.ix_(labelled, labelled)], labels[labelled]
-    images, texts = figure(distances, labels), figure(np.ascontiguousarray(distances.T), labels)
-    return {"image_to_text": images, "text_to_image": texts, "average": (images + texts) / 2}
+    return figure(distances, images, texts), figure(np.ascontiguousarray(distances.T), texts, images)
 
 
-def _curve(distances, labels, recalls):
-    n = len(labels)
-    ranks = np.arange(1, n + 1)
-    total = np.zeros(len(recalls))
-    for _, found in _ranked_gains(distances, labels, labels, None, None):
-        relevant = found > 0
-        precision = np.cumsum(relevant, axis=1) / ranks
+def _curve(distances, query_labels, gallery_labels, recalls):
+    total, queries = np.zeros(len(recalls)), 0
+    for _, found in _ranked_gains(distances, (query_labels, gallery_labels, None), None, None):
+        queries += len(found)
+        relevant = found[(found > 0).any(axis=1)] > 0  # a query without relevant items has precision 0
+        precision = np.cumsum(relevant, axis=1) / np.arange(1, found.shape[1] + 1)
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         # The ranks of all hits, row after row; a query reaches a level of recall at its hit number `needed`.
         row, rank = np.nonzero(relevant)
@@ -359,12 +394,7 @@ def _curve(distances, labels, recalls):
         needed = np.maximum(np.ceil(np.outer(hits, recalls) - _ROUNDING), 1).astype(int)
         first = (np.cumsum(hits) - hits)[:, None]
         total += best[row, rank][first + needed - 1].sum(axis=0)
-    return total / n
-
-
-def _per_class(distances, labels, k):
-    queries = labels.T if labels.ndim == 2 else (labels == value for value in _classes(labels))
-    return np.array([mean_average_precision(distances[own], labels[own], labels, k=k) for own in queries])
+    return total / queries
 
 
 def _classes(labels):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpldan_jax.data.labels import is_labelled
+
 Gains = Callable[[slice], np.ndarray]
 """Takes a slice of the queries; returns how relevant each gallery item is to each of them, `[rows, g]`, 0 for not."""
 
@@ -51,29 +53,6 @@ def as_labels(labels: ArrayLike, count: int, what: str) -> np.ndarray:
     return labels.astype(str) if labels.dtype.kind == "O" and all(isinstance(x, str) for x in labels) else labels
 
 
-def is_labelled(labels: np.ndarray) -> np.ndarray:
-    """Returns which items have a label, `[n]` bool: not -1, not NaN, not "", and at least one class.
-
-    Args:
-        labels: as `as_labels` returns them.
-
-    Returns:
-        `[n]` bool.
-
-    Example:
-        >>> is_labelled(np.array([2, -1, 0])), is_labelled(np.array(["a", ""]))
-        (array([ True, False,  True]), array([ True, False]))
-    """
-    if labels.ndim == 2:
-        return np.asarray(labels.any(axis=1))
-    if labels.dtype.kind in "US":
-        return np.asarray(labels != labels.dtype.type())
-    known: np.ndarray = np.asarray(labels == labels)  # NaN does not equal itself
-    if labels.dtype.kind in "iuf":
-        known &= labels != -1
-    return known
-
-
 def rank_by_labels(
     distances: np.ndarray, query_labels: ArrayLike, gallery_labels: ArrayLike, excluded: np.ndarray | None = None
 ) -> Ranking:
@@ -112,11 +91,69 @@ def rank_by_labels(
     if not (rows.all() and columns.all()):
         distances, queries, gallery = distances[np.ix_(rows, columns)], queries[rows], gallery[columns]
         excluded = None if excluded is None else excluded[np.ix_(rows, columns)]
-    if queries.ndim == 1:
-        return Ranking(distances, lambda part: queries[part, None] == gallery, excluded)
+    return Ranking(distances, shared_labels(queries, gallery), excluded)
+
+
+def rank_by_relevance(
+    distances: np.ndarray, relevance: ArrayLike | Gains, excluded: np.ndarray | None = None
+) -> Ranking:
+    """Returns the ranking of all queries and gallery items with gains that the user gives.
+
+    Args:
+        distances: `[q, g]`.
+        relevance: `[q, g]`, how relevant each gallery item is to each query, at least 0; or a function that takes a
+            slice of the queries and returns these rows.
+        excluded: as in `Ranking`.
+
+    Returns:
+        The ranking.
+
+    Raises:
+        ValueError: another shape, or gains that are negative or not finite; of a function when it is called.
+
+    Example:
+        >>> rank_by_relevance(np.zeros((1, 2)), [[0, 2]]).gains(slice(0, 1))
+        array([[0, 2]])
+    """
+    given = relevance if callable(relevance) else np.asarray(relevance)
+    if not callable(given):
+        _check_gains(given, distances.shape)
+        return Ranking(distances, given.__getitem__, excluded)
+
+    def gains(part: slice) -> np.ndarray:
+        rows = np.asarray(given(part))
+        _check_gains(rows, (len(range(*part.indices(len(distances)))), distances.shape[1]))
+        return rows
+
+    return Ranking(distances, gains, excluded)
+
+
+def shared_labels(query_labels: np.ndarray, gallery_labels: np.ndarray) -> Gains:
+    """Returns the function of how many labels each gallery item has in common with some queries.
+
+    Args:
+        query_labels: `[q]` or `[q, C]`, as `as_labels` returns them; each query has a label.
+        gallery_labels: `[g]` or `[g, C]`.
+
+    Returns:
+        The function, see `Gains`: bool where each item has one label, else float32.
+
+    Example:
+        >>> shared_labels(np.array([[True, True]]), np.array([[True, True], [False, True]]))(slice(0, 1))
+        array([[2., 1.]], dtype=float32)
+    """
+    if query_labels.ndim == 1:
+        return lambda part: query_labels[part, None] == gallery_labels
     # Sums of 0 and 1 are exact in float32, up to 2**24 classes.
-    left, right = queries.astype(np.float32), gallery.astype(np.float32).T
-    return Ranking(distances, lambda part: left[part] @ right, excluded)
+    left, right = query_labels.astype(np.float32), gallery_labels.astype(np.float32).T
+    return lambda part: left[part] @ right
+
+
+def _check_gains(gains: np.ndarray, shape: tuple[int, int]) -> None:
+    if gains.shape != shape or gains.dtype.kind not in "biuf" or not np.isfinite(gains).all() or (gains < 0).any():
+        raise ValueError(
+            f"relevance must be {list(shape)} of finite numbers of at least 0, got {gains.dtype} {list(gains.shape)}"
+        )
 
 
 def as_groups(groups: ArrayLike, count: int, what: str) -> np.ndarray:

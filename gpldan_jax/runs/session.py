@@ -77,7 +77,9 @@ def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardiz
 def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
     """Loads the dataset that the group `dataset` of a config names, without scaling it."""
     variant, path = config["variant"] or None, config["path"] or None
-    return data.load_dataset(config["name"], variant=variant, path=path, synthetic=config["synthetic"])
+    # A config of version 0.1.0 says nothing of groups.
+    options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False)}
+    return data.load_dataset(config["name"], variant=variant, path=path, **options)
 
 
 def initial_state(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax import _files
-from gpldan_jax.config import COMPUTING_GROUP, flat
+from gpldan_jax.config import COMPUTING_GROUP, SETTINGS, flat
 
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
@@ -80,6 +80,8 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any],
         return
     known = read_json(directory / CONFIG)
     old, new = flat(known.get("config", {})), flat(description["config"])
+    # A setting that is newer than the run had its default then.
+    old = {key: SETTINGS[key].default for key in new if key in SETTINGS} | old
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gpldan_jax import models
-from gpldan_jax.data import DataError, PairedDataset, class_titles, read_arrays
+from gpldan_jax.data import DataError, PairedDataset, label_titles, read_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
 from gpldan_jax.index.gallery import MODALITIES
@@ -113,7 +113,6 @@ def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[
         The id of each pair, and its fields: its "split", its class ("group"), and of an emoji the row of its picture
         ("sprite").
     """
-    titles = class_titles(dataset)
     ids: list[str] = []
     fields: dict[str, list[str]] = {"split": []}
     for name in splits:
@@ -121,7 +120,7 @@ def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[
         fields["split"] += [name] * len(split)
         ids += [f"{name} {row}" for row in range(len(split))]
         if split.labels is not None:
-            fields.setdefault("group", []).extend(titles[label] for label in split.labels)
+            fields.setdefault("group", []).extend(label_titles(dataset, split.labels))
     if dataset.name == "emoji" and not dataset.synthetic:
         from gpldan_jax.data.emoji import load_emoji_arrays
 

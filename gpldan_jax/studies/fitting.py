@@ -18,7 +18,7 @@ from gpldan_jax import _files, retrieval, training
 from gpldan_jax.baselines import Method
 from gpldan_jax.baselines.method import Distances
 from gpldan_jax.config import with_values
-from gpldan_jax.data import PairedDataset, PairedSplit
+from gpldan_jax.data import PairedDataset, PairedSplit, is_labelled
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_points import Config
@@ -173,7 +173,7 @@ class _Task:
 
     method: Method
     dataset: PairedDataset  # with all labels, which only the scores see
-    train: PairedSplit  # with labels if the method may see them
+    train: PairedSplit  # with labels if the method may see them, and then only the pairs with a label
     validation: PairedSplit  # without labels
     folder: Path
     criterion: str
@@ -189,6 +189,8 @@ def _task(method, dataset, folder, criterion, epochs):
     train = dataset.train
     if method.supervision == "unsupervised":
         train = PairedSplit(train.images, train.texts)
+    elif train.labels is not None and not (rows := is_labelled(train.labels)).all():
+        train = PairedSplit(train.images[rows], train.texts[rows], train.labels[rows])
     validation = PairedSplit(dataset.validation.images, dataset.validation.texts)
     # A small dataset has few steps an epoch: no method should lose because it was trained less than GPLDAN.
     length = {} if method.epochs is None else {"epochs": max(method.epochs, epochs)}
@@ -260,9 +262,15 @@ def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> N
     on_validation = distances(task.validation.images, task.validation.texts)
     record["validation"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
     if test.labels is not None:
-        record["curves"] = retrieval.precision_recall(found, test.labels)
-        record["classes"] = retrieval.map_per_class(found, test.labels)
+        record |= _by_labels(*retrieval.different_items(found, test))
     _files.write_json(_seed_path(task, seed), record)
+
+
+def _by_labels(distances, labels) -> dict[str, Any]:
+    return {
+        "curves": retrieval.precision_recall(distances, labels),
+        "classes": retrieval.map_per_class(distances, labels),
+    }
 
 
 def _seed_path(task, seed):

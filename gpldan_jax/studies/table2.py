@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax.baselines.registry import METHODS
+from gpldan_jax.data import is_labelled
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting, tables
@@ -92,8 +93,9 @@ def compare(
     criterion, epochs = config["train"]["selection"], config["train"]["epochs"]
     known = METHODS | fitting.gpldan_methods(config, dataset)
     chosen = [known[name] for name in method_names() if name in methods]
-    if dataset.train.labels is None and (needing := [of.name for of in chosen if of.supervision != "unsupervised"]):
-        raise ValueError(f"{dataset.title} has no labels, which {needing[0]} needs")
+    labelled = dataset.train.labels is not None and is_labelled(dataset.train.labels).any()
+    if not labelled and (needing := [of.name for of in chosen if of.supervision != "unsupervised"]):
+        raise ValueError(f"{dataset.title} has no training pairs with labels, which {needing[0]} needs")
     description = session.describe(config, dataset)
     with workdirs.open_workdir(folder, description, fresh=fresh, holds=(*TABLES, *known)):
         rows = fitting.fit_and_show(chosen, dataset, seeds, folder, criterion=criterion, epochs=epochs)

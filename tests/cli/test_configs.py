@@ -16,7 +16,7 @@ from gpldan_jax.runs import session
 from tests.commands import ROOT
 
 CONFIGS = ["emoji", "wikipedia", "wikipedia:raw", "wikipedia:vgg19_bert", "pascal", "nuswide", "xmedia", "cub", "npz"]
-CONFIGS += ["ours", "ours:cub"]
+CONFIGS += ["nuswide:multilabel", "mirflickr", "ours", "ours:cub"]
 
 
 def get(name):
@@ -48,7 +48,7 @@ def test_a_config_makes_a_step_for_the_features_of_its_dataset(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["xmedia", "ours"])
+@pytest.mark.parametrize("name", ["xmedia", "ours", "mirflickr"])
 def test_a_config_trains_for_an_epoch_on_synthetic_data(name, tmp_path):
     config = get(name)
     settings.validate(config.to_dict())

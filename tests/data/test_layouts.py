@@ -31,7 +31,7 @@ def write_own(folder, suffix, arrays):
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     with h5py.File(path, "w") as file:
         for key, value in arrays.items():
-            file[key] = value
+            file[key] = value.astype(object) if np.asarray(value).dtype.kind == "U" else value
     return path
 
 
@@ -64,7 +64,11 @@ def test_own_split_and_no_labels(tmp_path):
         ({"split": np.full(20, 3)}, "[split]: expected 0 (train), 1 (validation) or 2 (test)"),
         ({"split": np.full(20, "a")}, "[split]: expected 0 (train), 1 (validation) or 2 (test)"),
         ({"split": np.ones(20)}, "expected training pairs, found 0"),
-        ({"label": np.ones((20, 3))}, "multi-label data are not supported"),
+        ({"label": np.full((20, 3), 2)}, "[label]: labels of shape [20, 3] must be 0 and 1, a column for each class"),
+        ({"class_names": np.array(["a"])}, "labels: class names belong to labels in 0..0"),
+        ({"class_names": np.array(["a", "a"])}, "[class_names]: expected different strings"),
+        ({"class_names": np.arange(2)}, "[class_names]: expected different strings"),
+        ({"label": np.r_[np.ones(10), [-1] * 10], "split": np.repeat([0, 2], 10)}, "test: no pair has a label"),
     ],
 )
 def test_own_features_that_are_refused(tmp_path, changes, expected):
@@ -99,6 +103,79 @@ def test_groups_stay_together_and_belong_to_the_data(tmp_path):
     assert alone.train.groups is None and alone.fingerprint() != grouped.fingerprint()
     path = write_own(tmp_path, ".npz", own_arrays(40, group=groups, split=np.arange(40) % 3))
     assert "train and validation share 10 groups, such as 0.jpg, 1.jpg, 2.jpg and 7 more" in refused("npz", path=path)
+
+
+def several_classes(count):
+    """Rows of bools: of three classes, some rows with two and some with none."""
+    rows = np.arange(count)
+    return np.stack([rows % 2 == 0, rows % 3 == 0, rows % 5 == 0], axis=1)
+
+
+def test_pairs_with_several_classes_or_none(tmp_path):
+    several = several_classes(60)
+    arrays = own_arrays(60, label=several.astype(float), class_names=np.array(["animal", "pet", "red"]))
+    with pytest.warns(UserWarning, match=r"pairs without a label \(-1, empty or NaN\): .* in train") as caught:
+        found = [load_dataset("npz", path=write_own(tmp_path, suffix, arrays)) for suffix in (".npz", ".h5")]
+    assert len({data.fingerprint() for data in found}) == 1
+    splits = [found[0].train, found[0].validation, found[0].test]
+    assert [len(split) for split in splits] == [48, 6, 6] and found[0].class_names == ("animal", "pet", "red")
+    assert sum(int((~split.labels.any(axis=1)).sum()) for split in splits) == int((~several.any(axis=1)).sum()) == 16
+    assert "figures by labels leave them out" in str(caught[0].message)
+    # A column of an image finds its row of labels again.
+    rows = [np.flatnonzero((arrays["image"].astype(np.float32) == image).all(axis=1))[0] for image in splits[2].images]
+    np.testing.assert_array_equal(splits[2].labels, several[rows])
+    # Each class is in proportion, as far as six pairs can be.
+    np.testing.assert_allclose(splits[2].labels.sum(axis=0), several.sum(axis=0) / 10, atol=1)
+
+
+@pytest.mark.parametrize("missing", [-1, np.nan, ""])
+def test_pairs_without_a_class_are_counted_and_have_none(tmp_path, missing):
+    label = np.where(np.arange(20) % 5 == 0, missing, np.arange(20) % 2 + 1)
+    if missing == "":
+        label = np.where(np.arange(20) % 5 == 0, "", "cat")
+    arrays = own_arrays(label=label, split=np.arange(20) % 3)
+    with pytest.warns(UserWarning, match="2 of 7 in train, 1 of 7 in validation, 1 of 6 in test"):
+        data = load_dataset("npz", path=write_own(tmp_path, ".npz", arrays))
+    assert data.class_names == (("cat",) if missing == "" else ("1", "2"))
+    assert (data.train.labels == -1).sum() == 2
+
+
+def test_a_split_that_cuts_groups_may_be_allowed(tmp_path):
+    arrays = own_arrays(group=np.arange(20) // 2, split=np.arange(20) % 3)
+    path = write_own(tmp_path, ".npz", arrays)
+    assert "unless cut_groups allows it" in refused("npz", path=path)
+    assert len(load_dataset("npz", path=path, cut_groups=True).test) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "variant", "file", "keys", "rows"),
+    [
+        ("mirflickr", "multilabel", "FLICKR-25K.mat", ("images", "YAll", "LAll"), 20015),
+        ("nuswide", "multilabel", "NUS-WIDE-TC21.mat", ("image", "text", "label"), 195834),
+    ],
+)
+def test_files_of_the_hashing_literature(tmp_path, name, variant, file, keys, rows):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    train, validation, test, image_dim, text_dim, classes = SIZES[name, variant]
+    used = train + validation + test
+    label = np.zeros((rows, classes), np.uint8)
+    label[np.arange(rows), np.arange(rows) % classes] = label[np.arange(rows), np.arange(rows) % 7] = 1
+    with h5py.File(tmp_path / file, "w") as stored:  # chunks that were never written take no room
+        image = stored.create_dataset(keys[0], (rows, image_dim), np.uint8, chunks=(500, image_dim), fillvalue=1)
+        image[0, 0] = 7
+        image[test, 0] = 8
+        image[used - 1, 0] = 9
+        stored.create_dataset(keys[1], (rows, text_dim), np.uint8, chunks=(500, text_dim), fillvalue=1)
+        stored[keys[2]] = label
+    data = load_dataset(name, variant=variant, path=tmp_path / file)
+    assert sizes(data) == SIZES[name, variant]
+    assert (data.test.images[0, 0], data.train.images[0, 0], data.validation.images[-1, 0]) == (7, 8, 9)
+    np.testing.assert_array_equal(data.test.labels, label[:test].astype(bool))
+    with h5py.File(tmp_path / file, "a") as stored:
+        del stored[keys[0]]
+        stored.create_dataset(keys[0], (rows, 3, 2, 2), np.uint8, chunks=(500, 3, 2, 2), fillvalue=1)
+    assert "pixels are no features" in refused(name, variant=variant, path=tmp_path / file)
 
 
 def pascal(**changes):

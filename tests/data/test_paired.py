@@ -96,7 +96,7 @@ def test_constructors_check_too():
         dataclasses.replace(split, labels=np.array([0]))
     with pytest.raises(DataError, match="expected class indices"):
         dataclasses.replace(split, labels=np.array([0.5, 1]))
-    with pytest.raises(DataError, match=r"expected labels in 0..0, found 0..1"):
+    with pytest.raises(DataError, match=r"expected labels in 0..0, or -1 for none, found 0..1"):
         PairedDataset("mine", split, split, split, class_names=("a",))
 
 

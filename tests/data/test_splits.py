@@ -54,6 +54,35 @@ def test_the_seed_decides():
     assert draw(1) != draw(0)
 
 
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 5), st.data())
+@settings(deadline=None)
+def test_items_with_several_classes_are_all_dealt_out(total, classes, seed, data):
+    labels = np.random.default_rng(seed).random((total, classes)) < 0.4
+    first = data.draw(st.integers(0, total))
+    parts = stratified_split(labels, (first, total - first), seed=seed)
+    assert tuple(map(len, parts)) == (first, total - first)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(total))
+
+
+def test_several_classes_are_split_in_proportion_where_a_random_split_is_not():
+    random = np.random.default_rng(0)
+    labels = random.random((2000, 12)) < np.geomspace(0.005, 0.5, 12)
+    sizes = (1600, 200, 200)
+
+    def worst(parts):
+        shares = np.array([labels[part].sum(axis=0) for part in parts]) / labels.sum(axis=0)
+        return np.abs(shares - np.array(sizes)[:, None] / 2000).max()
+
+    assert worst(stratified_split(labels, sizes, seed=0)) < 0.05 < worst(stratified_split(None, sizes, seed=0))
+
+
+def test_the_rarest_class_is_dealt_out_first():
+    labels = np.zeros((8, 2), bool)
+    labels[:6, 0], labels[[0, 7], 1] = True, True  # two items of the second class, one of them of both
+    one, two = stratified_split(labels, (4, 4), seed=3)
+    assert labels[one].sum(axis=0).tolist() == labels[two].sum(axis=0).tolist() == [3, 1]
+
+
 def test_sizes_that_do_not_fit():
     with pytest.raises(ValueError, match="sum to 3, found 2 labels"):
         stratified_split(np.zeros(2), (2, 1), seed=0)

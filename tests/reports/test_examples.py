@@ -20,13 +20,13 @@ def test_the_examples_follow_their_rule_and_are_the_nearest(made):
     dataset, _ = examples.reload_dataset(found.config, found.fingerprint)
     distances, _ = examples.recompute_distances(found, dataset)
     labels = dataset.test.labels
-    items, printed = [Item(str(i), "") for i in range(N_TEST)], []
+    items, printed, rows = [Item(str(i), "") for i in range(N_TEST)], [], (np.arange(N_TEST), np.arange(N_TEST))
     for matrix in (distances, distances.T):
         scores = [
             loop_reference.average_precision(row, own, labels, 50, "hits")
             for row, own in zip(matrix, labels, strict=True)
         ]
-        shown = examples.choose_examples(matrix, labels, items, items)
+        shown = examples.choose_examples(matrix, (labels, labels), rows, items, items)
         assert len(shown) == 3 + 1 and shown[-1].query.name == str(int(np.argmin(scores)))
         medians = {}
         for example in shown[:-1]:

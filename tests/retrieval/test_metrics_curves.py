@@ -121,8 +121,13 @@ def test_the_size_of_a_chunk_does_not_matter(monkeypatch):
 
 @pytest.mark.parametrize("figure", [precision_recall, map_per_class])
 def test_shapes_that_do_not_fit_are_refused(figure):
-    for distances, labels in [(np.zeros((2, 3)), [0, 1]), (np.zeros((2, 2)), [0, 1, 1]), (np.zeros(2), [0, 1])]:
-        with pytest.raises(ValueError, match=r"distances must be \[n, n\] with labels \[n\], got \("):
+    for distances, labels, message in [
+        (np.zeros((2, 3)), [0, 1], r"distances \[2, 3\] .* need a tuple of the labels of both"),
+        (np.zeros((2, 2)), [0, 1, 1], r"labels must be \[2\], or \[2, classes\] of 0 and 1, got \[3\]"),
+        (np.zeros((2, 3)), ([0, 1], [0, 1]), r"labels of texts must be \[3\]"),
+        (np.zeros(2), [0, 1], r"distances must be \[q, g\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
             figure(distances, labels)
     with pytest.raises(ValueError, match="row 1 is not"):
         figure(np.array([[0, 1], [0, np.nan]]), [0, 1])
