@@ -7,7 +7,7 @@ measures exactly what the bounds leave in doubt (`nearest`), asks a vector index
 
 from gpldan_jax.index.candidates import Recall as Recall
 from gpldan_jax.index.gallery import EncodedBatch as EncodedBatch
-from gpldan_jax.index.index import Entry as Entry
 from gpldan_jax.index.index import Index as Index
-from gpldan_jax.index.index import SearchResult as SearchResult
+from gpldan_jax.index.search_results import Entry as Entry
+from gpldan_jax.index.search_results import SearchResult as SearchResult
 from gpldan_jax.index.storage import DamagedIndexError as DamagedIndexError

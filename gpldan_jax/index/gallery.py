@@ -171,6 +171,15 @@ class Segment:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def without(self, ids: np.ndarray) -> "Segment":
+        """Returns the segment without some items: itself if it has none of them, else a copy in memory."""
+        kept = np.flatnonzero(~np.isin(self.ids, ids))
+        if len(kept) == len(self):
+            return self
+        encoded = EncodedBatch(*(array[kept] for array in self.encoded))
+        fields = {name: [texts[row] for row in kept.tolist()] for name, texts in self.fields.items()}
+        return Segment(self.ids[kept], concatenate([encoded], len(kept)) if len(kept) else encoded, fields)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gallery:
@@ -347,6 +356,13 @@ def check_fields(fields: Mapping[str, Sequence[str]], n: int) -> dict[str, Seque
         if len(texts) != n or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"field {name!r} must be {n} strings, got {len(texts)} values")
     return dict(fields)
+
+
+def check_width(model: TrainedModel, features: np.ndarray, modality: str) -> None:
+    """Checks that features have the width of the inputs of a model; `ValueError` where they do not."""
+    shape, expected = np.shape(features), model.parameters[f"{modality}_hidden"]["kernel"].shape[0]
+    if len(shape) != 2 or shape[1] != expected:
+        raise ValueError(f"{modality} features must be [n, {expected}], as the model's, got {list(shape)}")
 
 
 def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

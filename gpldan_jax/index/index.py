@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -23,63 +22,26 @@ from gpldan_jax.index.gallery import (
     Segment,
     check_fields,
     check_ids,
+    check_width,
     concatenate,
     encode,
     join_segments,
     other_modality,
 )
 from gpldan_jax.index.scan import (
-    AXIS,
     DeviceBlocks,
     all_distances,
+    check_mesh,
     nearest,
     nearest_among,
     on_devices,
-    single_device_mesh,
 )
+from gpldan_jax.index.search_results import Entry, SearchResult, as_exclusions, without_excluded
 from gpldan_jax.models import TrainedModel
 
 BLOCK = 8192
 """Items of a scan that go through a device at a time: 32 MB at H = 1024."""
 _SMALL = 65_536  # items; segments up to this size are joined when more are added
-
-
-class SearchResult(NamedTuple):
-    """The nearest items of each query, the nearest first.
-
-    Attributes:
-        distances: `[q, k]` float32, in [0, 2].
-        ids: `[q, k]`, strings or int64.
-    """
-
-    distances: np.ndarray
-    ids: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Entry:
-    """One item of an index.
-
-    Attributes:
-        id: its id.
-        encoded: the item itself, a batch of one; `Index.search` takes it as a query.
-        fields: the texts that were stored with it.
-    """
-
-    id: str | int
-    encoded: EncodedBatch
-    fields: Mapping[str, str]
-
-    @property
-    def attention(self) -> np.ndarray:
-        """The attention map of the item (Eq. 1), `[k]` float32."""
-        return np.asarray(self.encoded.attention[0])
-
-    @property
-    def items(self) -> EncodedBatch:
-        """The old name of `encoded`."""
-        warnings.warn("Entry.items is now Entry.encoded", DeprecationWarning, stacklevel=2)
-        return self.encoded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,7 +116,7 @@ class Index:
         """
         if modality not in MODALITIES:
             raise ValueError(f"modality must be 'image' or 'text', got {modality!r}")
-        _check_width(model, features, modality)
+        check_width(model, features, modality)
         n = len(features)
         checked, fields = check_ids(ids, n), check_fields(fields or {}, n)
         blocks = encode(model, features, modality, on_items)
@@ -181,8 +143,7 @@ class Index:
         """
         more = Index.build(self.model, features, ids, self.modality, fields=fields).gallery.segments[0]
         last = self.gallery.segments[-1]
-        if more.fields.keys() != last.fields.keys():
-            raise ValueError(f"fields must be those of the index, {sorted(last.fields)}, got {sorted(more.fields)}")
+        _check_same_fields(more.fields, last.fields)
         if more.ids.dtype.kind != last.ids.dtype.kind:
             raise ValueError(f"ids must be of the kind the index has, {last.ids.dtype}, got {more.ids.dtype}")
         if len(known := np.intersect1d(more.ids, self.ids)):
@@ -191,6 +152,49 @@ class Index:
         if len(last) + len(more) <= _SMALL:
             before, more = before[:-1], join_segments(last, more)
         return Index(self.model, self.modality, Gallery((*before, more)))
+
+    def remove(self, ids: Sequence | np.ndarray) -> "Index":
+        """Removes items.
+
+        Args:
+            ids: of items that the index has, in any order.
+
+        Returns:
+            The smaller index, in memory where items were removed, without `candidates`, because the vector index still
+            has the items.
+
+        Raises:
+            ValueError: an id that the index does not have, or all items.
+        """
+        removed = np.asarray(ids)
+        if len(missing := np.setdiff1d(removed, self.ids)):
+            raise ValueError(f"ids must be those of items, the index has no {missing[0].item()!r}")
+        if len(np.unique(removed)) == len(self):
+            raise ValueError(f"ids are all {len(self)} items of the index, and an index has at least one")
+        parts = (segment.without(removed) for segment in self.gallery.segments)
+        return Index(self.model, self.modality, Gallery(tuple(part for part in parts if len(part))))
+
+    def upsert(
+        self, features: np.ndarray, ids: Sequence, *, fields: Mapping[str, Sequence[str]] | None = None
+    ) -> "Index":
+        """Adds items, and replaces those that the index has already.
+
+        Args:
+            features: as in `build`.
+            ids: as in `build`; those that the index has are replaced.
+            fields: as in `build`; the same names as in the index.
+
+        Returns:
+            The index with these items after all others, without `candidates`.
+
+        Raises:
+            ValueError: an argument does not fit; the message says what was expected.
+        """
+        known = np.intersect1d(check_ids(ids, len(features)), self.ids)
+        if len(known) == len(self):
+            _check_same_fields(fields or {}, self.gallery.segments[0].fields)
+            return Index.build(self.model, features, ids, self.modality, fields=fields)
+        return (self.remove(known) if len(known) else self).add(features, ids, fields=fields)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the index to a folder; an interruption at any moment leaves the index that was there before.
@@ -238,6 +242,7 @@ class Index:
         *,
         modality: str | None = None,
         candidates: int | None = None,
+        exclude: Sequence | None = None,
         block_size: int = BLOCK,
         mesh: Mesh | None = None,
     ) -> SearchResult:
@@ -253,6 +258,8 @@ class Index:
             modality: of queries that are features; by default the other one than that of the items.
             candidates: search in two stages: rank only the `candidates` nearest items of the vector index, see
                 `with_candidates`. `None` ranks all items.
+            exclude: for each query the id of an item that is left out, such as the query itself, or several, or
+                `None`; each query then finds at most n minus the largest number that one leaves out.
             block_size: items of a block; after `on_devices` it has no effect.
             mesh: the devices that share each block: a mesh of this process with one axis called "data", see
                 `training.data_mesh`. By default the first device; after `on_devices` it has no effect.
@@ -266,11 +273,19 @@ class Index:
         if k != int(k) or k < 1 or block_size < 1:
             raise ValueError(f"k and block_size must be whole numbers of at least 1, got {k} and {block_size}")
         encoded = self.encode(queries, modality)
+        if exclude is not None:
+            exclusions = as_exclusions(exclude, len(encoded.attention), self._positions)
+            more = max(map(len, exclusions))
+            if not (k := min(int(k), len(self) - more)):
+                raise ValueError(f"exclude leaves none of the {len(self)} items of the index")
+            candidates = None if candidates is None else candidates + more
+            found = self.search(encoded, k + more, candidates=candidates, block_size=block_size, mesh=mesh)
+            return without_excluded(found, exclusions, k)
         k = min(int(k), len(self))
         if candidates is not None:
             distances, positions = self._search_candidates(encoded, k, candidates)
         else:
-            mesh = self.device_blocks.mesh if self.device_blocks else _check_mesh(mesh)
+            mesh = self.device_blocks.mesh if self.device_blocks else check_mesh(mesh)
             block_size = -(-block_size // mesh.size) * mesh.size
 
             def blocks():
@@ -316,19 +331,11 @@ class Index:
             raise ValueError(f"modality must be 'image' or 'text', got {modality!r}")
         if not len(queries):
             raise ValueError("queries must have at least one row")
-        _check_width(self.model, queries, modality)
+        check_width(self.model, queries, modality)
         return concatenate(encode(self.model, queries, modality), len(queries))
 
     def represent(self, queries: np.ndarray | EncodedBatch, modality: str | None = None) -> EncodedBatch:
-        """Calls `encode`, of which it is the old name.
-
-        Args:
-            queries: as in `encode`.
-            modality: as in `encode`.
-
-        Returns:
-            As `encode`.
-        """
+        """Calls `encode`, of which it is the old name."""
         warnings.warn("Index.represent is now Index.encode", DeprecationWarning, stacklevel=2)
         return self.encode(queries, modality)
 
@@ -348,7 +355,7 @@ class Index:
         Raises:
             ValueError: the mesh does not fit.
         """
-        mesh = _check_mesh(mesh)
+        mesh = check_mesh(mesh)
         blocks = self.gallery.blocks(-(-block_size // mesh.size) * mesh.size)
         return dataclasses.replace(self, device_blocks=DeviceBlocks(tuple(on_devices(blocks, mesh)), mesh))
 
@@ -436,14 +443,6 @@ class Index:
         return tuple(np.stack(of_rows) for of_rows in zip(*rows, strict=True))
 
 
-def _check_mesh(mesh):
-    mesh = mesh or single_device_mesh()
-    if mesh.axis_names != (AXIS,) or mesh.is_multi_process:
-        raise ValueError(f"mesh must be of this process, with one axis {AXIS!r}, got axes {mesh.axis_names}")
-    return mesh
-
-
-def _check_width(model, features, modality):
-    shape, expected = np.shape(features), model.parameters[f"{modality}_hidden"]["kernel"].shape[0]
-    if len(shape) != 2 or shape[1] != expected:
-        raise ValueError(f"{modality} features must be [n, {expected}], as the model's, got {list(shape)}")
+def _check_same_fields(given, known):
+    if given.keys() != known.keys():
+        raise ValueError(f"fields must be those of the index, {sorted(known)}, got {sorted(given)}")

@@ -66,6 +66,14 @@ def single_device_mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()[:1]), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def check_mesh(mesh: Mesh | None) -> Mesh:
+    """Returns the mesh, or one of the first device; `ValueError` where it cannot share a block."""
+    mesh = mesh or single_device_mesh()
+    if mesh.axis_names != (AXIS,) or mesh.is_multi_process:
+        raise ValueError(f"mesh must be of this process, with one axis {AXIS!r}, got axes {mesh.axis_names}")
+    return mesh
+
+
 def smallest_bounds(tiles: Sequence[EncodedBatch], blocks: Blocks, keep: int, mesh: Mesh) -> list[Shortlist]:
     """Finds the items of the smallest bounds for each query; every block is read once for all tiles.
 

@@ -249,14 +249,15 @@ class Collection:
         index, results = self._index(gallery), []
         if query.encoded is not None:
             itself = query.description.get("id") if query.description["modality"] == gallery else None
+            exclude = None if itself is None else [self._ids[gallery][itself]]
             # One block for a small gallery, the next power of two, so that little is padding.
             block_size = min(BLOCK, max(256, 1 << (len(index) - 1).bit_length()))
-            nearest = index.search(query.encoded, k + (itself is not None), block_size=block_size)
-            results = [
-                {**self._describe(gallery, index.entry(id)), "distance": distance}
-                for distance, id in zip(nearest.distances[0].tolist(), nearest.ids[0].tolist(), strict=True)
-                if str(id) != itself
-            ][:k]
+            if exclude is None or len(index) > 1:
+                nearest = index.search(query.encoded, k, exclude=exclude, block_size=block_size)
+                results = [
+                    {**self._describe(gallery, index.entry(id)), "distance": distance}
+                    for distance, id in zip(nearest.distances[0].tolist(), nearest.ids[0].tolist(), strict=True)
+                ]
         return {"query": query.description, "gallery": gallery, "total": len(index), "results": results}
 
     def pair(self, query: Query, item: Query) -> dict[str, Any]:

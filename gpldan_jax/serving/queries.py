@@ -27,7 +27,7 @@ class Answer:
         query: what was asked, for the user.
         unknown: words of the query that the model does not know; they were left out.
         gallery: the modality of the items.
-        total: the number of items that were searched.
+        total: the number of items that were searched; an item does not find itself.
         entries: the items.
         distances: of the items, in [0, 2].
     """
@@ -91,9 +91,11 @@ def ask(
     """
     indexes = load_indexes(collection, verify=verify)
     unknown: tuple[str, ...] = ()
+    itself = None
     queries: EncodedBatch | np.ndarray
     if kind == "item":
-        modality, queries = _find_item(indexes, str(asked), gallery)
+        modality, entry = _find_item(indexes, str(asked), gallery)
+        queries, itself = entry.encoded, entry.id
     elif kind == "features":
         queries = read_features(Path(asked))
         modality = modality or other_modality(gallery or next(iter(indexes)))
@@ -101,12 +103,15 @@ def ask(
         modality = "image" if kind == "picture" else "text"
         queries, unknown = _extract(next(iter(indexes.values())).model.metadata, kind, asked, source)
     index = _choose_index(indexes, gallery or other_modality(modality), collection)
-    result = index.search(queries, k, modality=modality, candidates=candidates, mesh=training.data_mesh())
+    exclude = [itself] if itself is not None and modality == index.modality else None
+    options = {"candidates": candidates, "exclude": exclude, "mesh": training.data_mesh()}
+    result = index.search(queries, k, modality=modality, **options)
     answers = []
     for row, (distances, ids) in enumerate(zip(result.distances.tolist(), result.ids.tolist(), strict=True)):
         query = f"{asked}, row {row}" if len(result.ids) > 1 else str(asked)
         entries = tuple(index.entry(id) for id in ids)
-        answers.append(Answer(query, unknown, index.modality, len(index), entries, tuple(distances)))
+        total = len(index) - bool(exclude)
+        answers.append(Answer(query, unknown, index.modality, total, entries, tuple(distances)))
     return answers
 
 
@@ -155,15 +160,15 @@ def measure_recall(
     return RecallReport(index.modality, len(index), index.candidates.recalls[-len(candidates) :], origin)
 
 
-def _find_item(indexes: dict[str, Index], asked: str, gallery: str | None) -> tuple[str, EncodedBatch]:
-    """Returns the modality and the item of an id; where both modalities have it, that which is not searched."""
+def _find_item(indexes: dict[str, Index], asked: str, gallery: str | None) -> tuple[str, Entry]:
+    """Returns the modality and the entry of an id; where both modalities have it, that which is not searched."""
     first = other_modality(gallery) if gallery else "text"
     for modality in (first, other_modality(first)):
         if modality in indexes:
             index = indexes[modality]
             id = int(asked) if index.ids.dtype.kind == "i" and asked.lstrip("-").isdecimal() else asked
             try:
-                return modality, index.entry(id).encoded
+                return modality, index.entry(id)
             except KeyError:
                 continue
     raise ValueError(f"no item {asked!r}; the first is {next(iter(indexes.values())).ids[0].item()!r}")

@@ -207,3 +207,74 @@ def test_old_methods_still_work_and_warn():
     with pytest.warns(DeprecationWarning, match=r"Entry\.items is now Entry\.encoded"):
         items = index.entry("item 0").items
     np.testing.assert_array_equal(encoded.attention, items.attention)
+
+
+def test_excluded_items_are_left_out_and_the_rest_is_as_before():
+    images = galleries.index(30)
+    queries = images.encode(np.random.default_rng(3).standard_normal((4, galleries.IMAGE_DIM)), "image")
+    whole = images.search(queries, 30)
+    exclude = ["item 3", None, ["item 0", "item 29", "item 0"], whole.ids[3, :5]]
+    for found in (images.search(queries, 25, exclude=exclude), images.search(queries, 40, exclude=exclude)):
+        assert found.ids.shape == (4, 25)
+        for row, entry in enumerate(exclude):
+            out = {entry} if isinstance(entry, str) else set(() if entry is None else entry)
+            kept = [column for column, id in enumerate(whole.ids[row]) if id not in out][:25]
+            assert found.ids[row].tolist() == whole.ids[row, kept].tolist()
+            np.testing.assert_array_equal(found.distances[row], whole.distances[row, kept])
+
+
+def test_an_image_does_not_find_itself_where_it_is_excluded():
+    images = galleries.index(30)
+    found = images.search(images.gallery.take(np.arange(30)), 1, exclude=images.ids)
+    assert not (found.ids[:, 0] == images.ids).any()
+    assert (images.search(images.gallery.take(np.arange(30)), 1).ids[:, 0] == images.ids).all()
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        (["nobody"], "exclude names 'nobody', which the index does not have"),
+        (["item 0", "item 1"], "exclude must have an entry for each of the 1 queries, got 2 entries"),
+        ("item 0", "an entry for each of the 1 queries, got a string"),
+        ([[f"item {i}" for i in range(30)]], "exclude leaves none of the 30 items"),
+    ],
+)
+def test_what_cannot_be_excluded_is_refused(exclude, message):
+    images = galleries.index(30)
+    with pytest.raises(ValueError, match=message):
+        images.search(np.ones((1, galleries.TEXT_DIM)), exclude=exclude)
+
+
+def test_removed_items_are_gone_and_may_come_again(tmp_path):
+    features = np.random.default_rng(1).standard_normal((12, galleries.IMAGE_DIM))
+    ids = [f"n{i}" for i in range(12)]
+    whole = Index.build(galleries.model(), features, ids, "image", fields={"text": ids})
+    less = whole.remove(["n3", "n10"])
+    kept = [i for i in range(12) if i not in (3, 10)]
+    assert less.ids.tolist() == [ids[i] for i in kept] and less.entry("n11").fields == {"text": "n11"}
+    queries = np.random.default_rng(2).standard_normal((3, galleries.TEXT_DIM))
+    rebuilt = Index.build(galleries.model(), features[kept], [ids[i] for i in kept], "image", fields={"text": ids[:10]})
+    for found, expected in zip(less.search(queries, 5), rebuilt.search(queries, 5), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    less.save(tmp_path / "less")
+    assert Index.load(tmp_path / "less").ids.tolist() == less.ids.tolist()
+    again = less.add(features[[3]], ["n3"], fields={"text": ["n3"]})
+    assert len(again) == 11 and again.search(again.entry("n3").encoded, 1).ids[0, 0] == "n3"
+    for wrong, message in ((["x"], "has no 'x'"), (ids, "all 12 items")):
+        with pytest.raises(ValueError, match=message):
+            whole.remove(wrong)
+
+
+def test_upserted_items_are_replaced_or_added():
+    random = np.random.default_rng(1)
+    first, second = random.standard_normal((2, 6, galleries.IMAGE_DIM))
+    images = Index.build(galleries.model(), first, [f"n{i}" for i in range(6)], "image")
+    more = images.upsert(second[:3], ["n1", "new", "n5"])
+    assert more.ids.tolist() == ["n0", "n2", "n3", "n4", "n1", "new", "n5"]
+    expected = Index.build(galleries.model(), second[:1], ["n1"], "image").entry("n1").encoded
+    for found, values in zip(more.entry("n1").encoded, expected, strict=True):
+        np.testing.assert_allclose(found, values, atol=1e-6)  # a block of another size rounds otherwise
+    assert images.upsert(second, images.ids).ids.tolist() == images.ids.tolist()  # all are replaced
+    assert len(images.upsert(second[:1], ["new"])) == 7
+    with pytest.raises(ValueError, match="fields must be those of the index"):
+        images.upsert(second, images.ids, fields={"text": ["a"] * 6})
