@@ -38,7 +38,7 @@ def infonce_loss(
     The parameters are `projector`, those of `projector_parameters`, and `log_scale`.
     """
     scale = jnp.exp(bounded(parameters["log_scale"], math.log(LARGEST_SCALE)))
-    return infonce(_cosines(parameters, batch, denoising), scale)
+    return infonce(_cosines(parameters, batch, denoising), scale, groups=batch.groups)
 
 
 def siglip_loss(
@@ -46,7 +46,7 @@ def siglip_loss(
 ) -> jax.Array:
     """Returns `pairwise_sigmoid` of the features of a mini-batch; its parameters have `bias`, too."""
     scale = jnp.exp(parameters["log_scale"])
-    return pairwise_sigmoid(_cosines(parameters, batch, denoising), scale, parameters["bias"])
+    return pairwise_sigmoid(_cosines(parameters, batch, denoising), scale, parameters["bias"], groups=batch.groups)
 
 
 def _initialize_infonce(key, train, settings):

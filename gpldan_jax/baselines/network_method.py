@@ -39,6 +39,7 @@ class LabelledBatch(flax.struct.PyTreeNode):
     labels: Any  # [b] int32, or `None` for a method without labels
     key: jax.Array  # of this step; it is consumed
     progress: jax.Array  # scalar, the share of training that is done, in [0, 1)
+    groups: Any = None  # [b] int32, the same for pairs that belong together; or `None`
 
     def denoised(self) -> tuple[jax.Array, jax.Array]:
         """Returns images and texts with randomly drawn columns set to zero; consumes the key."""
@@ -124,7 +125,7 @@ def train_network(
     """
     batch_size = min(batch_size, len(train))
     scalars = {name: np.float32(value) for name, value in {"b1": 0.9, **hyperparameters}.items()}
-    pairs = jax.device_put((train.images, train.texts, train.labels))
+    pairs = jax.device_put((train.images, train.texts, train.labels, train.groups))
     state = (parameters, _optimizer(scalars).init(parameters))
     key = jax.random.key(np.uint32(seed))  # of an int it would take 31 bits
 
@@ -157,7 +158,7 @@ def _optimizer(hyperparameters):
 
 @functools.partial(jax.jit, static_argnames=("loss", "batch_size"))
 def _epoch(state, pairs, key, epoch, epochs, hyperparameters, loss, batch_size):
-    images, texts, labels = pairs
+    images, texts, labels, groups = pairs
     steps = steps_per_epoch(len(images), batch_size, "drop")
     rows, _ = epoch_rows(key, epoch, len(images), batch_size=batch_size, remainder="drop")
 
@@ -170,6 +171,7 @@ def _epoch(state, pairs, key, epoch, epochs, hyperparameters, loss, batch_size):
             None if labels is None else labels[rows],
             jax.random.fold_in(jax.random.fold_in(key, _DRAWS), number),
             number / (epochs * steps),
+            None if groups is None else groups[rows],
         )
         value, gradients = jax.value_and_grad(loss)(parameters, batch, hyperparameters)
         updates, moments = _optimizer(hyperparameters).update(gradients, moments, parameters)

@@ -108,20 +108,36 @@ class PairedSplit:
 
     def image_rows(self) -> np.ndarray:
         """Returns the rows of the different images: all without groups, else the first of each image of a group."""
-        return _different_rows(self.images, self.groups)
+        return np.arange(len(self)) if self.groups is None else different_rows(self.images, self.groups)[0]
 
     def text_rows(self) -> np.ndarray:
         """Returns the rows of the different texts: all without groups, else the first of each text of a group."""
-        return _different_rows(self.texts, self.groups)
+        return np.arange(len(self)) if self.groups is None else different_rows(self.texts, self.groups)[0]
 
 
-def _different_rows(features: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    if groups is None:
-        return np.arange(len(features))
-    seen: dict[tuple, int] = {}
+def different_rows(features: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the different items of one modality: equal features in one group are one item.
+
+    Args:
+        features: `[n, d]`.
+        groups: `[n]`.
+
+    Returns:
+        The first row of each item, `[u]` int64, ascending; and the place among them of each row's item, `[n]` int32.
+
+    Example:
+        >>> different_rows(np.array([[1.0], [1.0], [2.0], [1.0]]), np.array([0, 0, 0, 1]))
+        (array([0, 2, 3]), array([0, 0, 1, 2], dtype=int32))
+    """
+    places: dict[tuple, int] = {}
+    item_of = np.empty(len(features), np.int32)
+    rows: list[int] = []
     for row, (group, values) in enumerate(zip(groups.tolist(), features, strict=True)):
-        seen.setdefault((group, values.tobytes()), row)
-    return np.array(list(seen.values()), np.int64)
+        place = places.setdefault((group, values.tobytes()), len(places))
+        if place == len(rows):
+            rows.append(row)
+        item_of[row] = place
+    return np.array(rows, np.int64), item_of
 
 
 def split_from_checked(pairs: Pairs) -> PairedSplit:

@@ -7,13 +7,21 @@ import jax
 import jax.numpy as jnp
 
 
-def infonce(cosines: jax.Array, scale: float | jax.Array, *, where: jax.Array | None = None) -> jax.Array:
+def infonce(
+    cosines: jax.Array,
+    scale: float | jax.Array,
+    *,
+    where: jax.Array | None = None,
+    groups: jax.Array | None = None,
+) -> jax.Array:
     """Returns InfoNCE, `-(1 / 2n) sum_i [log softmax_j(s c_ij) + log softmax_j(s c_ji)]` at j = i.
 
     Args:
         cosines: c, `[n, n]`, image i and text j, float, in [-1, 1].
         scale: s, positive; the temperature is 1 / s.
         where: `[n]` bool; pairs where it is False (padding) are left out.
+        groups: `[n]` whole numbers, the same for pairs that belong together, such as five captions of an image; a pair
+            is no negative for the others of its group. `None` where each pair stands alone.
 
     Returns:
         A scalar.
@@ -29,13 +37,21 @@ def infonce(cosines: jax.Array, scale: float | jax.Array, *, where: jax.Array | 
     where = jnp.ones(len(cosines), bool) if where is None else where
     logits = scale * cosines
     # A finite number: padding's own row would be all -inf, and the gradient NaN.
-    logits = jnp.where(where[:, None] & where[None, :], logits, jnp.finfo(logits.dtype).min)
+    counts = where[:, None] & where[None, :]
+    if groups is not None:
+        counts &= ~_share_group(groups)
+    logits = jnp.where(counts, logits, jnp.finfo(logits.dtype).min)
     both = sum(jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (1, 0))
     return -jnp.where(where, both, 0).sum() / (2 * jnp.maximum(where.sum(), 1))
 
 
 def pairwise_sigmoid(
-    cosines: jax.Array, scale: float | jax.Array, bias: float | jax.Array, *, where: jax.Array | None = None
+    cosines: jax.Array,
+    scale: float | jax.Array,
+    bias: float | jax.Array,
+    *,
+    where: jax.Array | None = None,
+    groups: jax.Array | None = None,
 ) -> jax.Array:
     """Returns `-(1 / n) sum_ij log sigmoid(z_ij (s c_ij + bias))`, z = 1 for partners and -1 for all others.
 
@@ -44,6 +60,8 @@ def pairwise_sigmoid(
         scale: s, positive.
         bias: of all logits.
         where: `[n]` bool; pairs where it is False (padding) are left out.
+        groups: `[n]` whole numbers, the same for pairs that belong together, such as five captions of an image; a pair
+            is no negative for the others of its group. `None` where each pair stands alone.
 
     Returns:
         A scalar.
@@ -59,4 +77,12 @@ def pairwise_sigmoid(
     where = jnp.ones(len(cosines), bool) if where is None else where
     signs = 2 * jnp.eye(len(cosines)) - 1
     terms = jax.nn.log_sigmoid(signs * (scale * cosines + bias))
-    return -jnp.where(where[:, None] & where[None, :], terms, 0).sum() / jnp.maximum(where.sum(), 1)
+    counts = where[:, None] & where[None, :]
+    if groups is not None:
+        counts &= ~_share_group(groups)
+    return -jnp.where(counts, terms, 0).sum() / jnp.maximum(where.sum(), 1)
+
+
+def _share_group(groups):
+    """Which different pairs are of one group, `[n, n]`."""
+    return (groups[:, None] == groups[None, :]) & ~jnp.eye(len(groups), dtype=bool)

@@ -19,6 +19,7 @@ from gpldan_jax.baselines import Method
 from gpldan_jax.baselines.method import Distances
 from gpldan_jax.config import with_values
 from gpldan_jax.data import PairedDataset, PairedSplit, is_labelled
+from gpldan_jax.data.paired import Pairs, split_from_checked
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_points import Config
@@ -188,9 +189,9 @@ class _Task:
 def _task(method, dataset, folder, criterion, epochs):
     train = dataset.train
     if method.supervision == "unsupervised":
-        train = PairedSplit(train.images, train.texts)
+        train = dataclasses.replace(train, labels=None)
     elif train.labels is not None and not (rows := is_labelled(train.labels)).all():
-        train = PairedSplit(train.images[rows], train.texts[rows], train.labels[rows])
+        train = split_from_checked(Pairs(train.images, train.texts, train.labels, train.groups).take(rows))
     validation = PairedSplit(dataset.validation.images, dataset.validation.texts)
     # A small dataset has few steps an epoch: no method should lose because it was trained less than GPLDAN.
     length = {} if method.epochs is None else {"epochs": max(method.epochs, epochs)}

@@ -6,6 +6,7 @@ training pairs, which stay there.
 Letters: `n` training pairs; `b` pairs of a mini-batch; `m` neighbours; `d_i`, `d_t` widths of the inputs.
 """
 
+import functools
 from collections.abc import Iterator
 
 import flax.struct
@@ -15,6 +16,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from gpldan_jax.data import PairedSplit
+from gpldan_jax.data.paired import different_rows
 from gpldan_jax.losses import nearest_neighbours, neighbourhood_rows
 from gpldan_jax.training.mesh import AXIS, row_sharding, shares
 from gpldan_jax.training.state import shuffling_key
@@ -77,21 +79,26 @@ class Batch(flax.struct.PyTreeNode):
         texts: `[n, d_t]` float32.
         where: `[n]` bool, False for padding; or `None`.
         neighbourhoods: what target distances are computed from; `None` for the inputs.
+        groups: `[n]` int32, the same for pairs that belong together; `None` where each pair stands alone.
     """
 
     images: jax.Array
     texts: jax.Array
     where: jax.Array | None = None
     neighbourhoods: Neighbourhoods | None = None
+    groups: jax.Array | np.ndarray | None = None
 
 
 class ResidentPairs(flax.struct.PyTreeNode):
-    """All training pairs on the device, or spread over the devices of a mesh.
+    """All training pairs on the device, or spread over the devices of a mesh; an image of several pairs is there once.
 
     Attributes:
-        images: `[n, d_i]` float32; with a mesh the last row is repeated until they divide evenly.
-        texts: `[n, d_t]` float32, padded the same way.
-        neighbourhoods: of all pairs, padded the same way; or `None`.
+        images: `[u, d_i]` float32, u different images; with a mesh the last row is repeated until they divide evenly.
+        texts: `[v, d_t]` float32, v different texts, padded the same way.
+        neighbourhoods: of all n pairs, padded the same way; or `None`.
+        image_of: `[n]` int32, the row in `images` of each pair; `None` where all are different, and u is n.
+        text_of: the same for `texts`.
+        groups: `[n]` int32, see `Batch`; or `None`.
         count: n, without the repeated rows.
         mesh: as in `TrainState`.
     """
@@ -101,12 +108,17 @@ class ResidentPairs(flax.struct.PyTreeNode):
     neighbourhoods: Neighbourhoods | None
     count: int = flax.struct.field(pytree_node=False)
     mesh: jax.sharding.Mesh | None = flax.struct.field(pytree_node=False)
+    image_of: jax.Array | np.ndarray | None = None
+    text_of: jax.Array | np.ndarray | None = None
+    groups: jax.Array | np.ndarray | None = None
 
     def take(self, rows: jax.Array, where: jax.Array | None) -> Batch:
-        """Returns the mini-batch of some rows, `[b]` int32; with a mesh, each device holds its share of it."""
-        arrays = self.images, self.texts, self.neighbourhoods
-        images, texts, neighbourhoods = jax.tree.map(lambda of: _take(of, rows, self.mesh), arrays)
-        return Batch(images, texts, where, neighbourhoods)
+        """Returns the mini-batch of some pairs, `[b]` int32; with a mesh, each device holds its share of it."""
+        image_rows, text_rows = (rows if of is None else of[rows] for of in (self.image_of, self.text_of))
+        images, texts = _take(self.images, image_rows, self.mesh), _take(self.texts, text_rows, self.mesh)
+        neighbourhoods = jax.tree.map(lambda of: _take(of, rows, self.mesh), self.neighbourhoods)
+        groups = None if self.groups is None else self.groups[rows]
+        return Batch(images, texts, where, neighbourhoods, groups)
 
 
 def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbourhoods | None:
@@ -149,10 +161,33 @@ def resident_pairs(
         >>> pairs.count, pairs.images.shape
         (5, (5, 3))
     """
-    rows = np.minimum(np.arange(len(split) + -len(split) % shares(mesh)), len(split) - 1)
-    arrays = split.images, split.texts, split_neighbourhoods(split, neighbours)
-    images, texts, neighbourhoods = jax.tree.map(lambda of: _send(of, rows, mesh), arrays)
-    return ResidentPairs(images, texts, neighbourhoods, count=len(split), mesh=mesh)
+
+    def send(array, kept):
+        padding = np.full(-len(kept) % shares(mesh), kept[-1], kept.dtype)
+        return _send(array, np.concatenate([kept, padding]), mesh)
+
+    of_pairs = functools.partial(send, kept=np.arange(len(split)))
+    neighbourhoods = jax.tree.map(of_pairs, split_neighbourhoods(split, neighbours))
+    image_rows, image_of = _different(split.images, split.groups)
+    text_rows, text_of = _different(split.texts, split.groups)
+    return ResidentPairs(
+        send(split.images, image_rows),
+        send(split.texts, text_rows),
+        neighbourhoods,
+        count=len(split),
+        mesh=mesh,
+        image_of=image_of,
+        text_of=text_of,
+        groups=split.groups,
+    )
+
+
+def _different(features, groups) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows of the different items, and which of them each pair has; `None` where all are different."""
+    if groups is None:
+        return np.arange(len(features)), None
+    rows, item_of = different_rows(features, groups)
+    return rows, item_of if len(rows) < len(features) else None
 
 
 def steps_per_epoch(n: int, batch_size: int, remainder: str) -> int:
@@ -235,7 +270,8 @@ def epoch_batches(
     for step in range(first_step, len(rows)):
         arrays = split.images, split.texts, neighbourhoods
         images, texts, near = jax.tree.map(lambda of, step=step: _send(of, rows[step], mesh), arrays)
-        yield Batch(images, texts, None if where is None else where[step], near)
+        groups = None if split.groups is None else split.groups[rows[step]]
+        yield Batch(images, texts, None if where is None else where[step], near, groups)
 
 
 _epoch_rows = jax.jit(epoch_rows, static_argnums=2, static_argnames=("batch_size", "remainder", "multiple"))

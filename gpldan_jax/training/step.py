@@ -96,7 +96,9 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
         loss, terms = loss + hyperparameters.adversarial * adversarial, terms._asdict() | {"adversarial": adversarial}
         if hyperparameters.contrastive is not None:
             distances = co_attention_distances(image.parts, text.parts, image.attention, text.attention)
-            terms["contrastive"] = infonce(1 - distances, 1 / hyperparameters.temperature, where=batch.where)
+            terms["contrastive"] = infonce(
+                1 - distances, 1 / hyperparameters.temperature, where=batch.where, groups=batch.groups
+            )
             loss += hyperparameters.contrastive * terms["contrastive"]
         return loss, terms
 

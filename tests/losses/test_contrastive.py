@@ -63,3 +63,32 @@ def test_extreme_logits_stay_finite():
     worst = 1 - 2 * jnp.eye(3)
     np.testing.assert_allclose(losses.infonce(worst, 100.0), 200 + math.log(2), rtol=FLOAT32)
     np.testing.assert_allclose(losses.pairwise_sigmoid(worst, 1e4, 0.0), 3e4, rtol=FLOAT32)
+
+
+def test_pairs_of_one_group_are_no_negatives_of_each_other():
+    random = np.random.default_rng(0)
+    cosines = random.uniform(-1, 1, (6, 6))
+    groups, where = np.array([0, 1, 0, 2, 1, 0]), np.array([1, 1, 1, 1, 1, 0], bool)
+    expected_infonce = expected_sigmoid = 0.0
+    used = np.flatnonzero(where)
+    for i in used:
+        others = [j for j in used if j == i or groups[j] != groups[i]]
+        for row in (cosines[i], cosines[:, i]):
+            expected_infonce -= np.log(np.exp(3 * row[i]) / np.exp(3 * row[others]).sum()) / (2 * len(used))
+        for j in others:
+            sign = 1 if j == i else -1
+            expected_sigmoid += np.log1p(np.exp(-sign * (3 * cosines[i, j] - 1))) / len(used)
+    np.testing.assert_allclose(
+        losses.infonce(jnp.float32(cosines), 3.0, where=where, groups=groups), expected_infonce, rtol=FLOAT32
+    )
+    found = losses.pairwise_sigmoid(jnp.float32(cosines), 3.0, -1.0, where=where, groups=groups)
+    np.testing.assert_allclose(found, expected_sigmoid, rtol=FLOAT32)
+
+
+def test_a_perfect_batch_with_an_image_twice_has_no_loss():
+    same = jnp.array([[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]])  # pairs 0 and 1 are of one image
+    groups = np.array([5, 5, 7])
+    assert losses.infonce(same, 20.0, groups=groups) < 1e-6 < 0.4 < losses.infonce(same, 20.0)
+    assert (
+        losses.pairwise_sigmoid(same, 20.0, 0.0, groups=groups) < 1e-6 < 10 < losses.pairwise_sigmoid(same, 20.0, 0.0)
+    )

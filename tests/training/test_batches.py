@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax import training
+from gpldan_jax.data import PairedSplit
 from gpldan_jax.training.batches import zero_columns
 from tests.training import tiny
 
@@ -82,3 +83,33 @@ def test_batches_are_a_shuffle_of_all_pairs_that_depends_on_the_epoch():
     assert len(set(order(0, "drop"))) == 40
     assert order(0, "mask") == order(0, "mask") != order(1, "mask")
     assert order(0, "mask") != list(range(45))
+
+
+def grouped_split(images=7, captions=3):
+    random = np.random.default_rng(0)
+    rows = np.repeat(np.arange(images), captions)
+    features = random.standard_normal((images, 5)).astype(np.float32)[rows]
+    return PairedSplit(features, random.standard_normal((len(rows), 4)), groups=rows % (images - 1))
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_an_image_of_several_pairs_is_on_the_device_once(devices):
+    split = grouped_split()
+    mesh = training.data_mesh(devices) if devices > 1 else None
+    pairs = training.resident_pairs(split, mesh)
+    assert len(pairs.images) == (8 if mesh else 7) and len(pairs.texts) == (24 if mesh else 21)
+    assert pairs.image_of is not None and pairs.text_of is None
+    rows = np.array([20, 3, 4, 0], np.int32)
+    batch = pairs.take(rows, None)
+    np.testing.assert_array_equal(batch.images, split.images[rows])
+    np.testing.assert_array_equal(batch.texts, split.texts[rows])
+    assert np.asarray(batch.groups).tolist() == split.groups[rows].tolist()
+
+
+def test_batches_from_the_host_have_the_groups_of_their_pairs():
+    split = grouped_split()
+    for batch in training.epoch_batches(split, jax.random.key(0), 0, batch_size=4, remainder="drop"):
+        for image, group in zip(np.asarray(batch.images), batch.groups, strict=True):
+            assert group in set(split.groups[(split.images == image).all(axis=1)].tolist())
+    alone = PairedSplit(split.images, split.texts)
+    assert training.resident_pairs(alone).groups is None and training.resident_pairs(alone).image_of is None

@@ -132,3 +132,18 @@ def test_labels_make_no_neighbours():
     train = tiny.dataset().train
     labelled, unlabelled = (split_neighbourhoods(of, 5) for of in (train, PairedSplit(train.images, train.texts)))
     np.testing.assert_array_equal(labelled.columns, unlabelled.columns)
+
+
+def test_captions_of_one_image_are_no_negatives_in_training():
+    split = tiny.dataset(n=16).train
+    groups = np.arange(16) // 2
+    images = split.images[groups * 2]  # two captions of each of eight images
+    state = tiny.state(**OURS | UNSPOILT | {"neighbours": None})
+    represented = state.projector.apply({"params": state.projector_parameters}, images, split.texts)
+    cosines = 1 - losses.co_attention_distances(
+        *(of.parts for of in represented), *(of.attention for of in represented)
+    )
+    expected, with_false_negatives = losses.infonce(cosines, 2.0, groups=groups), losses.infonce(cosines, 2.0)
+    _, metrics = training.train_step(state, training.Batch(images, split.texts, groups=groups))
+    np.testing.assert_allclose(metrics["contrastive"], expected, rtol=1e-5)
+    assert with_false_negatives - expected > 0.01
