@@ -127,7 +127,7 @@ def _read(
     path: Path,
     keys: Iterable[str],
     optional: Iterable[str] = (),
-    others: Callable[[list[str]], object] | None = None,
+    others: Callable[[dict[str, str]], object] | None = None,
 ) -> dict[str, _Stored]:
     arrays = read_arrays(path, keys, optional=optional, others=others)
     return {key: _Stored(key, f"{path}[{key}]", values) for key, values in arrays.items()}
@@ -202,25 +202,26 @@ def _train_and_held_out(shape: Shape, train: Pairs, held_out: Pairs) -> FileCont
     return FileContents((train, *_cut(held_out, _consecutive(shape.splits[1:]))))
 
 
-def _name_others(path: Path, others: Iterable[str], found: Iterable[str]) -> None:
+def _name_others(path: Path, others: dict[str, str], found: Iterable[str]) -> None:
     """Names what a file of ours holds and is not used; `DataError` for what was meant to be used."""
-    names = dict.fromkeys(parse_key(key)[0] for key in others)
+    names = {parse_key(key)[0]: kind for key, kind in reversed(others.items())}
     # `id` is for search; HDF5 files of MATLAB have parts of their own, such as `#refs#`.
-    unused = [str(name) for name in names if name != "id" and not str(name).startswith("#")]
+    unused = {str(name): names[name] for name in reversed(names) if name != "id" and not str(name).startswith("#")}
     for name in unused:
         meant = _MEANT.get(name.lower(), name.lower())
         if meant in _MEANT.values() and meant not in found:
             raise DataError(f"{path}: no key is called {name!r}: did you mean {meant!r}? Rename it, or leave it out")
     if unused:
-        warnings.warn(f"{path}: not used: {first_few(unused, limit=10)}", stacklevel=2)
+        listed = [f"{name} ({kind})" if kind else name for name, kind in unused.items()]
+        warnings.warn(f"{path}: not used: {first_few(listed, limit=10)}", stacklevel=2)
 
 
 def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
     required, optional = ["image", "text"], ["split", "group", "class_names", "manifest"]
     (optional if shape is None else required).append("label")
-    others: list[str] = []
-    arrays = _read(paths[0], required, optional, others.extend)
+    others: dict[str, str] = {}
+    arrays = _read(paths[0], required, optional, others.update)
     _name_others(paths[0], others, arrays)
     images, texts = _pairs(arrays["image"], arrays["text"], shape)
     labels = groups = None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax.data import load_dataset
-from tests.data.files.writers import mat5_bytes, npz_bytes, save, write_mat73
+from tests.data.files.mat_objects import MatObject, categorical, strings, table, write_objects5, write_objects73
+from tests.data.files.writers import IMAGES, mat5_bytes, npz_bytes, save, write_mat73
 from tests.data.loading import SIZES, refused, sizes
 
 
@@ -90,6 +91,63 @@ def test_what_is_not_used_is_named(tmp_path):
     with pytest.warns(UserWarning, match=r"own\.npz: not used: labels, extra$"):
         data = load_dataset("npz", path=path)
     assert len(data.class_names) == 2  # of `label`, which is there
+
+
+def write_objects(folder, version, **variables):
+    if version == "7.3":
+        pytest.importorskip("h5py", reason="h5py is not installed")
+        return write_objects73(folder / "own.mat", own_arrays(label=None) | variables)
+    return write_objects5(folder / "own.mat", own_arrays(label=None) | variables)
+
+
+LABELS = ["cat", "dog"] * 10
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.parametrize(
+    "label",
+    [strings(LABELS), categorical([1, 2] * 10, ["cat", "dog"]), LABELS, table(name=strings(LABELS))],
+    ids=["string", "categorical", "cellstr", "table"],
+)
+def test_text_labels_of_matlab_are_the_classes(tmp_path, version, label):
+    data = load_dataset("npz", path=write_objects(tmp_path, version, label=label))
+    assert data.class_names == ("cat", "dog")
+    same = load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays(label=np.array(LABELS))))
+    assert data.fingerprint() == same.fingerprint()
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_label_that_matlab_keeps_in_another_class_is_refused_by_name(tmp_path, version):
+    when = MatObject("datetime", {"data": np.arange(20.0)})
+    text = refused("npz", path=write_objects(tmp_path, version, label=when))
+    reason = "label is a MATLAB datetime, which is not read; in MATLAB, save it as text: label = cellstr(label)"
+    assert text.endswith(f"own.mat[label]: {reason}")
+    two = table(a=np.arange(20.0)[:, None], b=strings(LABELS))
+    text = refused("npz", path=write_objects(tmp_path, version, label=two))
+    assert "label is a MATLAB table, and no array (its columns: a, b)" in text
+    text = refused("npz", path=write_objects(tmp_path, version, label={"a": np.arange(20.0)}))
+    assert "[label]: expected an array, found a" in text
+    text = refused("npz", path=write_objects(tmp_path, version, labels=strings(LABELS)))
+    assert "no key is called 'labels': did you mean 'label'?" in text
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_objects_that_are_not_used_are_named_with_their_class(tmp_path, version):
+    path = write_objects(
+        tmp_path,
+        version,
+        label=np.arange(20.0)[:, None] % 2,
+        when=MatObject("datetime", {"data": np.arange(3.0)}),
+        names=strings(["a"]),
+        more=table(a=IMAGES, b=IMAGES),
+        plain=np.arange(3.0)[None],
+    )
+    with pytest.warns(UserWarning, match=r"own\.mat: not used: ") as caught:
+        data = load_dataset("npz", path=path)
+    assert len(data.class_names) == 2
+    listed = str(caught[0].message).partition("not used: ")[2].split(", ")
+    expected = ["when (a MATLAB datetime)", "names (a MATLAB string)", "more (a MATLAB table)", "plain"]
+    assert sorted(listed) == sorted(expected)
 
 
 def test_groups_stay_together_and_belong_to_the_data(tmp_path):

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+LISTING_BYTES = 1 << 28
+"""The most that is expanded to list the keys of a variable; a larger struct is listed by its own name."""
+
 _STEP = re.compile(r"\.([^.{}]+)|\{([0-9]{1,9})\}")
 _HEAD = re.compile(r"[^.{}]+")
 

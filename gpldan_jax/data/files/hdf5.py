@@ -1,8 +1,8 @@
 """Arrays in HDF5 files: plain `.h5` and MATLAB 7.3 `.mat`.
 
 MATLAB writes its column-major arrays in the order of memory, so they come transposed. Structs are groups, cells are
-datasets of references, strings are UTF-16 codes, and a sparse matrix is a group. Links are not followed, since an
-external link would open another file.
+datasets of references, text is UTF-16 codes, and a sparse matrix is a group. An object is a reference to the group
+`#subsystem#`. Links are not followed, since an external link would open another file.
 """
 
 import math
@@ -12,10 +12,19 @@ from typing import BinaryIO
 import numpy as np
 
 from gpldan_jax._extras import needed_for
-from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key_error, parse_key
+from gpldan_jax.data.files.checks import (
+    LISTING_BYTES,
+    Budget,
+    DataError,
+    dense_from_columns,
+    missing_key_error,
+    parse_key,
+)
+from gpldan_jax.data.files.mcos import Objects, decoding, is_reference, kind_of, refusal
 
 _STRINGS_AT_ONCE = 256
 _CELLS_LISTED = 20
+_LONGEST_REFERENCE = 64
 
 
 class Hdf5File:
@@ -28,29 +37,73 @@ class Hdf5File:
         self._h5py = h5py
         self._matlab = stream.read(10) == b"MATLAB 7.3"
         self._file = h5py.File(path, "r", locking=False)
+        self._loaded: Objects | None = None
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
 
-    def keys(self) -> list[str]:
-        """Returns the keys of the arrays, fields and cells included."""
-        return list(self._leaves(self._file, "", set()))
+    def contents(self) -> dict[str, str]:
+        """Returns the keys of the arrays, fields and cells included, with the words for what is no plain array."""
+        return dict(self._leaves(self._file, "", set()))
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
         """Reads one array."""
-        node = self._find(key)
         where = f"{self.path}[{key}]"
+        node = self._find(key, budget, where)
+        values = self._node_values(node, budget, where)
+        if not is_reference(values):
+            return values
+        with decoding(where, _matlab_class(node)):
+            objects = self._objects(budget, where)
+        return objects.values(values, budget, where)
+
+    def _node_values(self, node, budget: Budget, where: str) -> np.ndarray:
+        """The array of a node; of an object the reference."""
         if "MATLAB_sparse" in node.attrs:
             return self._sparse(node, budget, where)
-        if not isinstance(node, self._h5py.Dataset):
+        if "MATLAB_object_decode" in node.attrs and (self._is_group(node) or node.dtype != np.uint32):
+            raise refusal(where, _matlab_class(node))
+        if self._is_group(node):
             raise DataError(f"{where}: expected an array, found a group with {', '.join(node)}")
         if self._is_cell(node):
             return self._cell_strings(node, budget, where)
         values = self._values(node, budget, where)
+        if "MATLAB_object_decode" in node.attrs and not is_reference(values):
+            raise refusal(where, _matlab_class(node))
         if _matlab_class(node) == "char":
             return _char_rows(values)
         return values
+
+    def _objects(self, budget: Budget, where: str) -> Objects:
+        """The objects of the file."""
+        if self._loaded is None:
+            group = self._child(self._file, "#subsystem#")
+            wrapper = None if group is None else self._child(group, "MCOS")
+            if wrapper is None or not (cells := self._cells(wrapper)):
+                raise ValueError("the file has no objects")
+            metadata = self._values(cells[0], budget, where)
+            self._loaded = Objects(metadata, cells, self._node_values, self._cells)
+        return self._loaded
+
+    def _columns(self, node, budget: Budget, where: str) -> dict:
+        """The columns of a table by name; nothing for what is no table."""
+        if self._is_group(node) or node.dtype != np.uint32 or node.size > _LONGEST_REFERENCE:
+            return {}
+        reference = self._values(node, budget, where)
+        if not is_reference(reference):
+            return {}
+        with decoding(where, _matlab_class(node)):
+            return self._objects(budget, where).columns(reference, budget, where)
+
+    def _cells(self, node) -> list:
+        """The nodes of a cell array, in MATLAB's column-major order."""
+        if self._is_group(node) or not self._is_cell(node):
+            return []
+        return [self._file[reference] for reference in node[()].ravel()]
+
+    def _is_group(self, node) -> bool:
+        return not isinstance(node, self._h5py.Dataset)
 
     def _child(self, node, name: str):
         """The member `name` of a group, or None; `DataError` for a link."""
@@ -62,7 +115,7 @@ class Hdf5File:
         child = node[name]
         return child if isinstance(child, self._h5py.Group | self._h5py.Dataset) else None
 
-    def _find(self, key: str):
+    def _find(self, key: str, budget: Budget, where: str):
         # A plain file may use the characters of the key syntax, or "/", in a name.
         node = self._child(self._file, key) if "/" not in key else None
         if node is not None:
@@ -72,10 +125,12 @@ class Hdf5File:
             if isinstance(step, int):
                 cell = isinstance(node, self._h5py.Dataset) and self._is_cell(node)
                 node = self._file[_item(node, step)] if cell and 1 <= step <= node.size else None
-            else:
+            elif self._is_group(node):
                 node = self._child(node, step)
+            else:
+                node = self._columns(node, budget, where).get(step)
             if node is None:
-                raise missing_key_error(str(self.path), key, self.keys())
+                raise missing_key_error(str(self.path), key, self.contents())
         return node
 
     def _is_cell(self, node) -> bool:
@@ -90,13 +145,22 @@ class Hdf5File:
         for name in node:
             if name.startswith("#") or not isinstance(node.get(name, getlink=True), self._h5py.HardLink):
                 continue
-            child, key = node[name], f"{prefix}{name}"
-            if isinstance(child, self._h5py.Group) and "MATLAB_sparse" not in child.attrs:
-                yield from self._leaves(child, f"{key}.", seen)
-            elif isinstance(child, self._h5py.Dataset) and self._is_cell(child):
-                yield from (f"{key}{{{number}}}" for number in range(1, min(child.size, _CELLS_LISTED) + 1))
-            else:
-                yield key
+            key, kind = f"{prefix}{name}", ""
+            try:
+                child = node[name]
+                kind = kind_of(_matlab_class(child)) if "MATLAB_object_decode" in child.attrs else ""
+                if self._is_group(child) and "MATLAB_sparse" not in child.attrs and not kind:
+                    yield from self._leaves(child, f"{key}.", seen)
+                elif not self._is_group(child) and self._is_cell(child) and not kind:
+                    cells = range(1, min(child.size, _CELLS_LISTED) + 1)
+                    yield from ((f"{key}{{{number}}}", "") for number in cells)
+                else:
+                    columns = self._columns(child, Budget(LISTING_BYTES), f"{self.path}[{key}]")
+                    yield from ((f"{key}.{column}", kind) for column in columns or [])
+                    if not columns:
+                        yield key, kind
+            except (ValueError, TypeError, KeyError, OSError, RuntimeError):  # the other variables may be whole
+                yield key, kind or "unreadable"
 
     def _values(self, node, budget: Budget, where: str) -> np.ndarray:
         if node.external or node.is_virtual:

@@ -4,8 +4,8 @@ A variable is a matrix element: a tag (type and length) and its bytes, which are
 then values, or further matrices for structs and cells.
 
 `scipy.io.loadmat` ends the process on a file with damaged bytes and trusts the sizes that a file declares. This reader
-knows only the types that features have (numbers, strings, sparse matrices, and structs and cells of them), and checks
-every size against the bytes that are there.
+knows only the types that features have (numbers, strings, sparse matrices, structs and cells of them, and MATLAB's
+`string`, `categorical` and `table`), and checks every size against the bytes that are there.
 """
 
 import functools
@@ -18,18 +18,24 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from gpldan_jax.data.files.checks import Budget, DataError, dense_from_columns, missing_key_error, parse_key
+from gpldan_jax.data.files.checks import (
+    LISTING_BYTES,
+    Budget,
+    DataError,
+    dense_from_columns,
+    missing_key_error,
+    parse_key,
+)
+from gpldan_jax.data.files.mcos import Objects, decoding, is_reference, kind_of, refusal
 
 _HEADER_BYTES = 128
 _PIECE = 1 << 16
 # Flags, up to 32 dimensions and a name of 63 letters are within the first bytes of a variable.
 _START_BYTES = 512
-# A larger struct is listed by its own name, without its fields.
-_LISTING_BYTES = 1 << 28
 _DEEPEST = 8
 _MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCT, _CHAR, _SPARSE = 1, 2, 4, 5
-_NUMERIC = range(6, 16)
+_CELL, _STRUCT, _OBJECT, _CHAR, _SPARSE, _FUNCTION, _OPAQUE = 1, 2, 3, 4, 5, 16, 17
+_NUMERIC, _UINT32 = range(6, 16), 13
 _COMPLEX_FLAG, _LOGICAL_FLAG = 0x08, 0x02
 _STORAGE = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXT = {1: "latin-1", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
@@ -49,6 +55,8 @@ class _Matrix:
     name: str
     start: int
     end: int
+    class_name: str = ""  # of an object
+    system: str = ""  # of an opaque object: MCOS for MATLAB's own classes, java, handle
 
     @property
     def size(self) -> int:
@@ -102,14 +110,25 @@ class _MatrixBytes:
             return _Matrix(_NUMERIC[0], 0, (0, 0), "", start + 8, start + 8)
         end = min(start + 8 + length, end)
         flags, position = self._numbers(start + 8, end)
+        word = int(flags[0]) if flags.size else 0
+        kind, bits = word & 0xFF, word >> 8 & 0xFF
+        if kind == _OPAQUE:
+            name, position = self._name(position, end)
+            system, position = self._name(position, end)
+            class_name, position = self._name(position, end)
+            return _Matrix(kind, bits, (1, 1), name, position, end, class_name, system)
         shape, position = self._numbers(position, end)
-        _, first, width, position = self._element(position, end)
         if not flags.size or not 2 <= shape.size <= 32 or shape.min() < 0:
             raise _DamagedError(f"a matrix without a valid shape at byte {start}")
-        word = int(flags[0])
-        name = bytes(self._data[first : first + width]).decode("latin-1")
-        sizes = tuple(int(size) for size in shape)
-        return _Matrix(word & 0xFF, word >> 8 & 0xFF, sizes, name, position, end)
+        name, position = self._name(position, end)
+        class_name = "function_handle" if kind == _FUNCTION else ""
+        if kind == _OBJECT:
+            class_name, position = self._name(position, end)
+        return _Matrix(kind, bits, tuple(int(size) for size in shape), name, position, end, class_name)
+
+    def _name(self, start: int, end: int) -> tuple[str, int]:
+        _, first, width, following = self._element(start, end)
+        return bytes(self._data[first : first + width]).decode("latin-1"), following
 
     def _children(self, parent: _Matrix) -> Iterator[tuple[str | int, _Matrix]]:
         """Fields by name and cells by number from 1; nothing for an array of structs."""
@@ -135,10 +154,15 @@ class _MatrixBytes:
         """The field or cell `step` of `parent`, or None."""
         return next((child for name, child in self._children(parent) if name == step), None)
 
-    def leaves(self, matrix: _Matrix, key: str, depth: int = 0) -> Iterator[str]:
-        """The keys of the arrays in `matrix`, which is called `key`."""
+    def cells(self, matrix: _Matrix) -> list[_Matrix]:
+        """The matrices in a cell array, or in the cell array that an opaque object holds."""
+        matrix = self.matrix(matrix.start, matrix.end) if matrix.kind == _OPAQUE else matrix
+        return [child for _, child in self._children(matrix)] if matrix.kind == _CELL else []
+
+    def leaves(self, matrix: _Matrix, key: str, depth: int = 0) -> Iterator[tuple[str, _Matrix]]:
+        """The keys of the arrays in `matrix`, which is called `key`, with the arrays."""
         if matrix.kind not in (_STRUCT, _CELL) or depth == _DEEPEST:
-            yield key
+            yield key, matrix
             return
         for name, child in self._children(matrix):
             suffix = f".{name}" if isinstance(name, str) else f"{{{name}}}"
@@ -161,14 +185,19 @@ class _MatrixBytes:
         if matrix.kind == _SPARSE:
             return self._sparse(matrix, budget, where)
         if matrix.kind == _CELL:
-            cells = [child for _, child in self._children(matrix)]
-            if cells and all(cell.kind == _CHAR and cell.shape[0] <= 1 for cell in cells):
+            cells = self.cells(matrix)
+            if all(cell.kind == _CHAR and cell.shape[0] <= 1 for cell in cells):
                 items = ["".join(self._text(cell)) for cell in cells]
-                budget.charge(4 * len(items) * max(map(len, items)), where)
+                budget.charge(4 * len(items) * max(map(len, items), default=0), where)
                 return np.array(items, dtype=str)
             raise DataError(f"{where}: a cell array of {len(cells)}; name one cell, as in X{{1}}")
-        kind = "a struct; name one field, as in data.X1" if matrix.kind == _STRUCT else "an object"
-        raise DataError(f"{where}: expected an array, found {kind}")
+        if matrix.kind == _OPAQUE and matrix.system == "MCOS" and matrix.start < matrix.end:
+            reference = self.matrix(matrix.start, matrix.end)
+            if reference.kind in _NUMERIC and is_reference(found := self.values(reference, budget, where)):
+                return found
+        if matrix.kind == _STRUCT:
+            raise DataError(f"{where}: expected an array, found a struct; name one field, as in data.X1")
+        raise refusal(where, matrix.class_name)
 
     def _sparse(self, matrix: _Matrix, budget: Budget, where: str) -> np.ndarray:
         ir, position = self._numbers(matrix.start, matrix.end)
@@ -216,6 +245,10 @@ class Mat5File:
         header = stream.read(_HEADER_BYTES)
         self._order: Literal["<", ">"] = "<" if header[126:128] == b"IM" else ">"
         self._end = stream.seek(0, 2)
+        at = int(np.frombuffer(header[116:124], f"{self._order}u8")[0])
+        # Zeros or blanks where the file has no objects.
+        self._subsystem = at if at < self._end else 0
+        self._loaded: tuple[_MatrixBytes, Objects] | None = None
         # The last variable read, since the fields of one struct are asked for one by one.
         self._held: tuple[str, _MatrixBytes] | None = None
 
@@ -227,40 +260,90 @@ class Mat5File:
         """Closes the file."""
         self._stream.close()
 
-    def keys(self) -> list[str]:
-        """Returns the keys of the arrays, fields and cells included."""
-        keys: list[str] = []
+    def contents(self) -> dict[str, str]:
+        """Returns the keys of the arrays, fields and cells included, with the words for what is no plain array."""
+        found: dict[str, str] = {}
         for name, variable in self._variables.items():
-            start = _MatrixBytes(self._start(variable), self._order)
-            if start.matrix(0, partial=True).kind not in (_STRUCT, _CELL):
-                keys.append(name)
+            matrix = _MatrixBytes(self._start(variable), self._order).matrix(0, partial=True)
+            budget, where = Budget(LISTING_BYTES), f"{self.path}[{name}]"
+            found[name] = kind_of(matrix.class_name) if matrix.class_name else ""
+            if matrix.kind not in (_STRUCT, _CELL) and matrix.class_name != "table":
                 continue
             try:
-                data = self._load(variable, Budget(_LISTING_BYTES), f"{self.path}[{name}]")
-            except DataError:
-                keys.append(name)
+                data = self._load(variable, budget, where)
+                keys: dict[str, str] = {}
+                for key, leaf in data.leaves(data.matrix(0), name):
+                    kind = kind_of(leaf.class_name) if leaf.class_name else ""
+                    columns = self._columns(data, leaf, budget, where)
+                    keys |= {f"{key}.{column}": kind for column in columns} or {key: kind}
+            except (ValueError, zlib.error):  # the other variables may be whole
                 continue
-            keys += data.leaves(data.matrix(0), name)
-        return keys
+            del found[name]
+            found |= keys
+        return found
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
         """Reads one array."""
         head, *steps = parse_key(key)
         where = f"{self.path}[{key}]"
         if head not in self._variables:
-            raise missing_key_error(str(self.path), key, self.keys())
+            raise missing_key_error(str(self.path), key, self.contents())
         if self._held is None or self._held[0] != head:
             self._held = None
             self._held = head, self._load(self._variables[head], budget, where)
         data = self._held[1]
         matrix = data.matrix(0)
         for step in steps:
-            if (member := data.member(matrix, step)) is None:
-                raise missing_key_error(str(self.path), key, self.keys())
+            member = data.member(matrix, step)
+            if member is None and (column := self._columns(data, matrix, budget, where).get(str(step))) is not None:
+                data, member = self._objects(budget, where)[0], column
+            if member is None:
+                raise missing_key_error(str(self.path), key, self.contents())
             matrix = member
-        return data.values(matrix, budget, where)
+        values = data.values(matrix, budget, where)
+        if not is_reference(values):
+            return values
+        with decoding(where, matrix.class_name):
+            objects = self._objects(budget, where)[1]
+        return objects.values(values, budget, where)
+
+    def _columns(self, data: _MatrixBytes, matrix: _Matrix, budget: Budget, where: str) -> dict[str, _Matrix]:
+        """The columns of a table by name, in the bytes of the subsystem; nothing for what is no table."""
+        # Within structs a reference may be plain uint32 numbers.
+        if not self._subsystem or (matrix.kind != _UINT32 and matrix.class_name != "table"):
+            return {}
+        reference = data.values(matrix, budget, where)
+        if not is_reference(reference):
+            return {}
+        with decoding(where, matrix.class_name):
+            return self._objects(budget, where)[1].columns(reference, budget, where)
+
+    def _objects(self, budget: Budget, where: str) -> tuple[_MatrixBytes, Objects]:
+        """The objects of the file, and the bytes that they are in: a file within a nameless variable."""
+        if self._loaded is None:
+            variable = next((part for part in self._elements() if part.offset == self._subsystem), None)
+            if variable is None:
+                raise _DamagedError("the file has no objects")
+            outer = self._load(variable, budget, where)
+            stored = outer.values(outer.matrix(0), budget, where).astype(np.uint8, copy=False).tobytes()
+            order: Literal["<", ">"] = "<" if stored[2:4] == b"IM" else ">"
+            data = _MatrixBytes(stored[8:], order)
+            wrapper = data.member(data.matrix(0), "MCOS")
+            cells = [] if wrapper is None else data.cells(wrapper)
+            if not cells:
+                raise _DamagedError("the file has no objects of MATLAB's classes")
+            objects = Objects(data.values(cells[0], budget, where), cells, data.values, data.cells, order)
+            self._loaded = data, objects
+        return self._loaded
 
     def _scan(self) -> Iterator[tuple[str, _Variable]]:
+        for variable in self._elements():
+            matrix = _MatrixBytes(self._start(variable), self._order).matrix(0, partial=True)
+            # The nameless variable holds MATLAB's objects and the workspace of function handles.
+            if matrix.name:
+                yield matrix.name, variable
+
+    def _elements(self) -> Iterator[_Variable]:
         offset = _HEADER_BYTES
         while offset < self._end:
             self._stream.seek(offset)
@@ -272,12 +355,8 @@ class Mat5File:
                 raise _DamagedError(f"expected a variable at byte {offset}, found type {kind}")
             if length > (left := self._end - offset - 8):
                 raise _DamagedError(f"truncated; expected {length} bytes at byte {offset}, found {left}")
-            variable = _Variable(offset, length, kind == _COMPRESSED)
+            yield _Variable(offset, length, kind == _COMPRESSED)
             offset += 8 + length
-            matrix = _MatrixBytes(self._start(variable), self._order).matrix(0, partial=True)
-            # The nameless variable is MATLAB's own workspace of function handles.
-            if matrix.name:
-                yield matrix.name, variable
 
     def _start(self, variable: _Variable) -> bytes:
         """The first bytes of a variable, from its own tag on."""

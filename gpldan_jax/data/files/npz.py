@@ -30,9 +30,9 @@ class NpzFile:
         """Closes the archive."""
         self._archive.close()
 
-    def keys(self) -> list[str]:
+    def contents(self) -> dict[str, str]:
         """Returns the names of the arrays."""
-        return list(self._members)
+        return dict.fromkeys(self._members, "")
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
         """Reads one array."""

@@ -5,6 +5,7 @@ executed, and whatever is wrong with a file is a `DataError` of one line.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,28 +33,30 @@ def read_arrays(
     keys: Iterable[str],
     *,
     optional: Iterable[str] = (),
-    others: Callable[[list[str]], object] | None = None,
+    others: Callable[[dict[str, str]], object] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
     """Reads some arrays of one file.
 
     A key is the name of a variable, followed by struct fields and cells as in MATLAB: `I_tr_CNN`, `data.X1`, `X{1}`
-    (cells count from 1). Arrays have the orientation that MATLAB or NumPy shows; sparse matrices come dense; MATLAB
-    text and cells of text come as strings `[rows]`.
+    (cells count from 1). A column of a MATLAB table is named like a field. Arrays have the orientation that MATLAB or
+    NumPy shows; sparse matrices come dense; MATLAB text and cells of text come as strings `[rows]`; a MATLAB `string`
+    or `categorical` comes as strings of its shape, where missing or undefined is "".
 
     Args:
         path: a `.mat` (MATLAB 5 or 7.3), HDF5 or `.npz` file; its content decides, not its name.
         keys: what to read.
         optional: what to read where the file has it.
-        others: takes the keys that the file has and that are not read.
+        others: takes the keys that the file has and that are not read; their values are words for what is no plain
+            array, such as "a MATLAB datetime", or "".
         max_bytes: the most that the arrays together may expand to, checked before expanding.
 
     Returns:
         The arrays by key, as stored: any real dtype, or strings.
 
     Raises:
-        DataError: no such file, a directory, another format, a damaged file, a missing key, objects, sizes past
-            `max_bytes`, or HDF5 without h5py.
+        DataError: no such file, a directory, another format, a damaged file, a missing key, objects of other classes,
+            sizes past `max_bytes`, or HDF5 without h5py.
 
     Example:
         >>> import tempfile
@@ -64,10 +67,13 @@ def read_arrays(
     """
     budget = Budget(max_bytes)
     with _open(path) as file:
-        present = dict.fromkeys(file.keys()) if optional or others else {}
-        wanted = [*keys, *(key for key in optional if key in present)]
+        present = file.contents() if optional or others else {}
+        # A cell array or a struct is listed by its parts.
+        wholes = {key: _wholes(key) for key in present}
+        listed = set().union(*wholes.values())
+        wanted = [*keys, *(key for key in optional if key in listed)]
         if others:
-            others([key for key in present if key not in wanted])
+            others({key: kind for key, kind in present.items() if wholes[key].isdisjoint(wanted)})
         return {key: file.read(key, budget) for key in wanted}
 
 
@@ -91,7 +97,7 @@ def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
         ('image', 'text')
     """
     with _open(path) as file:
-        return tuple(file.keys())
+        return tuple(file.contents())
 
 
 def read_list(path: str | os.PathLike) -> list[tuple[str, str, int]]:
@@ -130,6 +136,11 @@ def read_list(path: str | os.PathLike) -> list[tuple[str, str, int]]:
         with _one_line_errors(path):
             rows.append((fields[0], fields[1], int(fields[2])))
     return rows
+
+
+def _wholes(key: str) -> set[str]:
+    """A key and the names of the structs and cells that it is a part of."""
+    return {key} | {key[: match.start()] for match in re.finditer(r"[.{]", key)}
 
 
 def _regular_file(path: str | os.PathLike) -> Path:

@@ -90,7 +90,7 @@ def _put73(h5py, file, group, name, value):
         cells = file.require_group("#refs#")
         node = group.create_dataset(name, (1, len(value)), dtype=h5py.ref_dtype)
         for index, item in enumerate(value):
-            node[0, index] = _put73(h5py, file, cells, f"{name}{len(cells)}", item).ref
+            node[0, index] = _put73(h5py, file, cells, f"{name}_{len(cells)}", item).ref
         node.attrs["MATLAB_class"] = np.bytes_("cell")
         return node
     if isinstance(value, str):
