@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data import PairedSplit
+from gpldan_jax.data.arrays import as_array
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Projector, Representation
 from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at, row_chunks
@@ -128,18 +129,21 @@ def evaluate(
         >>> evaluate(distances, None, image_groups=["a", "b"], text_groups=["a", "a", "b"])["recall@1"]["average"]
         1.0
     """
-    distances = np.asarray(distances)
+    distances = as_array(distances, "distances")
     if image_groups is None or text_groups is None:
         if image_groups is not None or text_groups is not None:
             raise ValueError("image_groups and text_groups belong together")
         groups = None
     else:
-        groups = as_groups(image_groups, len(distances), "image_groups"), np.asarray(text_groups)
+        n, m = distances.shape if distances.ndim == 2 else (len(distances), 0)
+        groups = as_groups(image_groups, n, "image_groups"), as_groups(text_groups, m, "text_groups")
     sides = (labels, labels)
     if groups is not None and labels is not None:
         if not isinstance(labels, tuple) or len(labels) != 2:
             raise ValueError("with groups, labels must be a tuple of the images' labels and the texts' labels")
         sides = labels
+    if labels is not None:
+        sides = as_array(sides[0], "labels", missing="unlabelled"), as_array(sides[1], "labels", missing="unlabelled")
     if relevance is not None:
         if labels is not None:
             raise ValueError("relevance takes the place of labels: labels must be None")
@@ -203,7 +207,7 @@ def different_items(
         (array([[0.1, 0.2]]), (array([3], dtype=int32), array([3, 3], dtype=int32)))
     """
     images, texts = split.image_rows(), split.text_rows()
-    found = np.asarray(distances)
+    found = as_array(distances, "distances")
     if found.shape == (len(split), len(split)) and split.groups is not None:
         found = found[np.ix_(images, texts)]
     return found, None if split.labels is None else (split.labels[images], split.labels[texts])
@@ -214,7 +218,7 @@ def _fold(distances, labels, groups, relevance, rows):
     if len(rows) == len(distances):
         return distances, labels, groups, relevance
     columns = rows if groups is None else np.flatnonzero(np.isin(groups[1], groups[0][rows]))
-    of_fold = (None, None) if labels[0] is None else (np.asarray(labels[0])[rows], np.asarray(labels[1])[columns])
+    of_fold = (None, None) if labels[0] is None else (labels[0][rows], labels[1][columns])
     part = None if groups is None else (groups[0][rows], groups[1][columns])
     block = np.ix_(rows, columns)
     return distances[block], of_fold, part, None if relevance is None else relevance[block]
@@ -274,24 +278,28 @@ def chance_of_pairs(split: PairedSplit) -> dict[str, float]:
     return {name: (directions[0][name] + directions[1][name]) / 2 for name in directions[0]}
 
 
-def chance(n: int, labels: np.ndarray | None, *, seed: int = 0, trials: int = 10) -> dict[str, float]:
+def chance(n: int, labels: ArrayLike | None, *, seed: int = 0, trials: int = 10) -> dict[str, float]:
     """Returns the expected value of each metric of `evaluate` for random rankings.
 
     Recall is exact, `k / n`. The MAP figures are means over random rankings of up to 1,000 queries in each trial.
 
     Args:
         n: the number of pairs.
-        labels: `[n]`; `None` for recall alone.
+        labels: `[n]`, or `[n, C]` of 0 and 1; `None` for recall alone.
         seed: of the random rankings.
         trials: the number of trials.
 
     Returns:
         The value of each metric, in [0, 1].
 
+    Raises:
+        ValueError: labels that are not n.
+
     Example:
         >>> chance(100, None)
         {'recall@1': 0.01, 'recall@5': 0.05, 'recall@10': 0.1}
     """
+    labels = None if labels is None else as_labels(labels, n, "labels")
     figures = {} if labels is None else _chance_by_labels(labels, labels, seed, trials)
     return figures | {f"recall@{k}": min(k / n, 1.0) for k in RECALL_DEPTHS}
 

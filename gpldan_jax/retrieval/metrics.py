@@ -16,8 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpldan_jax.data.arrays import as_array
 from gpldan_jax.data.labels import is_labelled
-from gpldan_jax.retrieval.relevance import Gains, as_groups, as_labels, rank_by_labels, rank_by_relevance
+from gpldan_jax.retrieval.relevance import (
+    Gains,
+    as_groups,
+    as_labels,
+    check_comparable,
+    rank_by_labels,
+    rank_by_relevance,
+)
 
 _CHUNK_ELEMENTS = 2_000_000
 CONVENTIONS = ("hits", "trec")
@@ -219,7 +227,7 @@ def precision_recall(
         >>> [round(precision, 3) for precision in curves["image_to_text"]]  # means of (1, 1/2, 1), (2/3, 1/2, 2/3)
         [0.833, 0.611]
     """
-    levels = np.asarray(recalls, float)
+    levels = as_array(recalls, "recalls").astype(float)
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"recalls must be a list of levels in [0, 1], got {levels.tolist()}")
     sides = _both_sides(distances, labels)
@@ -292,7 +300,7 @@ def row_chunks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def _check_distances(distances: ArrayLike) -> np.ndarray:
-    distances = np.asarray(distances)
+    distances = as_array(distances, "distances")
     if distances.ndim != 2 or 0 in distances.shape:
         raise ValueError(f"distances must be [q, g] with at least one of each, got {distances.shape}")
     if distances.dtype.kind not in "iuf":
@@ -341,6 +349,7 @@ def _group_recall(distances, k, query_groups, gallery_groups, exclude):
     q, g = distances.shape
     queries = as_groups(query_groups, q, "query_groups")
     gallery = as_groups(gallery_groups, g, "gallery_groups")
+    check_comparable(queries, gallery, "query_groups", "gallery_groups")
     excluded = None if exclude is None else _check_excluded(exclude, distances.shape)
     hits = 0
     for rows in row_chunks(q, g):
@@ -357,7 +366,7 @@ def _group_recall(distances, k, query_groups, gallery_groups, exclude):
 def _check_excluded(exclude, shape):
     """Returns which items are not in the gallery of a query, `[q, g]` bool."""
     q, g = shape
-    columns = np.asarray(exclude)
+    columns = as_array(exclude, "exclude", missing="refuse")
     if columns.shape != (q,) or columns.dtype.kind not in "iu" or (columns < -1).any() or (columns >= g).any():
         raise ValueError(f"exclude must be [{q}], columns from 0 to {g - 1} or -1, got {columns.dtype} {columns.shape}")
     return columns[:, None] == np.arange(g)
@@ -375,7 +384,7 @@ def _both_sides(distances, labels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_both_directions(figure: Callable[..., Any], distances, sides) -> tuple[Any, Any]:
-    distances, (images, texts) = np.asarray(distances), sides
+    distances, (images, texts) = as_array(distances, "distances"), sides
     if not is_labelled(images).any() or not is_labelled(texts).any():
         raise ValueError("no item has a label")
     return figure(distances, images, texts), figure(np.ascontiguousarray(distances.T), texts, images)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpldan_jax.data.arrays import as_array
 from gpldan_jax.data.labels import is_labelled
 
 Gains = Callable[[slice], np.ndarray]
@@ -43,14 +44,14 @@ def as_labels(labels: ArrayLike, count: int, what: str) -> np.ndarray:
     Raises:
         ValueError: another shape, or a matrix of other values than 0 and 1.
     """
-    labels = np.asarray(labels)
+    labels = as_array(labels, what, missing="unlabelled")
     if labels.ndim not in (1, 2) or len(labels) != count:
         raise ValueError(f"{what} must be [{count}], or [{count}, classes] of 0 and 1, got {list(labels.shape)}")
     if labels.ndim == 2:
         if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
             raise ValueError(f"{what} with two axes must hold 0 and 1, a column for each class")
         return labels.astype(bool)
-    return labels.astype(str) if labels.dtype.kind == "O" and all(isinstance(x, str) for x in labels) else labels
+    return labels
 
 
 def rank_by_labels(
@@ -83,8 +84,7 @@ def rank_by_labels(
         raise ValueError(
             f"query_labels {list(queries.shape)} and gallery_labels {list(gallery.shape)} must have the same classes"
         )
-    if queries.ndim == 1 and (queries.dtype.kind in "US") != (gallery.dtype.kind in "US"):
-        raise ValueError(f"query_labels are {queries.dtype} and gallery_labels {gallery.dtype}: no two could be equal")
+    check_comparable(queries, gallery, "query_labels", "gallery_labels")
     rows, columns = is_labelled(queries), is_labelled(gallery)
     if not rows.any():
         raise ValueError("no query has a label")
@@ -115,13 +115,13 @@ def rank_by_relevance(
         >>> rank_by_relevance(np.zeros((1, 2)), [[0, 2]]).gains(slice(0, 1))
         array([[0, 2]])
     """
-    given = relevance if callable(relevance) else np.asarray(relevance)
+    given = relevance if callable(relevance) else as_array(relevance, "relevance")
     if not callable(given):
         _check_gains(given, distances.shape)
         return Ranking(distances, given.__getitem__, excluded)
 
     def gains(part: slice) -> np.ndarray:
-        rows = np.asarray(given(part))
+        rows = as_array(given(part), "relevance")
         _check_gains(rows, (len(range(*part.indices(len(distances)))), distances.shape[1]))
         return rows
 
@@ -162,7 +162,13 @@ def as_groups(groups: ArrayLike, count: int, what: str) -> np.ndarray:
     Raises:
         ValueError: another shape.
     """
-    groups = np.asarray(groups)
+    groups = as_array(groups, what, missing="refuse")
     if groups.shape != (count,):
         raise ValueError(f"{what} must be [{count}], one for each item, got {list(groups.shape)}")
-    return groups.astype(str) if groups.dtype.kind == "O" else groups
+    return groups
+
+
+def check_comparable(one: np.ndarray, other: np.ndarray, first: str, second: str) -> None:
+    """Raises a `ValueError` for text on one side and numbers on the other; `first` and `second` are the arguments."""
+    if (one.dtype.kind in "US") != (other.dtype.kind in "US"):
+        raise ValueError(f"{first} are {one.dtype} and {second} {other.dtype}: no two could be equal")
