@@ -32,12 +32,15 @@ STOPPED = "stopped; the same command continues after the last block that was fin
 RELEASES = ("wikipedia", "pascal", "nuswide")
 _SHARES = (0.8, 0.1, 0.1)
 _MAX_PIXELS = 40_000_000
+_OF_WORDS = ("vocabulary", "max_words", "min_documents", "analyzer", "numbers", "symbols")
+_NGRAMS = (1, 2)
 _ONLY_OF = (  # flags of some models
     ("image_model", ("vgg19", "alexnet"), ("image_weights", "before_relu", "scaling")),
     ("text_model", ("bert",), ("text_path", "pooling", "long_texts")),
-    ("text_model", ("bag_of_words",), ("vocabulary", "max_words", "min_documents")),
+    ("text_model", ("bag_of_words",), (*_OF_WORDS, "ngrams")),
 )
 _SHOWN = 10  # skipped pairs that are printed
+_MANY = 0.05  # the share of texts without a known word from which on the command says what helps
 
 
 def main(argv: Sequence[str], program: str) -> int:
@@ -58,6 +61,10 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         for name in names:
             if chosen not in of_models and getattr(options, name) != parser.get_default(name):
                 raise ValueError(f"--{name} goes with --{kind}={' or '.join(of_models)}, got {chosen}")
+    if options.analyzer != "char" and tuple(options.ngrams) != _NGRAMS:
+        raise ValueError(f"--ngrams goes with --analyzer=char, got {options.analyzer}")
+    if options.analyzer == "char" and (options.numbers or options.symbols):
+        raise ValueError("--numbers and --symbols go with --analyzer=word; --analyzer=char counts them anyway")
     if options.release and (options.images or options.texts):
         raise ValueError("--release goes with --root, without --images and --texts")
     if not options.release and not (options.images and options.texts):
@@ -74,7 +81,8 @@ def _extract(options: argparse.Namespace) -> None:
     from gpldan_jax import extraction
 
     if options.text_model == "bag_of_words":
-        text: Any = extraction.choose_words(options.vocabulary, options.max_words, options.min_documents)
+        chosen = {name: getattr(options, name) for name in _OF_WORDS}
+        text: Any = extraction.choose_words(**chosen, ngram_range=tuple(options.ngrams))
     else:
         settings = {"pooling": options.pooling, "long_texts": options.long_texts, "batch": options.batch}
         text = extraction.text_encoder(options.text_model, options.text_path, **settings)
@@ -118,12 +126,34 @@ def _report(made: Any) -> None:
     if "too_long" in made.manifest:
         long = made.manifest["too_long"]
         print(f"{long['texts']:,} of {long['of']:,} texts are longer than the encoder takes at once")
+    unknown = _report_words(made.manifest) if "without_known_word" in made.manifest else ""
     splits = ", ".join(f"{count:,} {name}" for name, count in made.splits.items())
     features = ", ".join(f"{kind} {width} ({made.manifest[kind]['extractor']})" for kind, width in made.widths.items())
     pairs = f"{made.manifest['pairs']:,} pairs ({splits})"
-    print(f"{made.path}: {pairs}, {features}, {len(skipped):,} skipped, {made.seconds:.1f} s")
+    print(f"{made.path}: {pairs}, {features}, {len(skipped):,} skipped{unknown}, {made.seconds:.1f} s")
     selection = " --config.train.selection=map" if made.labelled else ""
     print(f"next: gpldan run --dataset=npz --config.dataset.path={made.path}{selection}")
+
+
+def _report_words(manifest: dict[str, Any]) -> str:
+    """Prints what a user should know of a bag of words; returns the part of the last line about it."""
+    words, unknown = manifest["text"], manifest["without_known_word"]
+    char = words["analyzer"] == "char"
+    if char and "chosen_by" in words:
+        chosen, (shortest, longest) = words["chosen_by"], words["ngram_range"]
+        print(
+            f"{chosen['texts_without_spaces']:,} of {chosen['of']:,} texts have no spaces between words, so the "
+            f"features are groups of {shortest} to {longest} characters; --analyzer=word takes words"
+        )
+    if unknown["texts"] > _MANY * unknown["of"]:
+        given = words["vocabulary_of"] == "given"
+        more = "a file with their words" if given else "--vocabulary=all, --min_documents=1 or a larger --max_words"
+        other = "" if char else "; for texts without spaces between words, --analyzer=char"
+        print(
+            f"{unknown['texts']:,} of {unknown['of']:,} texts have no word of the vocabulary. Their features are all "
+            f"0, so no search can tell them apart. What helps: {more}{other}"
+        )
+    return f", {unknown['texts']:,} texts without a known word"
 
 
 @contextlib.contextmanager
@@ -176,6 +206,12 @@ def _parser(program: str) -> Parser:
         help="of the bag of words: that of the training pairs, of all pairs, or a file of words")  # fmt: skip
     add("--max_words", type=positive, default=3000, help="keep the most frequent; default %(default)s")
     add("--min_documents", type=positive, default=2, help="texts that must have a word; default %(default)s")
+    add("--analyzer", choices=("auto", "word", "char"), default="auto",
+        help="count words, or groups of characters; auto: char if most texts have no spaces between words")  # fmt: skip
+    add("--ngrams", type=positive, nargs=2, default=_NGRAMS, metavar=("SHORTEST", "LONGEST"),
+        help="how many characters such a group has; default 1 2")  # fmt: skip
+    add("--numbers", action="store_true", help="a number of one digit is a word too")
+    add("--symbols", action="store_true", help="each symbol is a word too, such as an emoji")
 
     add = parser.add_argument_group("result").add_argument
     add("--out", type=Path, required=True, metavar="FILE.npz", help="the feature file")

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import os
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ import numpy as np
 from gpldan_jax import features
 from gpldan_jax._files import one_line
 from gpldan_jax.extraction.pairs import Pair
-from gpldan_jax.features import BagOfWords
+from gpldan_jax.features import BagOfWords, Tokenizer
 from gpldan_jax.features.networks import ARCHITECTURES
+from gpldan_jax.features.tokenizer import ANALYZERS, lacks_spaces
 
 BAG_OF_WORDS = "bag_of_words"
+_WORDS = Tokenizer()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +37,25 @@ class Words:
         max_words: keep only so many words, the most frequent ones.
         min_documents: how many texts must have a word.
         given: the vocabulary itself, or None.
+        tokenizer: how a text is cut into words.
+        auto: whether texts without spaces between words are cut into character n-grams instead.
     """
 
     source: str
     max_words: int
     min_documents: int
     given: tuple[str, ...] | None = None
+    tokenizer: Tokenizer = _WORDS
+    auto: bool = True
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The choice as JSON values."""
+        tokenizer = self.tokenizer.description | ({"analyzer": "auto"} if self.auto else {})
+        if self.given is not None:
+            return {"vocabulary": list(self.given), **tokenizer}
+        vocabulary = {"source": self.source, "max_words": self.max_words, "min_documents": self.min_documents}
+        return {**vocabulary, "given": None, **tokenizer}
 
 
 def image_encoder(
@@ -94,29 +110,50 @@ def text_encoder(name: str, path: str | os.PathLike | None = None, **settings: A
     return _load_function("text", name, ("bert", BAG_OF_WORDS))
 
 
-def choose_words(vocabulary: str | os.PathLike = "train", max_words: int = 3000, min_documents: int = 2) -> Words:
+def choose_words(
+    vocabulary: str | os.PathLike = "train",
+    max_words: int = 3000,
+    min_documents: int = 2,
+    *,
+    analyzer: str = "auto",
+    ngram_range: tuple[int, int] = (1, 2),
+    numbers: bool = False,
+    symbols: bool = False,
+) -> Words:
     """Returns how the vocabulary of a bag of words is chosen.
 
     Args:
         vocabulary: "train", "all", or a file of words, separated by white space.
         max_words: keep only so many words, the most frequent ones.
         min_documents: how many texts must have a word.
+        analyzer: "word"; "char", character n-grams; or "auto". "auto" is "char" if more than half of the texts that the
+            vocabulary is made of are written without spaces between words, see
+            `gpldan_jax.features.tokenizer.lacks_spaces`. With a file of words it is always "word".
+        ngram_range: the shortest and the longest n-gram, for "char"; see `gpldan_jax.features.Tokenizer`.
+        numbers: whether a number of one digit is a word too. n-grams hold digits in any case.
+        symbols: whether each symbol, such as an emoji, is a word too. n-grams hold symbols in any case.
 
     Returns:
         The choice, for `extract`.
 
     Raises:
-        ValueError: the file cannot be read, is not UTF-8, or holds something that is no word of `BagOfWords`.
+        ValueError: the file cannot be read, is not UTF-8, or holds something that is no word of `BagOfWords`; an
+            unknown analyzer, or an argument that does not go with it.
 
     Example:
-        >>> choose_words("all")
-        Words(source='all', max_words=3000, min_documents=2, given=None)
+        >>> choose_words("all").tokenizer
+        Tokenizer(analyzer='word', ngram_range=(1, 2), numbers=False, symbols=False)
     """
+    auto = analyzer == "auto"
+    if not auto and analyzer not in ANALYZERS:
+        raise ValueError(f"analyzer must be auto, {' or '.join(ANALYZERS)}, got {analyzer!r}")
+    tokenizer = Tokenizer("word" if auto else analyzer, ngram_range, numbers=numbers, symbols=symbols)
     if vocabulary in ("train", "all"):
-        return Words(str(vocabulary), max_words, min_documents)
+        return Words(str(vocabulary), max_words, min_documents, None, tokenizer, auto)
     try:
-        words = sorted(set(Path(vocabulary).read_text(encoding="utf-8").split()))
-        return Words("given", max_words, min_documents, BagOfWords(tuple(words)).vocabulary)
+        text = unicodedata.normalize("NFC", Path(vocabulary).read_text(encoding="utf-8"))
+        bag = BagOfWords(tuple(sorted(set(text.split()))), tokenizer)
+        return Words("given", max_words, min_documents, bag.vocabulary, tokenizer, auto=False)
     except UnicodeDecodeError as error:
         raise ValueError(f"vocabulary: {vocabulary} must be UTF-8: {error.reason} at byte {error.start}") from error
     except (OSError, ValueError) as error:
@@ -124,15 +161,28 @@ def choose_words(vocabulary: str | os.PathLike = "train", max_words: int = 3000,
 
 
 def words_encoder(words: Words, pairs: Sequence[Pair]) -> Callable[[Sequence[str]], np.ndarray]:
-    """Returns the encoder of a bag of words, `n` strings to float32 `[n, w]`; its description has the vocabulary."""
+    """Returns the encoder of a bag of words, `n` strings to float32 `[n, w]`.
+
+    Its description has the vocabulary and the settings of the tokenizer. If those were chosen by the texts, it also has
+    `chosen_by`: how many of the texts are written without spaces.
+    """
+    chosen_by: dict[str, Any] = {}
     if words.given is not None:
-        bag = BagOfWords(words.given)
+        bag = BagOfWords(words.given, words.tokenizer)
     else:
         used = [pair for pair in pairs if words.source == "all" or pair.split == 0]
+        tokenizer = words.tokenizer
+        if words.auto:
+            texts = [text for pair in used for text in pair.texts]
+            without = sum(map(lacks_spaces, texts))
+            chosen_by = {"chosen_by": {"texts_without_spaces": without, "of": len(texts)}}
+            tokenizer = Tokenizer("char") if 2 * without > len(texts) else tokenizer
         documents = [" ".join(pair.texts) for pair in used]
-        bag = BagOfWords.fit(documents, min_documents=words.min_documents, max_words=words.max_words)
+        bag = BagOfWords.fit(
+            documents, min_documents=words.min_documents, max_words=words.max_words, tokenizer=tokenizer
+        )
     described = {"extractor": BAG_OF_WORDS, "vocabulary": list(bag.vocabulary), "vocabulary_of": words.source}
-    return _with_description(bag.transform, described)
+    return _with_description(bag.transform, {**described, **bag.tokenizer.description, **chosen_by})
 
 
 def _load_function(modality: str, name: str, known: Sequence[str]) -> Callable:

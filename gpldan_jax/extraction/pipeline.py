@@ -143,6 +143,7 @@ def extract(
         work = _Work(folder / _BLOCKS, batch, session.make_console())
         work.blocks.mkdir(exist_ok=True)
         usable, image_digest = _encode_images(work, skipped, image, max_pixels, threads)
+        of_words = isinstance(text, Words)
         if isinstance(text, Words):
             text = words_encoder(text, usable)
         text_digest = _encode_texts(work, usable, text, sentences)
@@ -157,6 +158,9 @@ def extract(
         if hasattr(text, "too_long"):
             documents = [document for pair in usable for document in _documents(pair.texts, sentences)]
             manifest["too_long"] = {"texts": int(np.sum(text.too_long(documents))), "of": len(documents)}
+        if of_words:
+            empty = sum(int(np.sum(~rows.any(axis=1))) for rows in read_features(work.blocks, "text"))
+            manifest["without_known_word"] = {"texts": empty, "of": len(usable)}
         widths = _write_features(work.blocks, out, usable, manifest)
     shutil.rmtree(folder)
     splits = {name: sum(pair.split == part for pair in usable) for part, name in enumerate(SPLITS)}
@@ -174,8 +178,7 @@ def _plan(image, text, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _describe(encode: Callable | Words) -> dict[str, Any]:
     """How an encoder makes features, as JSON values, with its name under "extractor"."""
     if isinstance(encode, Words):
-        choice = {"vocabulary": list(encode.given)} if encode.given else dataclasses.asdict(encode)
-        return {"extractor": BAG_OF_WORDS, **choice}
+        return {"extractor": BAG_OF_WORDS, **encode.description}
     described = dict(getattr(encode, "description", {}))
     described.setdefault("extractor", getattr(encode, "__qualname__", type(encode).__qualname__))
     return described

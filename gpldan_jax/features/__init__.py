@@ -21,4 +21,5 @@ from gpldan_jax.features.pictures import read_images as read_images
 from gpldan_jax.features.pictures import read_picture as read_picture
 from gpldan_jax.features.sentence_encoder import SentenceEncoder as SentenceEncoder
 from gpldan_jax.features.sentence_encoder import sentence_encoder as sentence_encoder
+from gpldan_jax.features.tokenizer import Tokenizer as Tokenizer
 from gpldan_jax.features.weights import read_state_dict as read_state_dict

@@ -5,7 +5,6 @@ Letters: `n` documents, `w` words of the vocabulary.
 
 import dataclasses
 import itertools
-import re
 import reprlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,18 +12,21 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax._extras import needed_for
+from gpldan_jax.features.tokenizer import Tokenizer
 
-_WORD = r"[^\W_]{2,}"
+_WORDS = Tokenizer()
 
 
 @dataclasses.dataclass(frozen=True)
 class BagOfWords:
     """A vocabulary, and the binary bag of words of any text.
 
-    A word is two or more letters or digits, in lower case; everything else separates words.
+    By default a word is two or more letters, digits and marks of any script, in lower case and in Unicode's form NFC;
+    everything else separates words. `Tokenizer` has the other rules, such as character n-grams.
 
     Attributes:
         vocabulary: the `w` words, sorted, each once; word j is column j of the features.
+        tokenizer: how a text is cut into words.
 
     Raises:
         ValueError: no words, something that is no such word, words out of order or twice.
@@ -41,16 +43,14 @@ class BagOfWords:
     """
 
     vocabulary: tuple[str, ...]
+    tokenizer: Tokenizer = _WORDS
 
     def __post_init__(self):
         if not isinstance(self.vocabulary, tuple) or not self.vocabulary:
             raise ValueError(f"vocabulary: expected a tuple of words, found {reprlib.repr(self.vocabulary)}")
         for word in self.vocabulary:
-            if not (isinstance(word, str) and re.fullmatch(_WORD, word) and word == word.lower()):
-                raise ValueError(
-                    f"vocabulary: expected words of two or more letters or digits, in lower case, "
-                    f"found {reprlib.repr(word)}"
-                )
+            if not (isinstance(word, str) and self.tokenizer.is_token(word)):
+                raise ValueError(f"vocabulary: expected {self.tokenizer.noun}, found {reprlib.repr(word)}")
         for word, following in itertools.pairwise(self.vocabulary):
             if word >= following:
                 raise ValueError(
@@ -59,13 +59,21 @@ class BagOfWords:
                 )
 
     @classmethod
-    def fit(cls, documents: Sequence[str], *, min_documents: int = 2, max_words: int | None = None) -> "BagOfWords":
+    def fit(
+        cls,
+        documents: Sequence[str],
+        *,
+        min_documents: int = 2,
+        max_words: int | None = None,
+        tokenizer: Tokenizer = _WORDS,
+    ) -> "BagOfWords":
         """Returns the bag of the words that enough documents have.
 
         Args:
             documents: `n` strings.
             min_documents: how many documents must have a word.
             max_words: keep only so many of these words, the most frequent ones; None for all.
+            tokenizer: how a document is cut into words.
 
         Returns:
             The bag of words.
@@ -77,14 +85,14 @@ class BagOfWords:
         for name, value in (("min_documents", min_documents), ("max_words", 1 if max_words is None else max_words)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number, 1 or more, got {value!r}")
-        vectorizer = _vectorizer(min_df=min_documents, max_features=max_words)
+        vectorizer = _vectorizer(tokenizer, min_df=min_documents, max_features=max_words)
         try:
             vectorizer.fit(check_texts(documents))
         except ValueError:
             raise ValueError(
                 f"expected words that {min_documents} or more of {len(documents)} documents have, found none"
             ) from None
-        return cls(tuple(vectorizer.get_feature_names_out().tolist()))
+        return cls(tuple(vectorizer.get_feature_names_out().tolist()), tokenizer)
 
     def transform(self, documents: Sequence[str]) -> np.ndarray:
         """Returns which words each document has.
@@ -98,7 +106,7 @@ class BagOfWords:
         Raises:
             TypeError: a document that is not a string.
         """
-        vectorizer = _vectorizer(vocabulary=self.vocabulary, binary=True, dtype=np.float32)
+        vectorizer = _vectorizer(self.tokenizer, vocabulary=self.vocabulary, binary=True, dtype=np.float32)
         return vectorizer.transform(check_texts(documents)).toarray()
 
     def unknown(self, document: str) -> tuple[str, ...]:
@@ -108,14 +116,19 @@ class BagOfWords:
             document: a text.
 
         Returns:
-            The words in the order of the text, each once.
+            The words in the order of the text, each once. Where the vocabulary holds n-grams: the parts of the text,
+            up to the next space, that no known n-gram covers.
 
         Raises:
             TypeError: the document is not a string.
         """
         known = set(self.vocabulary)
-        words = _vectorizer().build_analyzer()(*check_texts([document]))
-        return tuple(word for word in dict.fromkeys(words) if word not in known)
+        (document,) = check_texts([document])
+        if self.tokenizer.analyzer == "char":
+            words = _uncovered(self.tokenizer.normalize(document), known, self.tokenizer.ngram_range)
+        else:
+            words = [word for word in self.tokenizer.tokens(document) if word not in known]
+        return tuple(dict.fromkeys(words))
 
 
 def check_texts(texts: Sequence[str]) -> Sequence[str]:
@@ -128,7 +141,16 @@ def check_texts(texts: Sequence[str]) -> Sequence[str]:
     return texts
 
 
-def _vectorizer(**settings: Any):
+def _uncovered(text: str, known: set[str], ngram_range: tuple[int, int]) -> list[str]:
+    lacking = np.ones(len(text), bool)
+    for length in range(ngram_range[0], ngram_range[1] + 1):
+        for start in range(len(text) - length + 1):
+            if text[start : start + length] in known:
+                lacking[start : start + length] = False
+    return "".join(character if lacks else " " for character, lacks in zip(text, lacking, strict=True)).split()
+
+
+def _vectorizer(tokenizer: Tokenizer, **settings: Any):
     with needed_for("a bag of words"):
         from sklearn.feature_extraction.text import CountVectorizer
-    return CountVectorizer(token_pattern=_WORD, **settings)
+    return CountVectorizer(**tokenizer.settings, **settings)

@@ -5,7 +5,7 @@ other keys are JSON values, the settings of that extractor. A model that was tra
 
     "hog_hsv"            of pictures
     "vgg19", "alexnet"   of pictures; needs the file of the weights
-    "bag_of_words"       of strings; "vocabulary": the words
+    "bag_of_words"       of strings; "vocabulary": the words; "analyzer" and more: the settings of `Tokenizer`
     "transformers"       of strings; needs the folder of the encoder
 
 Letters: `n` items, `d` features, `h` x `w` pixels.
@@ -22,6 +22,7 @@ from gpldan_jax.features.bag_of_words import BagOfWords
 from gpldan_jax.features.image_encoders import ImageEncoder, hog_hsv_encoder, network_encoder
 from gpldan_jax.features.networks import ARCHITECTURES
 from gpldan_jax.features.sentence_encoder import sentence_encoder
+from gpldan_jax.features.tokenizer import Tokenizer
 
 
 class SourceNeededError(ValueError):
@@ -125,7 +126,9 @@ def _network(description, source):
 def _bag_of_words(description, source):
     _check_no_source(description, source)
     words = description.get("vocabulary")
-    return BagOfWords(tuple(words) if isinstance(words, list) else words).transform
+    return BagOfWords(
+        tuple(words) if isinstance(words, list) else words, Tokenizer.from_description(description)
+    ).transform
 
 
 def _transformers(description, source):

@@ -53,6 +53,8 @@ Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
         ({"text_model": "bag_of_words", "text_path": "x"}, "--text_path goes with --text_model=bert"),
         ({"text_model": "bag_of_words", "pooling": "cls"}, "--pooling goes with --text_model=bert, got bag_of_words"),
         ({"max_words": 7}, "--max_words goes with --text_model=bag_of_words, got own:texts"),
+        ({"analyzer": "char"}, "--analyzer goes with --text_model=bag_of_words, got own:texts"),
+        ({"text_model": "bag_of_words", "analyzer": "chars"}, "invalid choice: 'chars'"),
         ({"scaling": "caffe"}, "--scaling goes with --image_model=vgg19 or alexnet, got own:images"),
         ({"text_model": "bag_of_words", "vocabulary": "missing.txt"}, "vocabulary: expected train, all or a file"),
         ({"text_model": "bag_of_words", "min_documents": 400}, "expected words that 400 or more of 100 documents have"),
@@ -71,6 +73,19 @@ def test_bad_input_is_one_line(folder, own, call, change, message):
     assert not (folder / "features.npz").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--ngrams", "1", "3"), "--ngrams goes with --analyzer=char, got auto"),
+        (("--analyzer=char", "--symbols"), "--numbers and --symbols go with --analyzer=word; --analyzer=char counts"),
+        (("--analyzer=char", "--ngrams", "3", "1"), "two whole numbers from 1 to 10, got (3, 1)"),
+    ],
+)
+def test_flags_of_words_that_do_not_go_together(folder, call, given, message):
+    status, _, err = call(*flags(folder, image_model="hog_hsv", text_model="bag_of_words"), *given)
+    assert status == 2 and err.count("\n") == 1 and message in err and not (folder / "features.npz.parts").exists()
+
+
 def test_defaults_are_those_of_the_library():
     options = extract._parser("gpldan extract").parse_args(["--image_model=a", "--text_model=b", "--out=c"])
     assert (options.max_pixels, tuple(options.split), options.seed) == (MAX_PIXELS, OWN_SHARES, SPLIT_SEED)
@@ -78,8 +93,9 @@ def test_defaults_are_those_of_the_library():
     for name in ("sentences", "max_skipped", "max_pixels", "batch", "fresh"):
         assert getattr(options, name) == library[name].default, name
     library = inspect.signature(extraction.choose_words).parameters
-    for name in ("vocabulary", "max_words", "min_documents"):
+    for name in extract._OF_WORDS:
         assert getattr(options, name) == library[name].default, name
+    assert tuple(options.ngrams) == library["ngram_range"].default
     assert tuple(extraction.RELEASES) == extract.RELEASES
 
 

@@ -90,6 +90,8 @@ def test_an_emoji_dataset_that_says_it_is_generated_names_no_extractor():
         ({"features": {"text": WORDS | {"vocabulary": {"red": 1}}}}, "text", "vocabulary: .* found {'red': 1}"),
         ({"features": {"text": WORDS | {"vocabulary": [["red"]]}}}, "text", r"vocabulary: .* found \['red'\]"),
         ({"features": {"text": WORDS | {"vocabulary": ["rose", "red"]}}}, "text", "vocabulary: expected sorted words"),
+        ({"features": {"text": WORDS | {"analyzer": "bytes"}}}, "text", "analyzer must be word or char, got 'bytes'"),
+        ({"features": {"text": WORDS | {"analyzer": "char"}}}, "text", "expected n-grams of 1 to 2 .* found 'red'"),
         ({"features": {"text": WORDS}}, "audio", "modality must be one of image, text, got 'audio'"),
     ],
 )
@@ -97,6 +99,24 @@ def test_other_model_files_are_refused_in_one_line(metadata, modality, expected)
     with pytest.raises(ValueError, match=expected) as caught:
         extractor(metadata, modality)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_a_query_is_cut_into_words_as_the_texts_of_the_model_were():
+    pytest.importorskip("sklearn", reason="the bag of words needs scikit-learn")
+
+    def ask(query, **description):
+        metadata = {"features": {"text": {"extractor": "bag_of_words", **description}}}
+        return extractor(metadata, "text")([query]).tolist(), unknown_words(metadata, query)
+
+    accented = "cafe\u0301 3"
+    assert ask(accented, vocabulary=["cafe", "café"]) == ([[1, 0]], ())  # a model of version 0.1
+    assert ask(accented, vocabulary=["cafe", "café"], analyzer="word") == ([[0, 1]], ())
+    assert ask(accented, vocabulary=["3", "café"], analyzer="word", numbers=True) == ([[1, 1]], ())
+    assert ask("红 🍎", vocabulary=["🍎"], analyzer="word", symbols=True) == ([[1]], ())
+    assert ask("一只黑猫", vocabulary=["一", "黑", "黑猫"], analyzer="char", ngram_range=[1, 2]) == (
+        [[1, 1, 1]],
+        ("只",),
+    )
 
 
 @pytest.mark.slow
