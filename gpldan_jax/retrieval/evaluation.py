@@ -18,7 +18,7 @@ from gpldan_jax.data.arrays import as_array
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Projector, Representation
 from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at, row_chunks
-from gpldan_jax.retrieval.relevance import Gains, as_groups, rank_by_relevance
+from gpldan_jax.retrieval.relevance import Gains, as_groups, as_labels, rank_by_relevance
 
 _BLOCK = 1024
 RECALL_DEPTHS = (1, 5, 10)
