@@ -5,39 +5,34 @@ A text that is too long for the encoder is cut into windows, and windows are enc
 Letters: `n` texts, `d` features, `b` windows of a batch, `t` tokens of the longest window in it.
 """
 
-import contextlib
 import dataclasses
 import itertools
-import json
-import logging
 import math
 import os
 import reprlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpldan_jax._extras import failing_as, needed_for
-from gpldan_jax._files import sha256_of
 from gpldan_jax.features.bag_of_words import check_texts
-from gpldan_jax.features.weights import read_state_dict
+from gpldan_jax.features.model_folders import (
+    PICKLE,
+    SAFETENSORS,
+    TOKENIZER,
+    TRUSTED,
+    VOCABULARIES,
+    hash_files,
+    quiet,
+    read_config,
+    read_model,
+    weight_files,
+)
 
 POOLINGS = ("mean", "cls")
 LONG_TEXTS = ("windows", "truncate")
-_VOCABULARIES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
-_TOKENIZER = (*_VOCABULARIES, "added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _NO_LIMIT = 10**9  # a tokenizer without a limit says 10**30
 
 
@@ -196,13 +191,13 @@ def sentence_encoder(
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"batch must be a whole number, 1 or more, got {batch!r}")
     path = Path(path)
-    weights = _weight_files(path)
+    weights = weight_files(path, [VOCABULARIES, (*SAFETENSORS, PICKLE)])
     with needed_for("a sentence encoder", "bert"):
         import torch  # noqa: F401, before transformers, which would complain
         import transformers  # noqa: F401
-    with _quiet():
+    with quiet("a sentence encoder", "bert"):
         config, tokenizer, before, after = _read_tokenizer(path)
-        model = _read_model(path, config, weights)
+        model, _ = read_model(path, config, weights)
         with failing_as(f"{path}: its model, of type {config.model_type}, does not take texts"):
             window = _token_ids(tokenizer, ["a"], special=True)
             dim = _encode(model, pooling, *pad_windows(window, 0)).shape[1]
@@ -212,8 +207,7 @@ def sentence_encoder(
         max_tokens = _max_tokens(path, model, tokenizer)
         if max_tokens <= len(before) + len(after):
             raise ValueError(f"{path}: expected a model that takes more than special tokens, found {max_tokens} tokens")
-    names = {"config.json", *_TOKENIZER, *(file.name for file in weights)}
-    files = {name: sha256_of(path / name) for name in sorted(names) if (path / name).is_file()}
+    files = hash_files(path, ["config.json", *TOKENIZER, *(file.name for file in weights)])
     return SentenceEncoder(model, tokenizer, pooling, long_texts, batch, max_tokens, dim, before, after, files)
 
 
@@ -273,84 +267,23 @@ def mean_by_group(features: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     return np.add.reduceat(features, np.cumsum(sizes) - sizes, axis=0) / sizes[:, None].astype(np.float32)
 
 
-def _weight_files(path: Path) -> list[Path]:
-    """The files of the weights, an index first; `ValueError` where any file that is needed is missing."""
-    if not path.is_dir():
-        raise ValueError(f"{path}: expected the directory of an encoder, found none")
-    for names in (("config.json",), _VOCABULARIES, _WEIGHTS):
-        if not any((path / name).is_file() for name in names):
-            raise ValueError(f"{path} lacks {' or '.join(names)}")
-    weights = next(path / name for name in _WEIGHTS if (path / name).is_file())
-    if weights.suffix != ".json":
-        return [weights]
-    with failing_as(f"{weights} cannot be read"):
-        shards = sorted({os.fspath(name) for name in json.loads(weights.read_bytes())["weight_map"].values()})
-    for name in shards:
-        if Path(name).name != name or not (path / name).is_file():
-            raise ValueError(f"{path} lacks {name!r}, which {weights.name} names")
-    return [weights, *(path / name for name in shards)]
-
-
 def _read_tokenizer(path: Path) -> tuple[Any, Any, tuple[int, ...], tuple[int, ...]]:
     """The config, the tokenizer, and the special tokens before and after the tokens of a text."""
     import transformers
 
-    trusted = {"local_files_only": True, "trust_remote_code": False}
-    with failing_as(f"{path}/config.json cannot be read"):
-        config = transformers.AutoConfig.from_pretrained(path, **trusted)
+    config = read_config(path)
     if config.is_encoder_decoder or config.sub_configs:
         raise ValueError(
             f"{path}: expected an encoder of BERT's type, found a model of type {config.model_type}; "
             f"for that, write a function of a list of strings"
         )
     with failing_as(f"{path}: its tokenizer cannot be read"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, config=config, **trusted)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, config=config, **TRUSTED)
         (plain,), (whole,) = (_token_ids(tokenizer, ["a"], special=special) for special in (False, True))
         start = next(start for start in range(len(whole)) if whole[start : start + len(plain)] == plain)
     if not start:
         raise ValueError(f"{path}: expected a tokenizer that puts a token before each text, as BERT's [CLS]")
     return config, tokenizer, tuple(whole[:start]), tuple(whole[start + len(plain) :])
-
-
-def _read_model(path: Path, config: Any, weights: Sequence[Path]) -> Any:
-    """The model with its weights; `ValueError` where one is missing, which `transformers` would draw at random."""
-    import torch
-    import transformers
-
-    tensors: dict[str, Any] = {}
-    for file in weights:
-        if file.suffix != ".json":
-            tensors |= _read_tensors(file)
-    with failing_as(f"{path}: its model cannot be made"):
-        with torch.device("meta"):
-            model_class = type(transformers.AutoModel.from_config(config, trust_remote_code=False))
-        model, found = model_class.from_pretrained(
-            None,
-            config=config,
-            state_dict=tensors,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    order = list(model.state_dict())
-    missing = [name for name in found["missing_keys"] if name.split(".")[0] != "pooler"]
-    if missing:
-        raise ValueError(f"{path}: its weights lack {min(missing, key=order.index)}")
-    if found["mismatched_keys"]:
-        name, shape, expected = min(found["mismatched_keys"], key=lambda key: order.index(key[0]))
-        raise ValueError(f"{path}: expected {name} of shape {tuple(expected)}, found {tuple(shape)}")
-    return model.eval()
-
-
-def _read_tensors(file: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        arrays = read_state_dict(file)
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
-    # Copies: a model on top of a mapped file would change with the file.
-    return {name: torch.from_numpy(arrays.pop(name).copy()) for name in list(arrays)}
 
 
 def _token_ids(tokenizer, texts, *, special):
@@ -391,21 +324,3 @@ def _encode(model, pooling, tokens, mask):
             return hidden[:, 0].numpy()
         weights = mask[..., None].to(hidden.dtype)
         return ((hidden * weights).sum(1) / weights.sum(1)).numpy()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps progress bars, advice and warnings of `transformers` from the terminal."""
-    with needed_for("a sentence encoder", "bert"):  # transformers before 5.4 has none
-        from transformers.utils.logging import set_tqdm_hook
-
-    logger = logging.getLogger("transformers")
-    level, hook = logger.level, set_tqdm_hook(lambda bar, args, settings: bar(*args, **{**settings, "disable": True}))
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-        set_tqdm_hook(hook)

@@ -87,6 +87,11 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return arrays
 
 
+def conversion(old: str | os.PathLike, new: str | os.PathLike) -> str:
+    """Returns the command that converts a file of `torch.save` to safetensors, without running code in it."""
+    return _CONVERT.format(old=os.fspath(old), new=os.fspath(new))
+
+
 def _read_safetensors(name: str) -> dict[str, np.ndarray]:
     with (
         failing_as(f"{name}: expected a whole safetensors file with NumPy's types"),
@@ -99,7 +104,7 @@ def _read_safetensors(name: str) -> dict[str, np.ndarray]:
 
 
 def _read_torch(name: str, *, memory_mapped: bool) -> dict[str, np.ndarray]:
-    convert = _CONVERT.format(old=name, new=f"{os.path.splitext(name)[0]}.safetensors")
+    convert = conversion(name, f"{os.path.splitext(name)[0]}.safetensors")
     with needed_for(f"{name} is a file of PyTorch", "torch", otherwise=f", or convert it where PyTorch is: {convert}"):
         import torch
 

@@ -384,7 +384,7 @@ def test_weights_that_lack_a_layer_or_do_not_fit_are_refused(encoders, tmp_path,
     def denied(file):
         raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(sys.modules["gpldan_jax.features.sentence_encoder"], "read_state_dict", denied)
+    monkeypatch.setattr(sys.modules["gpldan_jax.features.model_folders"], "read_state_dict", denied)
     assert refused(path) == "/model.safetensors cannot be read: Permission denied"
 
 
