@@ -14,7 +14,8 @@ import numpy as np
 from gpldan_jax import config as settings
 from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.config import default
-from gpldan_jax.data.paired import Pairs, as_features, dataset_from_checked
+from gpldan_jax.data.frames import check_column_names, check_pairs, column_names, feature_rows
+from gpldan_jax.data.paired import dataset_from_checked
 from gpldan_jax.retrieval import metrics
 
 try:
@@ -79,6 +80,9 @@ class GPLDAN(BaseEstimator):
     Attributes:
         model_: a `TrainedModel`, of the epoch that was selected.
         n_image_features_in_, n_text_features_in_: d_i and d_t.
+        image_feature_names_in_, text_feature_names_in_: the names of the columns of a DataFrame, `[d_i]` and `[d_t]`
+            str; only where they are text. Other names, or another order, in `score`, `distances` and `rank` are an
+            error. `feature_names_in_` is the name that scikit-learn looks for, of its `X`, here the images.
         n_epochs_: epochs after which the model was selected.
         history_: for each epoch a dict of plain numbers: `epoch`, `step`, means of `loss` and its terms, and where
             it was evaluated, `validation`, as from `gpldan_jax.retrieval.evaluate`, and `selected`, whether it was the
@@ -187,6 +191,9 @@ class GPLDAN(BaseEstimator):
         _check_parameters(self.get_params())
         seed = _seed(self.random_state)
         dataset = self._dataset(images, texts, labels, groups, validation, seed)
+        names = column_names(images, texts)
+        if validation is not None:
+            check_column_names(validation[0], validation[1], names, "validation ")
         dataset, standardization = data.standardize(
             dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
         )
@@ -204,13 +211,15 @@ class GPLDAN(BaseEstimator):
         )
         # Seconds would make two files of the same run differ.
         history = [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+        fitted: dict = {"parameters": self._plain_parameters(seed), "seed": seed, "history": history}
+        fitted |= {"feature_names": names} if names else {}
         model = models.TrainedModel(
             projector=state.projector,
             parameters=jax.device_get(state.projector_parameters),
             standardization=standardization,
             metadata={
                 "epoch": progress.selection.epoch,
-                "estimator": {"parameters": self._plain_parameters(seed), "seed": seed, "history": history},
+                "estimator": fitted,
                 "version": importlib.metadata.version("gpldan_jax"),
             },
         )
@@ -232,8 +241,12 @@ class GPLDAN(BaseEstimator):
             TypeError: sparse matrices.
         """
         check_is_fitted(self, "model_")
-        images = _rows(images, "images", self.n_image_features_in_)
-        texts = _rows(texts, "texts", self.n_text_features_in_)
+        check_column_names(images, texts, self._names)
+        return self._distances(images, texts)
+
+    def _distances(self, images, texts):
+        images = feature_rows(images, "images", self.n_image_features_in_)
+        texts = feature_rows(texts, "texts", self.n_text_features_in_)
         scaling = self.model_.standardization
         return retrieval.retrieval_distances(
             self.model_.projector, self.model_.parameters, scaling.images(images), scaling.texts(texts)
@@ -283,9 +296,10 @@ class GPLDAN(BaseEstimator):
             As `distances`; ValueError also for unequal rows.
         """
         check_is_fitted(self, "model_")
-        pairs = _pairs(images, texts, labels, groups)
+        check_column_names(images, texts, self._names)
+        pairs = check_pairs(images, texts, labels, groups)
         split = dataset_from_checked("GPLDAN.score", (pairs, pairs.take(slice(0)), pairs.take(slice(0)))).train
-        distances = self.distances(split.images[split.image_rows()], split.texts[split.text_rows()])
+        distances = self._distances(split.images[split.image_rows()], split.texts[split.text_rows()])
         figures = retrieval.evaluate_pairs(distances, split)
         return figures["recall@10" if labels is None else "map@50"]["average"]
 
@@ -324,13 +338,26 @@ class GPLDAN(BaseEstimator):
         self.model_ = model
         self.n_image_features_in_ = len(model.standardization.image_mean)
         self.n_text_features_in_ = len(model.standardization.text_mean)
+        for view in ("image", "text"):
+            vars(self).pop(f"{view}_feature_names_in_", None)  # of a fit before
+            if view in self._names:
+                setattr(self, f"{view}_feature_names_in_", np.array(self._names[view], dtype=object))
         self.n_epochs_ = model.metadata["epoch"]
         self.history_ = history
         self.seed_ = seed
         return self
 
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """The names of the image columns: images are what scikit-learn calls `X`."""
+        return self.image_feature_names_in_
+
+    @property
+    def _names(self):
+        return self.model_.metadata.get("estimator", {}).get("feature_names", {})
+
     def _dataset(self, images, texts, labels, groups, validation, seed):
-        pairs = _pairs(images, texts, labels, groups)
+        pairs = check_pairs(images, texts, labels, groups)
         if groups is not None and validation is not None:
             raise ValueError("groups decide which pairs are held out; with validation pairs, leave them out")
         labels = pairs.labels
@@ -381,7 +408,7 @@ class GPLDAN(BaseEstimator):
 def _validation_pairs(validation, labels):
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise ValueError("validation must be (images, texts) or (images, texts, labels)")
-    pairs = _pairs(*validation, prefix="validation ")
+    pairs = check_pairs(*validation, prefix="validation ")
     if (labels is None) != (pairs.labels is None):
         raise ValueError("labels must be given for the training and the validation pairs, or for neither")
     return pairs
@@ -420,28 +447,3 @@ def _seed(random_state) -> int:
             raise ValueError(f"random_state must be {settings.SEED.expected}, got {random_state}")
         return int(random_state)
     return int(check_random_state(random_state).randint(2**32, dtype=np.uint32))
-
-
-def _rows(features, where: str, width: int | None = None) -> np.ndarray:
-    from scipy import sparse
-
-    if sparse.issparse(features):
-        raise TypeError(f"{where} must be a dense array, got a sparse {type(features).__name__}; use its toarray()")
-    features = as_features(features, where=where)
-    if not len(features):
-        raise ValueError(f"{where} must have rows, got shape {list(features.shape)}")
-    if width is not None and features.shape[1] != width:
-        raise ValueError(f"{where} must be [n, {width}] as in fit, got {list(features.shape)}")
-    return features
-
-
-def _pairs(images, texts, labels=None, groups=None, prefix="") -> Pairs:
-    images, texts = _rows(images, f"{prefix}images"), _rows(texts, f"{prefix}texts")
-    if len(images) != len(texts):
-        shapes = f"{list(images.shape)} and {list(texts.shape)}"
-        raise ValueError(f"{prefix}images and texts must have as many rows, got {shapes}")
-    if labels is not None:
-        labels = data.normalize_labels(labels, len(images), where=f"{prefix}labels", per_item="any")
-    if groups is not None:
-        groups = data.normalize_groups(groups, len(images), where=f"{prefix}groups")
-    return Pairs(images, texts, labels, groups)

@@ -16,6 +16,7 @@ import gpldan_jax
 from gpldan_jax import GPLDAN, data, models, retrieval, training
 from gpldan_jax import config as settings
 from gpldan_jax.runs import session
+from tests.containers import NA, Column, Frame, Tensor
 from tests.training import tiny
 
 SMALL = {
@@ -413,3 +414,68 @@ except ImportError as error:
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="module 'gpldan_jax' has no attribute 'GPLDANs'"):
         _ = gpldan_jax.GPLDANs
+
+
+IMAGE_NAMES, TEXT_NAMES = [f"pixel {i}" for i in range(10)], [f"word {i}" for i in range(6)]
+
+
+@pytest.mark.slow
+def test_the_names_of_columns_are_those_of_the_fit(pairs, tmp_path):
+    images, texts, labels = pairs
+    frames = Frame(images, IMAGE_NAMES), Frame(texts, TEXT_NAMES)
+    model = GPLDAN(**SMALL, random_state=0).fit(*frames, labels)
+    assert same(model, GPLDAN(**SMALL, random_state=0).fit(*pairs))
+    model.save(tmp_path / "model")
+    for named in (model, GPLDAN.load(tmp_path / "model")):
+        assert named.feature_names_in_.tolist() == named.image_feature_names_in_.tolist() == IMAGE_NAMES
+        assert named.text_feature_names_in_.tolist() == TEXT_NAMES
+        expected = named.score(*frames, labels)
+        with pytest.warns(UserWarning, match="images have no feature names"):
+            assert named.score(images, frames[1], labels) == expected
+        turned = Frame(images[:, ::-1], IMAGE_NAMES[::-1])
+        for call in (
+            lambda: named.score(turned, frames[1]),  # noqa: B023
+            lambda: named.distances(turned, frames[1]),  # noqa: B023
+            lambda: named.rank(frames[1], turned, direction="text_to_image"),  # noqa: B023
+        ):
+            with pytest.raises(ValueError, match=r"images: the feature names .* same order as they were in fit"):
+                call()
+    with pytest.raises(ValueError, match="validation texts: the feature names should match"):
+        model.fit(*frames, validation=(frames[0], Frame(texts, TEXT_NAMES[::-1])))
+    assert not hasattr(model.fit(images, frames[1]), "feature_names_in_")
+    assert model.text_feature_names_in_.tolist() == TEXT_NAMES
+
+
+@pytest.mark.slow
+def test_a_file_without_names_is_that_of_before(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    assert "feature_names" not in models.load_model(tmp_path / "model").metadata["estimator"]
+    assert not hasattr(GPLDAN.load(tmp_path / "model"), "feature_names_in_")
+
+
+@pytest.mark.slow
+def test_objects_and_tensors_are_read_as_numbers_and_text(pairs, fitted):
+    images, texts, labels = pairs
+    again = GPLDAN(**SMALL, random_state=0).fit(Tensor(images), texts.astype(object), Column(labels))
+    assert same(fitted, again)
+    assert fitted.score(images.tolist(), Tensor(texts), Column(labels)) == fitted.score(*pairs)
+    with pytest.raises(ValueError, match="labels must be all text or all numbers, got both"):
+        fitted.score(images, texts, Column([*labels[:-1], 3]))
+    with pytest.raises(ValueError, match="groups must have no missing values, row 59"):
+        fitted.score(images, texts, groups=Column([*range(59), NA]))
+
+
+@pytest.mark.slow
+def test_grids_of_data_frames(pairs):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    images, texts, labels = pairs
+    frames = pandas.DataFrame(images, columns=IMAGE_NAMES), pandas.DataFrame(texts, columns=TEXT_NAMES)
+    model = GPLDAN(**SMALL | {"epochs": 1, "selection": "last"}, random_state=0)
+    grid = GridSearchCV(model, {"alpha": [0.5, 1]}, cv=2, error_score="raise").fit(*frames)
+    plain = GridSearchCV(model, {"alpha": [0.5, 1]}, cv=2).fit(images, texts)
+    np.testing.assert_array_equal(grid.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
+    assert grid.best_estimator_.feature_names_in_.tolist() == IMAGE_NAMES
+    with pytest.raises(ValueError, match="same order as they were in fit"):
+        grid.best_estimator_.score(frames[0][IMAGE_NAMES[::-1]], frames[1])
+    kinds = model.fit(*frames, pandas.Series(labels, dtype="category"))
+    assert same(kinds, model.fit(images, texts, labels))
