@@ -142,9 +142,13 @@ def _pairs(
     if count is not None:
         _check_count(image, images, count)
     texts = _features(text, text_width, columns)
+    _check_equal_counts(image, text, images, texts)
+    return images, texts
+
+
+def _check_equal_counts(image: _Stored, text: _Stored, images: np.ndarray, texts: np.ndarray) -> None:
     if len(images) != len(texts):
         raise DataError(f"{text.where}: expected as many rows as {image.key} has, {len(images)}, found {len(texts)}")
-    return images, texts
 
 
 def _features(stored: _Stored, width: int | None, columns: bool) -> np.ndarray:
@@ -218,12 +222,12 @@ def _name_others(path: Path, others: dict[str, str], found: Iterable[str]) -> No
 
 def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
-    required, optional = ["image", "text"], ["split", "group", "class_names", "manifest"]
+    required, optional = ["image", "text"], ["split", "group", "class_names", "image_of", "text_of", "manifest"]
     (optional if shape is None else required).append("label")
     others: dict[str, str] = {}
     arrays = _read(paths[0], required, optional, others.update)
     _name_others(paths[0], others, arrays)
-    images, texts = _pairs(arrays["image"], arrays["text"], shape)
+    images, texts = _items(arrays, shape)
     labels = groups = None
     if "label" in arrays:
         per_item = "any" if shape is None or shape.several_classes else "one"
@@ -245,6 +249,26 @@ def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
         rows = stratified_split(labels, apportion(len(images), OWN_SHARES), seed=SPLIT_SEED)
     names = _class_names(arrays["class_names"]) if "class_names" in arrays else None
     return FileContents(_cut(Pairs(images, texts, labels, groups), rows), _read_manifest(arrays), names)
+
+
+def _items(arrays: dict[str, _Stored], shape: Shape | None) -> tuple[np.ndarray, np.ndarray]:
+    """The images and texts of the pairs; a file may hold an image once and say which pairs have it, in `image_of`."""
+    sides = []
+    for modality, width in (("image", shape.image if shape else None), ("text", shape.text if shape else None)):
+        features, rows = _features(arrays[modality], width, False), arrays.get(f"{modality}_of")
+        if rows is not None:
+            if rows.values.ndim != 1 or rows.values.dtype.kind not in "iu":
+                raise DataError(f"{rows.where}: expected whole numbers [rows], found {rows.values.dtype}")
+            outside = (rows.values < 0) | (rows.values >= len(features))
+            if outside.any():
+                raise DataError(
+                    f"{rows.where}: expected rows of {modality}, 0 to {len(features) - 1}, found "
+                    f"{rows.values[np.argmax(outside)]} in {name_rows(outside)}"
+                )
+            features = features[rows.values]
+        sides.append(features)
+    _check_equal_counts(arrays["image"], arrays["text"], *sides)
+    return sides[0], sides[1]
 
 
 def _class_names(stored: _Stored) -> list[str]:
@@ -356,8 +380,9 @@ def own_layouts(stem: str) -> tuple[Layout, ...]:
 OWN_FEATURES = Layout(
     ("FILE.npz",),
     "image [rows, features], text [rows, features], and optionally label [rows] or [rows, classes] of 0 and 1 (with "
-    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2; .h5 "
-    "and .mat will do as well",
+    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2; where "
+    "pairs share an image it may be there once, and image_of [rows] say which row of image each pair has; .h5 and .mat "
+    "will do as well",
     _read_generic,
 )
 """Features of any sizes."""

@@ -114,15 +114,34 @@ def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, see
     if any(pair.split is not None for pair in pairs):
         _check_groups_are_whole(pairs)
         return list(pairs)
-    names = [pair.label or "" for pair in pairs]
-    codes = {name: code for code, name in enumerate(sorted(set(names)))}
-    labels = np.array([codes[name] for name in names], np.int64)
+    if any(isinstance(pair.label, tuple) for pair in pairs):
+        labels, _ = member_matrix([pair.label for pair in pairs])
+    else:
+        names = [pair.label or "" for pair in pairs]
+        codes = {name: code for code, name in enumerate(sorted(set(names)))}
+        labels = np.array([codes[name] for name in names], np.int64)
     numbers: dict[object, int] = {}  # of groups in the order of their first pairs; a pair that stands alone is one
     groups = [numbers.setdefault(pair.group or row, len(numbers)) for row, pair in enumerate(pairs)]
     splits = np.empty(len(pairs), np.int64)
     for part, rows in enumerate(grouped_split(np.array(groups, np.int64), labels, shares, seed=seed)):
         splits[rows] = part
     return [dataclasses.replace(pair, split=split) for pair, split in zip(pairs, splits.tolist(), strict=True)]
+
+
+def member_matrix(labels: Sequence[str | tuple[str, ...] | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns which classes each pair has, `[n, C]` bool, and the names of the classes in sorted order.
+
+    Example:
+        >>> member_matrix([("pet", "animal"), None, "animal"])[1]
+        ('animal', 'pet')
+    """
+    rows = [(of,) if isinstance(of, str) else of or () for of in labels]
+    names = tuple(sorted({name for row in rows for name in row if name}))
+    columns = {name: column for column, name in enumerate(names)}
+    matrix = np.zeros((len(rows), len(names)), bool)
+    for position, row in enumerate(rows):
+        matrix[position, [columns[name] for name in row if name]] = True
+    return matrix, names
 
 
 def _check_groups_are_whole(pairs):

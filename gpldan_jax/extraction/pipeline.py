@@ -1,7 +1,8 @@
 """From pairs to a feature file: first images, then the texts of the pairs whose image could be read.
 
-The file is a `.npz` with image, text, split, id, label and group where the pairs have them, and `manifest`, JSON that
-says how it was made. The folder `FILE.npz.parts` beside it holds the finished blocks until the file is there.
+The file is a `.npz` with image, text, split, id, label and group where the pairs have them, `image_of` where pairs
+share images, and `manifest`, JSON that says how it was made. The folder `FILE.npz.parts` beside it holds the finished
+blocks until the file is there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gpldan_jax.data import DataError, read_arrays
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.extraction.encoders import BAG_OF_WORDS, Words, words_encoder
 from gpldan_jax.extraction.feature_blocks import Block, check_features, compute_blocks, read_features, write_npz
-from gpldan_jax.extraction.pairs import Pair, SkippedPairs
+from gpldan_jax.extraction.pairs import Pair, SkippedPairs, member_matrix
 from gpldan_jax.features import read_images
 from gpldan_jax.features.networks import ARCHITECTURES
 from gpldan_jax.features.pictures import MAX_PIXELS
@@ -164,7 +165,7 @@ def extract(
         widths = _write_features(work.blocks, out, usable, manifest)
     shutil.rmtree(folder)
     splits = {name: sum(pair.split == part for pair in usable) for part, name in enumerate(SPLITS)}
-    labelled = usable[0].label is not None
+    labelled = any(pair.label for pair in usable)
     return Extraction(out, manifest, splits, widths, labelled, skipped.path, time.perf_counter() - started)
 
 
@@ -218,25 +219,29 @@ def _encode_images(work: _Work, skipped: SkippedPairs, encode, max_pixels, threa
     """Writes the blocks of images; returns the pairs whose image could be read, and a digest of these images."""
     skipped.check()
     pairs = skipped.pairs
-    positions = [position for position, pair in enumerate(pairs) if pair.problem is None]
+    positions_of: dict[Path, list[int]] = {}  # an image of several pairs is read and encoded once
+    for position, pair in enumerate(pairs):
+        if pair.problem is None:
+            positions_of.setdefault(pair.image, []).append(position)
+    images = list(positions_of)
     prepare = getattr(encode, "prepare", lambda picture: picture)
-    usable: list[Pair] = []
     digest = hashlib.sha256()
 
     def read(part):
-        return _read_pictures([pairs[position].image for position in part], prepare, threads, max_pixels)
+        return _read_pictures(part, prepare, threads, max_pixels)
 
-    with _progress(work.console, "images", len(positions)) as advance:
+    with _progress(work.console, "images", len(images)) as advance:
 
         def on_block(start: int, block: Block) -> None:
-            usable.extend(pairs[positions[start + row]] for row in block.rows.tolist())
-            skipped.reasons.update({positions[start + row]: reason for row, reason in block.problems.items()})
+            for row, reason in block.problems.items():
+                skipped.reasons.update(dict.fromkeys(positions_of[images[start + row]], reason))
             digest.update(block.digests.tobytes())
             advance(start + len(block.rows) + len(block.problems))
             skipped.check()
 
-        compute_blocks(work.blocks, "image", positions, read, encode, batch=work.batch, on_block=on_block)
+        compute_blocks(work.blocks, "image", images, read, encode, batch=work.batch, on_block=on_block)
     skipped.write()
+    usable = [pair for position, pair in enumerate(pairs) if position not in skipped.reasons]
     if not usable:
         raise ValueError(f"none of {len(pairs)} pairs can be used; {skipped.path} says why")
     return usable, digest.hexdigest()
@@ -316,11 +321,15 @@ def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Ma
                 raise ValueError(
                     f"the {kind} encoder gave {widths[kind]} features and then {width}: expected one number"
                 )
+    places: dict[Path, int] = {}  # of the images that could be read, in the order of their blocks
+    image_of = np.array([places.setdefault(pair.image, len(places)) for pair in pairs])
+    counts = {"image": len(places), "text": len(pairs)}
     arrays: dict[str, Any] = {
-        kind: ((len(pairs), width), read_features(blocks, kind)) for kind, width in widths.items()
+        kind: ((counts[kind], width), read_features(blocks, kind)) for kind, width in widths.items()
     }
-    if all(pair.label is not None for pair in pairs):
-        arrays["label"] = np.array([pair.label for pair in pairs])
+    if len(places) < len(pairs):
+        arrays["image_of"] = image_of
+    arrays |= _labels(pairs)
     if any(pair.group is not None for pair in pairs):
         arrays["group"] = np.array([f"id {pair.id}" if pair.group is None else f"group {pair.group}" for pair in pairs])
     arrays["split"] = np.array([pair.split for pair in pairs], np.int8)
@@ -328,3 +337,13 @@ def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Ma
     arrays["manifest"] = np.array(json.dumps(manifest, ensure_ascii=False))
     write_npz(out, arrays)
     return widths
+
+
+def _labels(pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
+    """The array `label`, and `class_names` where pairs have several classes; nothing where no pair has a label."""
+    if any(isinstance(pair.label, tuple) for pair in pairs):
+        label, class_names = member_matrix([pair.label for pair in pairs])
+        return {"label": label, "class_names": np.array(class_names)}
+    if any(pair.label is not None for pair in pairs):
+        return {"label": np.array([pair.label or "" for pair in pairs])}
+    return {}

@@ -46,7 +46,10 @@ def build_from_run(workdir: Path, out: Path, splits: Sequence[str] = SPLITS, *, 
     ids = _read_ids(config["path"], dataset, splits) or ids
     for modality in MODALITIES:
         features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
-        _build(model, features, ids, modality, out, fields, candidates=candidates)
+        rows = _different_rows(dataset, splits, modality)
+        ids_of = [ids[row] for row in rows]
+        fields_of = {name: [values[row] for row in rows] for name, values in fields.items()}
+        _build(model, features[rows], ids_of, modality, out, fields_of, candidates=candidates)
 
 
 def build_from_features(
@@ -100,6 +103,16 @@ def read_features(path: Path) -> np.ndarray:
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise DataError(f"{path}: expected real numbers [rows, features], found {array.dtype} {list(array.shape)}")
     return array
+
+
+def _different_rows(dataset: PairedDataset, splits: Sequence[str], modality: str) -> list[int]:
+    """The pairs of some splits whose image, or whose text, is not that of an earlier pair of their group."""
+    rows: list[int] = []
+    start = 0
+    for split in (getattr(dataset, name) for name in splits):
+        rows += (start + (split.image_rows() if modality == "image" else split.text_rows())).tolist()
+        start += len(split)
+    return rows
 
 
 def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -369,3 +369,18 @@ def test_what_made_own_features_comes_with_them(tmp_path):
         assert load_dataset("npz", path=path).features is None
     path = write_own(tmp_path, ".npz", own_arrays(manifest=np.ones(3)))
     assert load_dataset("npz", path=path).features is None
+
+
+def test_an_image_may_be_stored_once(tmp_path):
+    rows = np.repeat(np.arange(10), 2)
+    arrays = own_arrays(20, group=rows, split=rows % 3)
+    arrays["image"] = arrays["image"][rows]
+    expected = load_dataset("npz", path=write_own(tmp_path, ".npz", arrays))
+    once = arrays | {"image": arrays["image"][::2], "image_of": rows}
+    assert load_dataset("npz", path=write_own(tmp_path, ".npz", once)).fingerprint() == expected.fingerprint()
+    for image_of, message in (
+        (rows + 1, "[image_of]: expected rows of image, 0 to 9, found 10 in rows 18, 19"),
+        (rows * 0.5, "[image_of]: expected whole numbers [rows], found float64"),
+        (rows[:19], "[text]: expected as many rows as image has, 19, found 20"),
+    ):
+        assert message in refused("npz", path=write_own(tmp_path, ".npz", once | {"image_of": image_of}))

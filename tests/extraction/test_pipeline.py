@@ -19,7 +19,7 @@ import pytest
 from gpldan_jax import _files, config, data, models, training
 from gpldan_jax.cli.main import run_command
 from gpldan_jax.data.emoji import load_emoji_arrays
-from gpldan_jax.extraction import Extraction, choose_words, extract, read_table
+from gpldan_jax.extraction import Extraction, Pair, choose_words, draw_splits, extract, read_table
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from tests.commands import ROOT
@@ -365,3 +365,78 @@ def test_the_function_takes_any_encoders_and_says_what_it_wrote(tmp_path):
         extract([dataclasses.replace(pairs[0], split=None)], encode, encode, tmp_path / "other.npz")
     with pytest.raises(ValueError, match=r"made\.csv must end in \.npz"):
         extract(pairs, encode, encode, tmp_path / "made.csv")
+
+
+def captions(folder, images=5, of_each=3):
+    """Pairs of some pictures, each with several captions, one after the other for all pictures."""
+    (folder / "photos").mkdir()
+    paths = [folder / "photos" / f"{i}.png" for i in range(images)]
+    for row, path in enumerate(paths):
+        Image.fromarray(picture(row)).save(path)
+    return [
+        Pair(f"{i}.png#{j}", paths[i], (f"caption {j} of {i}",), split=(i % 3), group=f"{i}.png")
+        for j in range(of_each)
+        for i in range(images)
+    ]
+
+
+def encoders():
+    seen = []
+
+    def image(pictures):
+        seen.extend(pictures)
+        return [[picture.mean(), len(picture)] for picture in pictures]
+
+    def text(texts):
+        return [[len(text), text.count("a"), ord(text[8])] for text in texts]
+
+    return image, text, seen
+
+
+def test_an_image_of_several_captions_is_encoded_and_stored_once(tmp_path):
+    pairs, (image, text, seen) = captions(tmp_path), encoders()
+    made = extract(pairs, image, text, tmp_path / "features.npz")
+    assert len(seen) == 5 and sum(made.splits.values()) == 15
+    found = np.load(tmp_path / "features.npz")
+    assert found["image"].shape == (5, 2) and found["text"].shape == (15, 3)
+    assert found["image_of"].tolist() == [0, 1, 2, 3, 4] * 3
+    dataset = data.load_dataset("npz", path=tmp_path / "features.npz")
+    assert [len(split.image_rows()) for split in (dataset.train, dataset.validation, dataset.test)] == [2, 2, 1]
+    # Each caption has the features of its own picture.
+    rows = [row for row, pair in enumerate(pairs) if pair.split == 0]
+    expected = [[picture(row % 5).mean(), len(picture(row % 5))] for row in rows]
+    np.testing.assert_allclose(dataset.train.images, expected, rtol=1e-6)
+
+
+def test_a_broken_image_loses_all_its_captions(tmp_path):
+    pairs, (image, text, _) = captions(tmp_path), encoders()
+    pairs[1].image.write_bytes(b"no picture")
+    made = extract(pairs, image, text, tmp_path / "features.npz", max_skipped=0.3)
+    assert [entry["id"] for entry in made.manifest["skipped"]] == ["1.png#0", "1.png#1", "1.png#2"]
+    found = np.load(tmp_path / "features.npz")
+    assert found["image"].shape == (4, 2) and found["image_of"].tolist() == [0, 1, 2, 3] * 3
+    assert found["id"].tolist() == [pair.id for pair in pairs if not pair.id.startswith("1.")]
+
+
+def test_several_labels_and_no_label(tmp_path):
+    pairs, (image, text, _) = captions(tmp_path, of_each=1), encoders()
+    labels = [("animal", "pet"), (), ("pet",), None, ("animal",)]
+    several = [dataclasses.replace(pair, label=label) for pair, label in zip(pairs, labels, strict=True)]
+    assert extract(several, image, text, tmp_path / "several.npz").labelled
+    found = np.load(tmp_path / "several.npz")
+    assert found["class_names"].tolist() == ["animal", "pet"]
+    assert found["label"].tolist() == [[True, True], [False, False], [False, True], [False, False], [True, False]]
+    some = [dataclasses.replace(pair, label=label) for pair, label in zip(pairs, "a", strict=False)] + pairs[1:]
+    assert extract(some, image, text, tmp_path / "some.npz").labelled
+    assert np.load(tmp_path / "some.npz")["label"].tolist() == ["a", "", "", "", ""]
+    assert not extract(pairs, image, text, tmp_path / "none.npz").labelled
+
+
+def test_drawn_splits_have_several_classes_in_proportion(tmp_path):
+    random = np.random.default_rng(0)
+    labels = [tuple(name for name in ("a", "b", "c") if random.random() < 0.4) for _ in range(200)]
+    pairs = [Pair(str(row), tmp_path, ("text",), label=label) for row, label in enumerate(labels)]
+    found = draw_splits(pairs, (2, 1, 1))
+    for name in "abc":
+        counts = np.bincount([pair.split for pair in found if name in pair.label], minlength=3)
+        np.testing.assert_allclose(counts / counts.sum(), [0.5, 0.25, 0.25], atol=0.02)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from gpldan_jax import models
+from gpldan_jax.config import dataset_config, with_values
 from gpldan_jax.data import DataError
 from gpldan_jax.data.emoji import load_emoji_arrays
 from gpldan_jax.index import Index
+from gpldan_jax.runs import session
 from gpldan_jax.serving.building import build_from_features, build_from_run, read_features
 from tests.index import galleries
 
@@ -77,3 +79,27 @@ def test_features_that_are_no_matrix_are_refused(tmp_path, content, message):
         np.save(tmp_path / "features.npy", content)
     with pytest.raises(DataError, match=message):
         read_features(tmp_path / "features.npy")
+
+
+@pytest.mark.slow
+def test_an_image_of_several_captions_is_in_the_collection_once(tmp_path):
+    random = np.random.default_rng(0)
+    rows = np.repeat(np.arange(30), 2)
+    np.savez(
+        tmp_path / "own.npz",
+        image=random.standard_normal((30, 6))[rows],
+        text=random.standard_normal((60, 4)),
+        group=rows,
+        split=rows % 3,
+        label=np.where(rows % 5 == 0, "", "cat"),
+    )
+    values = {"dataset.path": str(tmp_path / "own.npz"), "train.epochs": 1, "train.batch_size": 8}
+    values |= {"model.hidden": 8, "model.width": 8, "model.parts": 2}
+    with pytest.warns(UserWarning, match="pairs without a label"):
+        assert session.run(with_values(dataset_config("npz"), values), tmp_path / "run") == 0
+    with pytest.warns(UserWarning, match="pairs without a label"):
+        build_from_run(tmp_path / "run", tmp_path / "collection")
+    images, texts = (Index.load(tmp_path / "collection" / of) for of in ("image", "text"))
+    assert (len(images), len(texts)) == (30, 60)
+    assert images.ids[:2].tolist() == ["train 0", "train 2"] and texts.ids[:2].tolist() == ["train 0", "train 1"]
+    assert images.entry("train 0").fields["group"] == "" and images.entry("train 2").fields["group"] == "cat"
