@@ -49,8 +49,10 @@ def as_array(values: Any, what: str, *, missing: Missing = "nan") -> np.ndarray:
         raise DataError(f"{what} must be an array of numbers or text, got {type(values).__name__} ({error})") from error
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
-    if array.dtype.kind == "U" and isinstance(values, list | tuple):
-        array = np.asarray(values, dtype=object)  # NumPy makes text of the numbers in it
+    if isinstance(values, list | tuple):
+        # NumPy makes text of numbers beside text, and rounds whole numbers that are large.
+        large = array.dtype.kind == "f" and (np.abs(array) >= 2.0**63).any()
+        array = np.asarray(values, dtype=object) if large or array.dtype.kind == "U" else array
     if array.dtype.kind in "OT":
         return _from_objects(array.astype(object), what, missing)
     if missing == "refuse" and array.dtype.kind == "f" and np.isnan(array).any():

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpldan_jax.data.arrays import as_array
 from gpldan_jax.data.paired import as_features
 from gpldan_jax.losses.distances import lift
 from gpldan_jax.models import Representation, TrainedModel
@@ -157,7 +158,7 @@ class Segment:
     """n items of a collection that were added together.
 
     Attributes:
-        ids: `[n]`, strings or int64.
+        ids: `[n]`, strings, int64 or uint64.
         encoded: the items as NumPy arrays, in memory or mapped from files.
         fields: n texts for each name of a field, such as `{"group": ["Food & Drink", ...]}`.
         files: the files of the segment, for `storage`; empty for a segment that was never stored.
@@ -311,30 +312,62 @@ def concatenate(blocks: Iterable[EncodedBatch], n: int) -> EncodedBatch:
     return joined
 
 
-def check_ids(ids: Sequence, n: int) -> np.ndarray:
+def check_ids(ids: Any, n: int) -> np.ndarray:
     """Checks the ids of n items.
 
     Args:
-        ids: n different strings or whole numbers.
+        ids: n different strings or whole numbers, in any array_like.
         n: the number of items.
 
     Returns:
-        `[n]`, strings or int64.
+        `[n]`, strings, int64, or uint64 where they came as uint64 or need it.
 
     Raises:
-        ValueError: they do not fit.
+        ValueError: they do not fit, or some are missing, or there are strings and numbers.
+
+    Example:
+        >>> check_ids([2**64 - 1, 5], 2)
+        array([18446744073709551615,                    5], dtype=uint64)
     """
-    if not n or len(ids) != n:
-        raise ValueError(f"ids and features must be equally many, at least one, got {len(ids)} and {n}")
-    array = np.asarray(ids)
-    if array.dtype.kind in "iu":
+    array = as_array(ids, "ids", missing="refuse")
+    if not n or array.shape[:1] != (n,):
+        count = len(array) if array.ndim else "none"
+        raise ValueError(f"ids and features must be equally many, at least one, got {count} and {n}")
+    if array.dtype.kind in "iu" and array.dtype != np.uint64:
         array = array.astype(np.int64)
-    if array.dtype.kind not in "Ui" or array.ndim != 1:
+    if array.dtype.kind not in "Uiu" or array.ndim != 1:
         raise ValueError(f"ids must be strings or whole numbers, [n], got {array.dtype} {list(array.shape)}")
     values, counts = np.unique(array, return_counts=True)
     if len(values) < n:
         raise ValueError(f"ids must be all different, {values[counts > 1][0].item()!r} comes {counts.max()} times")
     return array
+
+
+def match_ids(ids: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Converts ids to the type of those of an index, so that both can be in one array.
+
+    Args:
+        ids: `[n]`, as `check_ids` returns them.
+        dtype: of the ids of the index.
+
+    Returns:
+        `[n]`, strings, int64 or uint64.
+
+    Raises:
+        ValueError: strings for numbers or the reverse, or numbers that do not fit into the type.
+
+    Example:
+        >>> match_ids(np.array([1, 2]), np.dtype(np.uint64)).dtype
+        dtype('uint64')
+    """
+    if "U" in (ids.dtype.kind, dtype.kind):
+        if ids.dtype.kind != dtype.kind:
+            raise ValueError(f"ids must be of the kind the index has, {dtype}, got {ids.dtype}")
+        return ids
+    limits = np.iinfo(dtype)
+    if int(ids.min()) < limits.min or int(ids.max()) > limits.max:
+        raise ValueError(f"ids must fit into the type that the index has, {dtype}, got {ids.min()} to {ids.max()}")
+    return ids.astype(dtype)
 
 
 def check_fields(fields: Mapping[str, Sequence[str]], n: int) -> dict[str, Sequence[str]]:

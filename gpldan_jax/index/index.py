@@ -26,6 +26,7 @@ from gpldan_jax.index.gallery import (
     concatenate,
     encode,
     join_segments,
+    match_ids,
     other_modality,
 )
 from gpldan_jax.index.scan import (
@@ -144,8 +145,7 @@ class Index:
         more = Index.build(self.model, features, ids, self.modality, fields=fields).gallery.segments[0]
         last = self.gallery.segments[-1]
         _check_same_fields(more.fields, last.fields)
-        if more.ids.dtype.kind != last.ids.dtype.kind:
-            raise ValueError(f"ids must be of the kind the index has, {last.ids.dtype}, got {more.ids.dtype}")
+        more = dataclasses.replace(more, ids=match_ids(more.ids, last.ids.dtype))
         if len(known := np.intersect1d(more.ids, self.ids)):
             raise ValueError(f"ids must be new, the index has {known[0].item()!r}")
         before = self.gallery.segments
@@ -190,7 +190,7 @@ class Index:
         Raises:
             ValueError: an argument does not fit; the message says what was expected.
         """
-        known = np.intersect1d(check_ids(ids, len(features)), self.ids)
+        known = np.intersect1d(match_ids(check_ids(ids, len(features)), self.ids.dtype), self.ids)
         if len(known) == len(self):
             _check_same_fields(fields or {}, self.gallery.segments[0].fields)
             return Index.build(self.model, features, ids, self.modality, fields=fields)

@@ -18,7 +18,7 @@ class SearchResult(NamedTuple):
 
     Attributes:
         distances: `[q, k]` float32, in [0, 2].
-        ids: `[q, k]`, strings or int64.
+        ids: `[q, k]`, strings, int64 or uint64.
     """
 
     distances: np.ndarray

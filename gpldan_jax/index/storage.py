@@ -313,7 +313,7 @@ def _open_segment(n, files, projector):
         for kind, file in files.items()
         if kind.endswith(_ENDS)
     }
-    return Segment(_map_array(files[_IDS], (n,), "Ui"), encoded, fields, files)
+    return Segment(_map_array(files[_IDS], (n,), "Uiu"), encoded, fields, files)
 
 
 def _widths(projector):

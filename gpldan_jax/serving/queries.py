@@ -166,7 +166,7 @@ def _find_item(indexes: dict[str, Index], asked: str, gallery: str | None) -> tu
     for modality in (first, other_modality(first)):
         if modality in indexes:
             index = indexes[modality]
-            id = int(asked) if index.ids.dtype.kind == "i" and asked.lstrip("-").isdecimal() else asked
+            id = int(asked) if index.ids.dtype.kind in "iu" and asked.lstrip("-").isdecimal() else asked
             try:
                 return modality, index.entry(id)
             except KeyError:

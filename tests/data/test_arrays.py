@@ -52,8 +52,10 @@ def test_missing_values_of_pandas():
 
 def test_large_whole_numbers_are_exact():
     for values, dtype in (([2**62, -5], np.int64), ([2**64 - 1, 5], np.uint64)):
-        found = as_array(Column(values), "ids")
-        assert found.tolist() == values and found.dtype == dtype
+        for given in (values, Column(values)):
+            found = as_array(given, "ids")
+            assert found.tolist() == values and found.dtype == dtype
+    assert as_array([1e300, 0.5], "distances").tolist() == [1e300, 0.5]
     with pytest.raises(DataError, match=r"ids must be whole numbers from -2\*\*63 to 2\*\*64 - 1"):
         as_array([2**70], "ids")
 

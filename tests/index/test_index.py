@@ -8,6 +8,7 @@ import gpldan_jax.index
 from gpldan_jax import retrieval, training
 from gpldan_jax.data import DataError
 from gpldan_jax.index import EncodedBatch, Index
+from tests.containers import NA, Column
 from tests.index import galleries
 
 
@@ -112,9 +113,61 @@ def test_whole_numbers_are_ids_too():
     assert index.entry(101).id == 101
 
 
+LARGE = [2**64 - 1, 2**63, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("ids", "dtype"),
+    [
+        (np.array(LARGE, np.uint64), "u8"),
+        (LARGE, "u8"),
+        (Column(LARGE), "u8"),
+        (np.arange(4, dtype=np.uint64), "u8"),
+        (np.arange(4, dtype=np.uint8), "i8"),
+        ([-1, 2, 2**63 - 1, 0], "i8"),
+        (Column(["a", "b", "ü", ""]), "U1"),
+        (np.array(["a", "b", "c", "d"], object), "U1"),
+        (np.array(["a", "b", "c", "d"], np.dtypes.StringDType()), "U1"),
+    ],
+)
+@pytest.mark.parametrize("small", [0, 65_536])
+def test_ids_come_back_as_they_were(ids, dtype, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("gpldan_jax.index.index._SMALL", small)
+    plain, features = ids if isinstance(ids, list) else np.asarray(ids).tolist(), galleries.features(4)
+    index = Index.build(galleries.model(), features[:3], plain[:3], "image")
+    whole = Index.build(galleries.model(), features, ids, "image")
+    index = index.add(features[3:], plain[3:])
+    for of in (whole, index):
+        of.save(tmp_path / "index")
+        for found in (of, Index.load(tmp_path / "index")):
+            assert found.ids.tolist() == plain
+            ranked = found.search(galleries.features(1, galleries.TEXT_DIM), 4).ids
+            assert sorted(ranked[0].tolist()) == sorted(plain)
+            assert [found.entry(id).id for id in plain] == plain
+    assert whole.ids.dtype == dtype and Index.load(tmp_path / "index").ids.dtype.kind in "Uiu"
+
+
+def test_added_numbers_must_fit_into_the_type_of_the_ids():
+    features, model = galleries.features(4), galleries.model()
+    unsigned = Index.build(model, features[:2], np.array([2**64 - 1, 3], np.uint64), "image")
+    more = unsigned.add(features[2:3], [4])
+    assert more.ids.tolist() == [2**64 - 1, 3, 4] and more.ids.dtype == np.uint64
+    with pytest.raises(ValueError, match="ids must fit into the type that the index has, uint64, got -4 to -4"):
+        unsigned.add(features[2:3], [-4])
+    with pytest.raises(ValueError, match=r"the index has, int64, got 9223372036854775808 to"):
+        Index.build(model, features[:2], [1, 2], "image").add(features[2:3], [2**63])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"ids": ["a", 1, "b"]}, "ids must be all text or all numbers, got both"),
+        ({"ids": [("a", 1), ("b", 2), ("c", 3)]}, "ids must be all text or all numbers, got both"),
+        ({"ids": [frozenset("a"), frozenset("b"), 3]}, "ids must be numbers or text, got values of type frozenset"),
+        ({"ids": Column(["a", None, "b"])}, "ids must have no missing values, row 1"),
+        ({"ids": Column([1, NA, 3])}, "ids must have no missing values, row 1"),
+        ({"ids": [1, 2, 2**64]}, r"ids must be whole numbers from -2\*\*63 to 2\*\*64 - 1, got larger ones"),
+        ({"ids": 3}, "ids and features must be equally many, at least one, got none and 3"),
         ({"modality": "picture"}, "modality must be 'image' or 'text', got 'picture'"),
         ({"modality": "text"}, r"text features must be \[n, 6\], as the model's, got \[3, 10\]"),
         ({"features": np.ones(10)}, r"image features must be \[n, 10\], as the model's, got \[10\]"),

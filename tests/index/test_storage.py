@@ -170,7 +170,7 @@ def test_no_pickle_is_read(folder):
     path = next(folder.glob("ids-*"))
     np.save(path, np.array([Evil()] * N, dtype=object), allow_pickle=True)
     _put_in_manifest(folder, path)
-    with pytest.raises(DamagedIndexError, match=r"expected \[20\] of kind 'Ui', found \[20\] object"):
+    with pytest.raises(DamagedIndexError, match=r"expected \[20\] of kind 'Uiu', found \[20\] object"):
         Index.load(folder)
     path.write_bytes(pickle.dumps(Evil()))
     _put_in_manifest(folder, path)
