@@ -14,7 +14,10 @@ from gpldan_jax import _deprecated, config
 from gpldan_jax._files import one_line
 
 _DATASET_CONFIG = Path(__file__).with_name("dataset_config.py")
-_WHERE_DATA_ARE = "With a command: --config.dataset.path=FILE_OR_FOLDER. To try it without data: --dataset=emoji"
+_WHERE_DATA_ARE = (
+    "With a command: --config.dataset.path=FILE_OR_FOLDER, or --data for short. To try it without data: --dataset=emoji"
+)
+_MOVED, _MOVED_IN_FLAGS = "; give path, where they are now", "; say where they are now with --data=PATH"
 _MOST_SEEDS = 1000  # more is a seed that was taken for a count
 
 
@@ -65,6 +68,11 @@ def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program
         return 2
 
 
+def in_flags(message: str) -> str:
+    """Returns a message of the library about data that have moved, with the flag that says where they are."""
+    return message.replace(_MOVED, _MOVED_IN_FLAGS)
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1, for `type=`."""
     if (number := int(text)) < 1:
@@ -85,6 +93,7 @@ def config_parser(program: str, description: str | None) -> Parser:
     add("--config", metavar="FILE[:ARGUMENT]", help="a config file, such as configs/emoji.py")
     add("--dataset", metavar="NAME[:VARIANT]", help="instead of --config: the package's own config of a dataset")
     add("--recipe", default="paper", help=f"with --dataset: {' or '.join(config.RECIPES)}; default %(default)s")
+    add("--data", metavar="PATH", help="the same as --config.dataset.path: the file or folder of the data")
     add("--config.GROUP.NAME", dest="_", metavar="VALUE", help="changes a setting, such as --config.loss.alpha=0.5")
     add = parser.add_argument_group("the folder").add_argument
     add("--workdir", type=Path, metavar="DIR", help="folder of the results; default runs/NAME")
@@ -111,6 +120,10 @@ def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict
         parts = [Path(file).stem, argument]
     if not Path(file).is_file():
         raise ValueError(f"no config file {file}")
+    if options.data is not None:
+        if any(flag.partition("=")[0] == "--config.dataset.path" for flag in rest):
+            raise ValueError("--data and --config.dataset.path are the same, give one of them")
+        rest = [*rest, f"--config.dataset.path={options.data}"]
     found = _read_config_file(f"{file}:{argument}" if argument else file, rest)
     config.validate(found)
     parts.append("synthetic" if found["dataset"]["synthetic"] else "")

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import Parser, needs_package, positive
+from gpldan_jax.cli.arguments import Parser, in_flags, needs_package, positive
 
 STOPPED = "stopped; what was there before is as it was"
 _IN_FLAGS = {  # words of the library, and how they are said in flags
@@ -35,7 +35,7 @@ def main(argv: Sequence[str], program: str) -> int:
     try:
         options.run(options)
     except ValueError as error:
-        message = str(error)
+        message = in_flags(str(error))
         for words, flags in _IN_FLAGS.items():
             message = message.replace(words, flags)
         raise ValueError(message) from error
@@ -47,6 +47,8 @@ def _build(options: argparse.Namespace) -> None:
     optional = [flag for flag in ("ids", "texts") if getattr(options, flag) is not None]
     if options.workdir and (required or optional):
         raise ValueError(f"--workdir goes without --{(required or optional)[0]}")
+    if options.data and not options.workdir:
+        raise ValueError("--data goes with --workdir; your own features are --features")
     if not options.workdir and len(required) < 3:
         raise ValueError("give --workdir, or --model, --features and --modality")
     if not options.workdir and not options.out:
@@ -57,7 +59,7 @@ def _build(options: argparse.Namespace) -> None:
 
     if options.workdir:
         out = options.out or options.workdir / building.COLLECTION
-        building.build_from_run(options.workdir, out, options.splits, candidates=options.candidates)
+        building.build_from_run(options.workdir, out, options.splits, candidates=options.candidates, path=options.data)
         return
     building.build_from_features(
         options.model,
@@ -173,6 +175,7 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--workdir", type=Path, help="of a finished run: use its model and the pairs of its dataset")
     add("--splits", nargs="+", choices=("train", "validation", "test"), default=["train", "validation", "test"],
         metavar="SPLIT", help="with --workdir: splits of the dataset; default: all")  # fmt: skip
+    add("--data", type=Path, metavar="PATH", help="with --workdir: where the data of the run lie now, if they moved")
     add("--model", type=Path, help="for your own features: a model.safetensors")
     add("--features", type=Path, help="your own features: a .npy file, [n, d], not scaled")
     add("--modality", choices=("image", "text"), help="what they are features of")

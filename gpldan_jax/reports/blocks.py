@@ -26,11 +26,12 @@ class Heading:
 
 @dataclasses.dataclass(frozen=True)
 class Paragraph:
-    """Running text; a note says what was left out, and why."""
+    """Running text; a note says what was left out, and why. What a user can do about it, `to_do`, is not shown."""
 
     kind: ClassVar[str] = "paragraph"
     text: str
     is_note: bool = False
+    to_do: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

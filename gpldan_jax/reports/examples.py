@@ -4,8 +4,10 @@ The queries of the examples follow from a rule, so that nobody picks them.
 """
 
 import base64
+import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,10 @@ import numpy as np
 from gpldan_jax import models, retrieval
 from gpldan_jax._files import one_line
 from gpldan_jax.data import PairedDataset, is_labelled, label_titles
-from gpldan_jax.reports.blocks import Example, Hit, Item
-from gpldan_jax.reports.folders import Run
+from gpldan_jax.reports.blocks import Example, Hit, Item, Paragraph
+from gpldan_jax.reports.folders import Comparison, Run
 from gpldan_jax.retrieval.relevance import shared_labels
-from gpldan_jax.runs import session
+from gpldan_jax.runs import run_data
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.tables import main_metric
 
@@ -40,17 +42,54 @@ _TEST = 2  # in the emoji's `split`
 _AGREEMENT = 0.01  # of map@50 or recall@10; other devices round otherwise and swap near neighbours
 
 
-def reload_dataset(config: Mapping[str, Any], fingerprint: str) -> tuple[PairedDataset | None, str]:
+def reload_dataset(found: Run | Comparison) -> tuple[PairedDataset | None, str]:
     """Returns the dataset that a workdir was made with; or `None`, and the reason why it cannot be loaded."""
     try:
-        dataset, _ = session.load(config["dataset"])
-    except KeyError as error:
-        return None, f"config.json has no dataset setting {error}"
+        return run_data.find(found.folder, found.data_path).scaled, ""
     except (OSError, TypeError, ValueError) as error:
-        return None, one_line(error)
-    if dataset.fingerprint() != fingerprint:
-        return None, "the dataset's files are not those of config.json (another fingerprint)"
-    return dataset, ""
+        return None, (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def left_out(what: str, why: str) -> Paragraph:
+    """Returns the note that a part of the page is left out; what a user can do about it does not stand on the page."""
+    reason = why.removesuffix(run_data.TO_DO)
+    return Paragraph(f"{what} are left out: {reason}.", is_note=True, to_do=why.removeprefix(reason))
+
+
+def place_data(found: Sequence[Any], paths: Sequence[Path]) -> list[Any]:
+    """Says of each path whose data lie there.
+
+    Args:
+        found: workdirs, as `folders.read` returns them.
+        paths: files and folders.
+
+    Returns:
+        The same; runs and comparisons whose data lie at one of the paths have it as their `data_path`.
+
+    Raises:
+        OtherDataError: a path whose data are of none of the workdirs.
+        DataError: a path where nothing can be read.
+    """
+    placed = list(found)
+    for path in paths:
+        problems: list[Exception] = []
+        fitting = 0
+        for place, of in enumerate(found):
+            if not isinstance(of, Run | Comparison) or not of.config:
+                continue
+            try:
+                run_data.find(of.folder, path)
+            except (OSError, TypeError, ValueError) as error:
+                problems.append(error)
+            else:
+                placed[place] = dataclasses.replace(of, data_path=path)
+                fitting += 1
+        if not fitting:
+            if not problems:
+                raise run_data.OtherDataError(f"none of these workdirs shows data, expected no path, got {path}")
+            # The fingerprints say more than a file that is not of the dataset of another workdir.
+            raise next((of for of in problems if isinstance(of, run_data.OtherDataError)), problems[0])
+    return placed
 
 
 def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | None, str]:

@@ -37,7 +37,6 @@ class Run:
     dataset: str
     synthetic: bool
     config: Mapping[str, Mapping[str, Any]]
-    fingerprint: str
     versions: str
     seed: int
     criterion: str
@@ -47,6 +46,7 @@ class Run:
     validation: Figures | None
     chance: Mapping[str, float]
     epochs: tuple[Epoch, ...]
+    data_path: Path | None = None  # where its data lie now; `None` looks where they were
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A comparison, where `config` and `fingerprint` name the data; or an ablation, with its picture."""
+    """A comparison with the config that names its data, or an ablation with its picture."""
 
     folder: Path
     dataset: str
@@ -83,8 +83,8 @@ class Comparison:
     metric: str
     is_ablation: bool = False
     config: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    fingerprint: str = ""
     picture: Path | None = None
+    data_path: Path | None = None  # as of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def read(folder: Path) -> Run | Sweep | Comparison:
 
 def _run(folder):
     with _reading(folder / "config.json") as described:
-        data, versions = _data(described), _versions(described["versions"])
+        config, versions = _config(described), _versions(described["versions"])
     with _reading(folder / "metrics.jsonl", lines=True) as records:
         epochs = tuple(
             Epoch(
@@ -147,7 +147,7 @@ def _run(folder):
             folder=folder,
             dataset=str(results["dataset"]),
             synthetic=bool(results["synthetic"]),
-            **data,
+            config=config,
             versions=versions,
             seed=int(results["seed"]),
             criterion=str(selection["criterion"]),
@@ -184,7 +184,7 @@ def _sweep(folder):
 
 def _comparison(folder):
     with _reading(folder / "config.json") as described:
-        data, name = _data(described), str(described["config"]["dataset"]["name"])
+        config, name = _config(described), str(described["config"]["dataset"]["name"])
     with _reading(folder / "table2.json") as record:
         methods = []
         for row in record["methods"]:
@@ -200,7 +200,7 @@ def _comparison(folder):
         paths = [folder / method.name / f"seed-{seed}.json" for seed in about["seeds"] if method.figures]
         known = table2.published_text(name, method.name)
         methods[place] = dataclasses.replace(_with_curves(method, paths), published=known)
-    return Comparison(methods=tuple(methods), **data, **about)
+    return Comparison(methods=tuple(methods), config=config, **about)
 
 
 def _ablation(folder):
@@ -220,9 +220,9 @@ def _ablation(folder):
 _READERS = {"table3.json": _ablation, "table2.json": _comparison, "sweep.json": _sweep, "results.json": _run}
 
 
-def _data(described):
-    config = {str(group): dict(keys) for group, keys in described["config"].items()}
-    return {"config": config, "fingerprint": str(described["data"])}
+def _config(described):
+    str(described["data"])  # the fingerprint, by which the data are found again
+    return {str(group): dict(keys) for group, keys in described["config"].items()}
 
 
 def _about(folder, record):

@@ -2,14 +2,14 @@
 
 import datetime
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gpldan_jax._extras import needed_for
 from gpldan_jax.data import class_titles
 from gpldan_jax.reports import blocks, charts, folders
 from gpldan_jax.reports.blocks import Cell, Figure, Made, Paragraph, Section, Table, figure_cell
-from gpldan_jax.reports.examples import data_uri, reload_dataset
+from gpldan_jax.reports.examples import data_uri, left_out, place_data, reload_dataset
 from gpldan_jax.reports.folders import Comparison, Method, Run, Sweep
 from gpldan_jax.reports.run_section import run_blocks
 from gpldan_jax.runs import provenance
@@ -19,24 +19,37 @@ _PACKAGES = ("gpldan_jax", "jax", "numpy", "matplotlib", "jinja2")
 _MOST_COLUMNS = 24  # of a table of classes
 
 
-def report(workdirs: Sequence[Path], command: str = "", date: datetime.date | None = None) -> str:
+def report(
+    workdirs: Sequence[Path],
+    command: str = "",
+    date: datetime.date | None = None,
+    *,
+    data_paths: Sequence[Path] = (),
+    on_missing: Callable[[str], None] = lambda line: None,
+) -> str:
     """Returns a page about finished workdirs.
 
     Args:
         workdirs: folders of runs, sweeps, comparisons and ablations, in the order of the page.
         command: the command line, for the page.
         date: the date of the page; today unless given.
+        data_paths: where data lie now that were elsewhere when the workdirs were made.
+        on_missing: takes a line for each part of the page that is left out because data are not found.
 
     Returns:
         HTML.
 
     Raises:
-        ValueError: a folder that cannot be reported on.
+        ValueError: a folder that cannot be reported on, or a path whose data are of none of the folders.
         ImportError: jinja2 or matplotlib is missing.
     """
     template = _template()
     read = [folders.read(folder) for folder in workdirs]  # all, before the slow part begins
+    read = place_data(read, data_paths)
     sections = [_section(found, f"s{place}") for place, found in enumerate(read, start=1)]
+    for section in sections:
+        for note in (block for block in section.blocks if isinstance(block, Paragraph) and block.to_do):
+            on_missing(f"{section.folder}: {note.text.removesuffix('.')}{note.to_do}")
     return template.render(
         sections=sections,
         command=command,
@@ -140,7 +153,7 @@ def _comparison(comparison: Comparison, key: str) -> Iterator:
 def _classes(methods: Sequence[Method], comparison: Comparison) -> Iterator:
     if not methods:
         return
-    dataset, why = reload_dataset(comparison.config, comparison.fingerprint)
+    dataset, why = reload_dataset(comparison)
     titles = class_titles(dataset) if dataset else ()
     averages = [method.classes["average"] for method in methods]
     names = list(averages[0])
@@ -156,7 +169,7 @@ def _classes(methods: Sequence[Method], comparison: Comparison) -> Iterator:
     caption = "map@50 of the queries of each class, average of both directions, mean over the seeds"
     yield Table(f"{caption}; bold is the best of a class", columns, rows)
     if not dataset:
-        yield Paragraph(f"The names of the classes are left out: {why}.", is_note=True)
+        yield left_out("The names of the classes", why)
 
 
 def _ablation(ablation: Comparison) -> Iterator:

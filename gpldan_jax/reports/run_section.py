@@ -87,13 +87,12 @@ def _training(run, key):
 
 def _retrieval(run, key):
     """Yields curves, figures of classes and examples; they need the data and the model of the run."""
-    dataset, why = examples.reload_dataset(run.config, run.fingerprint)
+    dataset, why = examples.reload_dataset(run)
     distances = None
     if dataset:
         distances, why = examples.recompute_distances(run, dataset)
     if distances is None:
-        left_out = "Precision against recall, figures of classes and examples of retrieval"
-        yield Paragraph(f"{left_out} are left out: {why}.", is_note=True)
+        yield examples.left_out("Precision against recall, figures of classes and examples of retrieval", why)
         return
     test = dataset.test
     _, labels = retrieval.different_items(distances, test)

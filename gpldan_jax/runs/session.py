@@ -14,9 +14,12 @@ import rich.progress
 import rich.table
 
 from gpldan_jax import _files, data, models, retrieval, training
-from gpldan_jax.runs import processes
+from gpldan_jax.config import with_values
+from gpldan_jax.runs import processes, run_data
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import versions
+from gpldan_jax.runs.run_data import load as load
+from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
 
 Config = Mapping[str, Mapping[str, Any]]
 
@@ -24,29 +27,52 @@ Config = Mapping[str, Mapping[str, Any]]
 def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     """Trains, evaluates and writes the results; or continues or shows what the folder holds.
 
-    Of several processes all call it; the first one prints and writes. `fresh` deletes the run found there first.
+    A run goes on with another number of `train.epochs` where it ends with the bits of a run that always had it. Its
+    data may lie at another path. Of several processes all call it; the first one prints and writes. `fresh` deletes the
+    run found there first.
     """
     first = processes.is_first()
     console = make_console(quiet=not first)
     with contextlib.ExitStack() as stack:
         with processes.together():
             mesh = training.data_mesh(config["mesh"]["data"])
+            if moved := _moved_data(config["dataset"], directory, fresh):
+                path = config["dataset"]["path"] or "GPLDAN_DATA_DIR"
+                console.print(f"{path} leads nowhere from here; the data of {directory} are at {moved}")
+                config = with_values(config, {"dataset.path": moved})
             dataset, standardization = load(config["dataset"])
             options = config["train"]
             training.check_fits(dataset, batch_size=options["batch_size"], criterion=options["selection"])
             if config["mesh"]["resident"]:
                 training.check_resident(dataset, mesh)
             if first:  # the folder is the same for all
-                stack.enter_context(workdirs.open_workdir(directory, describe(config, dataset), fresh=fresh))
+                description = describe(config, dataset)
+                may_differ = (workdirs.EPOCHS,)
+                opened = workdirs.open_workdir(directory, description, fresh=fresh, may_differ=may_differ)
+                stack.enter_context(opened)
+                known = workdirs.read_json(directory / workdirs.CONFIG)["config"]
+                # What the run leaves does not depend on where its data lie when it is continued.
+                config = with_values(config, {"dataset.path": known["dataset"]["path"]})
+        epochs = config["train"]["epochs"]
+        previous = int(training.from_first_process(float(known["train"]["epochs"] if first else 0)))
         finished = directory / workdirs.RESULTS
         results = workdirs.read_json(finished) if finished.exists() else None
+        is_finished = bool(training.from_first_process(float(bool(results))))
         interrupted = stack.enter_context(processes.interruption())
-        if training.from_first_process(float(bool(results))):
+        if is_finished and previous == epochs:
             console.print(f"{directory} is finished; use fresh to start over")
             show(results or {}, console)
             return 0
+        checkpoints = training.Checkpoints(directory / workdirs.CHECKPOINTS)
+        stack.callback(checkpoints.close)
+        if previous != epochs:
+            with processes.together():
+                _check_epochs(checkpoints, directory, config, previous, is_finished)
+                if first:
+                    workdirs.change_epochs(directory, epochs)
+            console.print(f"{directory} was to train {previous} epochs; now it is to train {epochs}")
         try:
-            state, progress = _train(config, dataset, directory, console, interrupted, mesh)
+            state, progress = _train(config, dataset, checkpoints, directory, console, interrupted, mesh)
         except training.Interrupted:
             console.print(f"stopped and saved; the same command continues {directory}")
             return 128 + interrupted.signal_number
@@ -64,22 +90,14 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
 
 
 def describe(config: Config, dataset: data.PairedDataset) -> dict[str, Any]:
-    """Returns the content of `config.json`: the config, a fingerprint of the data, the dataset and the versions."""
-    return {"config": config, "data": dataset.fingerprint(), "dataset": dataset.title, "versions": versions()}
-
-
-def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardization]:
-    """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
-    image, text = (config[name] == "standardize" for name in ("image_scaling", "text_scaling"))
-    return data.standardize(load_unscaled(config), image=image, text=text)
-
-
-def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
-    """Loads the dataset that the group `dataset` of a config names, without scaling it."""
-    variant, path = config["variant"] or None, config["path"] or None
-    # A config of version 0.1.0 says nothing of groups.
-    options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False)}
-    return data.load_dataset(config["name"], variant=variant, path=path, **options)
+    """Returns the content of `config.json`: the config, a fingerprint of the data and where they lie, and versions."""
+    return {
+        "config": config,
+        "data": dataset.fingerprint(),
+        workdirs.DATA_PATH: run_data.absolute_path(config["dataset"]),
+        "dataset": dataset.title,
+        "versions": versions(),
+    }
 
 
 def initial_state(
@@ -148,6 +166,35 @@ def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Pro
     )
 
 
+def _moved_data(config, directory, fresh):
+    """Where the data of the run in the folder are, if its own path leads nowhere from here; `None` otherwise."""
+    place = run_data.absolute_path(config)
+    if fresh or (place and Path(place).exists()) or not (directory / workdirs.CONFIG).exists():
+        return None
+    known = workdirs.read_json(directory / workdirs.CONFIG).get("config", {})
+    if known.get("dataset", {}).get("path") != config["path"]:
+        return None
+    try:
+        return run_data.find(directory).path
+    except run_data.DataNotFoundError:  # to load them says more
+        return None
+
+
+def _check_epochs(checkpoints, directory, config, previous, is_finished):
+    """`WorkdirError` where the run in the folder cannot get another number of epochs."""
+    epochs, latest = config["train"]["epochs"], checkpoints.latest()
+    try:
+        if latest is None and is_finished:
+            raise ValueError(f"it is finished after {previous} epochs, and its folder checkpoints is empty or gone")
+        if latest is not None:
+            progress, every = checkpoints.progress(latest), config["train"]["evaluate_every"]
+            training.check_epochs(progress, epochs=epochs, previous=previous, evaluate_every=every)
+    except ValueError as error:
+        raise workdirs.WorkdirError(
+            f"{directory} cannot go on to {epochs} epochs: {error}; choose another workdir, or use fresh to start over"
+        ) from error
+
+
 def _results(config, dataset, state, progress):
     found: dict[str, Any] = {
         "dataset": dataset.title,
@@ -163,7 +210,7 @@ def _results(config, dataset, state, progress):
     return found | {"chance": retrieval.chance_of_pairs(dataset.test) if len(dataset.test) else None}
 
 
-def _train(config, dataset, directory, console, interrupted, mesh):
+def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
     options = training.train_options(config)
     steps = training.steps_per_epoch(len(dataset.train), options["batch_size"], options["remainder"])
     total = steps * options["epochs"]
@@ -173,28 +220,32 @@ def _train(config, dataset, directory, console, interrupted, mesh):
         interrupted.signal_number = int(processes.gathered(interrupted.signal_number).max())
         return bool(interrupted)
 
-    with contextlib.closing(training.Checkpoints(directory / workdirs.CHECKPOINTS)) as checkpoints:
-        resumed_step = checkpoints.latest() or 0
-        if processes.is_first():
-            workdirs.keep_records(directory / workdirs.METRICS, resumed_step // steps)
-        if resumed_step:
-            console.print(f"continuing {directory} after step {resumed_step} of {total}")
-        if mesh:
-            whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-            console.print(f"{mesh.size} devices{whole} share each mini-batch")
-        bar = progress_bar(console, dataset.title)
-        task = bar.add_task("train", total=total, completed=resumed_step)
-        with _reporting(directory, dataset, console, options["epochs"], resumed_step) as report, bar:
-            return training.train(
-                initial_state(config, dataset, mesh),
-                dataset,
-                checkpoints,
-                **options,
-                resident=config["mesh"]["resident"],
-                report=report,
-                on_step=lambda step: bar.update(task, completed=step),
-                should_stop=should_stop,
-            )
+    resumed_step = checkpoints.latest() or 0
+    progress = training.Progress()
+    if resumed_step:
+        progress = training.Progress.from_record(checkpoints.progress(resumed_step))
+    if processes.is_first():
+        # A shorter run evaluated its last epoch, whatever `evaluate_every` says; this run does not.
+        shorter = progress.continued(options["epochs"]) != progress
+        workdirs.keep_records(directory / workdirs.METRICS, progress.epoch, without_last_evaluation=shorter)
+    if resumed_step:
+        console.print(f"continuing {directory} after step {resumed_step} of {total}")
+    if mesh:
+        whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        console.print(f"{mesh.size} devices{whole} share each mini-batch")
+    bar = progress_bar(console, dataset.title)
+    task = bar.add_task("train", total=total, completed=resumed_step)
+    with _reporting(directory, dataset, console, options["epochs"], resumed_step) as report, bar:
+        return training.train(
+            initial_state(config, dataset, mesh),
+            dataset,
+            checkpoints,
+            **options,
+            resident=config["mesh"]["resident"],
+            report=report,
+            on_step=lambda step: bar.update(task, completed=step),
+            should_stop=should_stop,
+        )
 
 
 @contextlib.contextmanager

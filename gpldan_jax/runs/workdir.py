@@ -1,6 +1,6 @@
 """The folder of a run: who works in it, with which config, and what it holds.
 
-config.json        the config, a fingerprint of the data, versions
+config.json        the config, a fingerprint of the data, where they lie, versions
 metrics.jsonl      a line for each epoch
 checkpoints/       Orbax
 results.json       the figures of the selected model; its presence says that the run is finished
@@ -12,17 +12,23 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gpldan_jax import _files
-from gpldan_jax.config import COMPUTING_GROUP, SETTINGS, flat
+from gpldan_jax.config import COMPUTING_GROUP, SETTINGS, flat, with_values
 
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 RUN = (CHECKPOINTS, TENSORBOARD, METRICS, RESULTS, MODEL)
-_PLACE = f"{COMPUTING_GROUP}."  # where a run is computed does not make it another run
+EPOCHS = "train.epochs"
+DATA_PATH = "data_path"
+"""The key of `config.json` with the absolute path where the data were last found; absent in old workdirs."""
+# Where a run is computed and where its data lie do not make it another run; the fingerprint says whether they are its.
+_PLACES = (f"{COMPUTING_GROUP}.", "dataset.path")
+_EVALUATION = ("validation", "selected")  # what a record says of one
+_DIGITS = 12  # of a fingerprint, in messages
 _ABSENT = object()
 
 
@@ -38,12 +44,14 @@ def open_workdir(
     fresh: bool = False,
     holds: Iterable[str] = RUN,
     name: str = "workdir",
+    may_differ: Collection[str] = (),
 ) -> Iterator[Path]:
     """Makes or reopens the folder of a run, and keeps every other process out of it until the block ends.
 
-    The description is the content of `config.json`: `config` (except its group `mesh`) and `data` must be those of the
-    run in the folder; the rest is for information. `fresh` first deletes the files and folders of the run there, those
-    that a run `holds`. `name` is the argument that chooses the folder, for messages.
+    The description is the content of `config.json`: `config` (except its group `mesh`, `dataset.path` and the keys in
+    `may_differ`) and `data` must be those of the run in the folder; the rest is for information. `fresh` first deletes
+    the files and folders of the run there, those that a run `holds`. `name` is the argument that chooses the folder,
+    for messages. Where the data lie now is written to `config.json`.
 
     Raises:
         WorkdirError: the folder cannot be written to, is used by another process, or holds another run or other files.
@@ -62,14 +70,23 @@ def open_workdir(
         if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
             _delete(directory, holds)
             _files.write_json(directory / CONFIG, description)
-        check_same_run(directory, description, name)
+        check_same_run(directory, description, name, may_differ)
         if not (directory / CONFIG).exists():
             _files.write_json(directory / CONFIG, description)
+        if place := description.get(DATA_PATH):
+            known = read_json(directory / CONFIG)
+            if known.get(DATA_PATH) != place:
+                _files.write_json(directory / CONFIG, known | {DATA_PATH: place})
         yield directory
 
 
-def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any], name: str = "workdir") -> None:
-    """Checks that a folder is new, empty, or holds this run; the arguments are those of `opened`."""
+def check_same_run(
+    directory: str | os.PathLike,
+    description: Mapping[str, Any],
+    name: str = "workdir",
+    may_differ: Collection[str] = (),
+) -> None:
+    """Checks that a folder is new, empty, or holds this run; the arguments are those of `open_workdir`."""
     directory = Path(directory)
     if not (directory / CONFIG).exists():
         names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
@@ -85,15 +102,36 @@ def check_same_run(directory: str | os.PathLike, description: Mapping[str, Any],
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())
-        if not key.startswith(_PLACE) and old.get(key, _ABSENT) != new.get(key, _ABSENT)
+        if not key.startswith(_PLACES) and key not in may_differ and old.get(key, _ABSENT) != new.get(key, _ABSENT)
     ]
+    what = "another config"
     if not changes and known.get("data") != description["data"]:
-        changes = ["the data are not those it was started with"]
+        fingerprints = f"{short(known.get('data'))} there, {short(description['data'])} now"
+        what, changes = "other data", [f"the data are not those it was started with: {fingerprints}"]
     if changes:
         raise WorkdirError(
-            f"{directory} holds a run with another config ({'; '.join(changes)}); choose another {name}, "
+            f"{directory} holds a run with {what} ({'; '.join(changes)}); choose another {name}, "
             "or use fresh to start over"
         )
+
+
+def short(fingerprint: Any) -> str:
+    """Returns the first digits of a fingerprint, for messages.
+
+    Example:
+        >>> short("0123456789abcdef")
+        'SHA-256 0123456789ab...'
+    """
+    return f"SHA-256 {str(fingerprint)[:_DIGITS]}..."
+
+
+def change_epochs(directory: Path, epochs: int) -> None:
+    """Makes a finished or interrupted run one that is to train `epochs`: it has no results until these are trained."""
+    known = read_json(directory / CONFIG)
+    # Results first: those of a shorter run must not pass for those of the longer one, wherever this is interrupted.
+    for name in (RESULTS, MODEL):
+        (directory / name).unlink(missing_ok=True)
+    _files.write_json(directory / CONFIG, known | {"config": with_values(known["config"], {EPOCHS: epochs})})
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -102,8 +140,11 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def keep_records(path: Path, epoch: int) -> None:
-    """Deletes the records after an epoch, and a half-written one, from a JSON-lines file: those epochs come again."""
+def keep_records(path: Path, epoch: int, *, without_last_evaluation: bool = False) -> None:
+    """Deletes the records after an epoch, and a half-written one, from a JSON-lines file: those epochs come again.
+
+    `without_last_evaluation` also deletes what the record of that epoch says of its evaluation.
+    """
     if not path.exists():
         return
     kept = []
@@ -114,6 +155,8 @@ def keep_records(path: Path, epoch: int) -> None:
             break
         if record["epoch"] > epoch:
             break
+        if without_last_evaluation and record["epoch"] == epoch:
+            line = json.dumps({name: value for name, value in record.items() if name not in _EVALUATION})
         kept.append(line + "\n")
     _files.write_text(path, "".join(kept))
 

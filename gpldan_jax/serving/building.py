@@ -12,14 +12,21 @@ from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
 from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import TrainedModel
-from gpldan_jax.runs import session
+from gpldan_jax.runs import run_data, session
 from gpldan_jax.runs import workdir as workdirs
 
 COLLECTION = "collection"
 """The default folder of a collection in the workdir of its run."""
 
 
-def build_from_run(workdir: Path, out: Path, splits: Sequence[str] = SPLITS, *, candidates: bool = False) -> None:
+def build_from_run(
+    workdir: Path,
+    out: Path,
+    splits: Sequence[str] = SPLITS,
+    *,
+    candidates: bool = False,
+    path: Path | None = None,
+) -> None:
     """Builds the indexes of the images and the texts of a run's dataset, with the model of the run.
 
     Args:
@@ -27,15 +34,16 @@ def build_from_run(workdir: Path, out: Path, splits: Sequence[str] = SPLITS, *, 
         out: the folder of the collection; the indexes are in `out/image` and `out/text`.
         splits: which pairs of the dataset.
         candidates: whether to add vector indexes, for searches in two stages.
+        path: the file or folder where the data of the run lie now; `None` looks where they were.
 
     Raises:
-        ValueError: the run is not finished, or its dataset is another one now or has no such pairs.
+        ValueError: the run is not finished, or its data are not there, are other data now, or have no such pairs.
     """
     if not (workdir / workdirs.MODEL).is_file():
         raise ValueError(f"{workdir} holds no {workdirs.MODEL}: it is not the workdir of a finished run")
     model = models.load_model(workdir / workdirs.MODEL)
-    config = workdirs.read_json(workdir / workdirs.CONFIG)["config"]["dataset"]
-    dataset = session.load_unscaled(config)
+    found = run_data.find(workdir, path)
+    dataset = found.unscaled
     trained_on = model.metadata.get("dataset")
     if trained_on != dataset.title:
         raise ValueError(f"{workdir}: the model is of {trained_on!r}, the config of {dataset.title!r}")
@@ -43,7 +51,7 @@ def build_from_run(workdir: Path, out: Path, splits: Sequence[str] = SPLITS, *, 
     if not splits:
         raise ValueError(f"{dataset.title} has no pairs in these splits")
     ids, fields = describe_pairs(dataset, splits)
-    ids = _read_ids(config["path"], dataset, splits) or ids
+    ids = _read_ids(found.path, dataset, splits) or ids
     for modality in MODALITIES:
         features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
         rows = _different_rows(dataset, splits, modality)

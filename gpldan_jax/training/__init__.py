@@ -24,6 +24,7 @@ from gpldan_jax.training.grid import stack_states as stack_states
 from gpldan_jax.training.grid import train_grid as train_grid
 from gpldan_jax.training.grid import train_grid_epoch as train_grid_epoch
 from gpldan_jax.training.loop import Progress as Progress
+from gpldan_jax.training.loop import check_epochs as check_epochs
 from gpldan_jax.training.loop import check_resident as check_resident
 from gpldan_jax.training.loop import evaluate_parameters as evaluate_parameters
 from gpldan_jax.training.loop import evaluate_split as evaluate_split

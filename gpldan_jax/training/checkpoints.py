@@ -54,6 +54,18 @@ class Checkpoints:
             if other != step and other not in keep:
                 self._manager.delete(other)
 
+    def progress(self, step: int) -> dict[str, Any]:
+        """Returns the progress of a checkpoint, without its state.
+
+        Args:
+            step: its name.
+
+        Returns:
+            The JSON values that were saved.
+        """
+        args = self._ocp.args
+        return self._manager.restore(step, args=args.Composite(progress=args.JsonRestore())).progress
+
     def restore(self, state: State, step: int, sharding: jax.sharding.Sharding) -> tuple[State, dict[str, Any]]:
         """Reads a checkpoint.
 
@@ -113,6 +125,10 @@ class CheckpointsInMemory:
         self._states = {of: kept for of, kept in self._states.items() if of in keep}
         # A copy, because the next epoch donates the arrays of this one.
         self._states[step] = (jax.tree.map(jnp.copy, state), dict(progress))
+
+    def progress(self, step: int) -> dict[str, Any]:
+        """Returns the progress of a checkpoint, as it was saved."""
+        return self._states[step][1]
 
     def restore(self, state: State, step: int, sharding: jax.sharding.Sharding) -> tuple[State, dict[str, Any]]:
         """Returns the state and the progress of a checkpoint, as they were saved."""

@@ -37,11 +37,31 @@ class Progress:
         epoch: finished epochs.
         window: the metrics of the steps taken in the epoch under way, oldest first; empty at the end of an epoch.
         selection: the best epoch so far.
+        scheduled: the best epoch so far without the last evaluation, where `evaluate_every` did not ask for that
+            evaluation and the last epoch did; `None` otherwise. A run that gets more epochs goes on with it.
     """
 
     epoch: int = 0
     window: tuple[Mapping[str, float], ...] = ()
     selection: Selection = dataclasses.field(default_factory=Selection)
+    scheduled: Selection | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Progress":
+        """Returns the progress that a checkpoint holds, of any version of this package."""
+        scheduled = record.get("scheduled")
+        return cls(
+            record["epoch"],
+            tuple(record["window"]),
+            Selection(**record["selection"]),
+            Selection(**scheduled) if scheduled else None,
+        )
+
+    def continued(self, epochs: int) -> "Progress":
+        """Returns what a run of `epochs` goes on with: no evaluation that only a shorter run makes."""
+        if self.scheduled is None or epochs <= self.epoch:
+            return self
+        return dataclasses.replace(self, selection=self.scheduled, scheduled=None)
 
 
 def train(
@@ -63,7 +83,8 @@ def train(
     """Trains from the latest checkpoint, or from `state` where there is none, and returns the selected model.
 
     Metrics stay on the device until their epoch ends. A run that is killed continues from its last whole epoch, a run
-    that is asked to stop from the step it had reached; both end with the same bits as a run left alone.
+    that is asked to stop from the step it had reached, and a finished run with more `epochs` from its last epoch; all
+    end with the same bits as a run left alone. `check_epochs` says which other numbers of epochs do not.
 
     Args:
         state: the state before the first step; it is donated.
@@ -106,10 +127,11 @@ def train(
     template, progress = jax.eval_shape(lambda: state), Progress()
     if (latest := checkpoints.latest()) is not None:
         state, record = checkpoints.restore(template, latest, replicated(template.mesh))
-        progress = Progress(record["epoch"], tuple(record["window"]), Selection(**record["selection"]))
+        progress = Progress.from_record(record).continued(epochs)
 
     def save(state, progress, step):
-        checkpoints.save(step, state, dataclasses.asdict(progress), keep={progress.selection.epoch * steps})
+        needed = {selection.epoch * steps for selection in (progress.selection, progress.scheduled) if selection}
+        checkpoints.save(step, state, dataclasses.asdict(progress), keep=needed)
 
     run = _Run(
         state=state,
@@ -145,7 +167,9 @@ def train(
         record["seconds"] = result.seconds
         if figures is not None:
             record |= {"validation": figures, "selected": member.selection.epoch == result.epoch}
-        run.progress = progress = Progress(result.epoch, (), member.selection)
+        is_scheduled = figures is None or result.epoch % evaluate_every == 0
+        scheduled = None if is_scheduled else progress.selection
+        run.progress = progress = Progress(result.epoch, (), member.selection, scheduled)
         # In this order a crash between the two repeats the epoch and its record; in the other the record would be lost.
         report(record)
         save(run.state, progress, result.epoch * steps)
@@ -230,6 +254,42 @@ def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
     names = ("epochs", "batch_size", "remainder", "evaluate_every", "patience")
     return {name: config["train"][name] for name in names} | {"criterion": config["train"]["selection"]}
+
+
+def check_epochs(progress: Mapping[str, Any], *, epochs: int, previous: int, evaluate_every: int) -> None:
+    """Checks that a run that was started with `previous` epochs can go on to `epochs`, with the bits of such a run.
+
+    Args:
+        progress: of the latest checkpoint, as `Checkpoints.progress` returns it.
+        epochs: epochs to train now.
+        previous: epochs that the run was to train before.
+        evaluate_every: epochs from one evaluation to the next.
+
+    Raises:
+        ValueError: more than `epochs` are trained, or the evaluations until now are not those of such a run.
+
+    Example:
+        >>> progress = {"epoch": 4, "window": [], "selection": {"epoch": 4, "value": 0.5, "stale": 0}}
+        >>> check_epochs(progress, epochs=9, previous=4, evaluate_every=1)
+        >>> check_epochs(progress, epochs=3, previous=4, evaluate_every=1)
+        Traceback (most recent call last):
+        ValueError: epochs must be at least 4, since 4 epochs are trained already, got 3
+    """
+    found = Progress.from_record(progress)
+    begun = found.epoch + bool(found.window)
+    if epochs < begun:
+        partly = f"{begun - 1} epochs and a part of the next are" if found.window else f"{begun} epochs are"
+        raise ValueError(f"epochs must be at least {begun}, since {partly} trained already, got {epochs}")
+    if found.window or found.epoch % evaluate_every == 0:
+        return
+    where = f"epoch {found.epoch} is no multiple of evaluate_every, {evaluate_every}"
+    if epochs == found.epoch:
+        raise ValueError(f"epochs must be above {epochs}: {where}, and a run that ends there evaluates it")
+    if "scheduled" not in progress and found.epoch == previous:
+        raise ValueError(
+            f"epochs must be {previous}: {where}, but a run that ends there evaluates it, and the version of "
+            "gpldan_jax that trained it did not keep what comes without that evaluation"
+        )
 
 
 def check_resident(dataset: PairedDataset, mesh: jax.sharding.Mesh | None) -> None:

@@ -61,7 +61,8 @@ def test_missing_files_get_the_flags(capsys):
     assert call(load, [], "gpldan run", stopped="") == 2
     *_, library, command = capsys.readouterr().err.splitlines()
     assert library == "Say where they are with the argument path=FILE_OR_FOLDER."
-    assert command.startswith("With a command: --config.dataset.path=FILE_OR_FOLDER.") and "--dataset=emoji" in command
+    assert command.startswith("With a command: --config.dataset.path=FILE_OR_FOLDER, or --data for short.")
+    assert "--dataset=emoji" in command
     assert call(refuse, [], "gpldan run", stopped="") == 2
     assert capsys.readouterr().err == "error: a.npz: damaged\n"
 
@@ -102,6 +103,12 @@ def test_a_dataset_is_a_config_with_a_name():
     expected = settings.dataset_config("wikipedia", "raw", "ours")
     assert config == settings.with_values(expected, {"loss.alpha": 0.5}) and name == "wikipedia-raw-ours"
     assert parse("--dataset=emoji", "--config.dataset.synthetic")[1] == "emoji-synthetic"
+
+
+def test_data_is_short_for_the_path_of_the_dataset():
+    assert parse("--dataset=npz", "--data=my folder/a.npz")[0]["dataset"]["path"] == "my folder/a.npz"
+    with pytest.raises(ValueError, match=r"^--data and --config\.dataset\.path are the same, give one of them$"):
+        parse("--dataset=npz", "--data=a.npz", "--config.dataset.path=a.npz")
 
 
 def test_a_file_is_a_config_with_a_name(tmp_path):

@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib: pip install
 
 from gpldan_jax.cli.main import run_command
 from tests.commands import ROOT, SMALL
-from tests.reports.workdirs import Page, assert_figures_are_those_of, comparison
+from tests.reports.workdirs import Page, assert_figures_are_those_of, comparison, features_file, untrained_run
 
 
 @pytest.fixture
@@ -55,6 +55,34 @@ def test_a_folder_that_cannot_be_shown_is_one_line_and_status_2(main, tmp_path):
     status, printed, error = main(comparison(tmp_path / "c"), tmp_path / "nowhere", f"--out={out}")
     assert status == 2 and not printed and error == f"error: no folder {tmp_path / 'nowhere'}\n"
     assert not out.parent.exists()
+
+
+@pytest.mark.slow
+def test_data_that_moved_are_asked_for_and_found(main, tmp_path, monkeypatch):
+    for name, seed in (("first", 0), ("second", 1), ("third", 2)):
+        features_file(tmp_path / f"{name}.npz", seed=seed)
+    runs = [
+        untrained_run(tmp_path / name, name="npz", path=str(tmp_path / f"{name}.npz")) for name in ("first", "second")
+    ]
+    moved = [(tmp_path / f"{name}.npz").rename(tmp_path / f"{name}-moved.npz") for name in ("first", "second")]
+    out = tmp_path / "a.html"
+    status, printed, error = main(*runs, f"--out={out}")
+    assert status == 0 and printed == f"written to {out}\n"
+    lines = error.splitlines()
+    assert len(lines) == 2 and all(line.startswith("warning: ") for line in lines)
+    assert lines[0].startswith(f"warning: {runs[0]}: Precision against recall, figures of classes and examples of ret")
+    assert f"the data of {runs[0]} are not there (" in lines[0] and "first.npz does not exist" in lines[0]
+    assert lines[0].endswith("; say where they are now with --data=PATH")
+    assert len(Page(out.read_text()).notes) == 2 and "--data" not in Page(out.read_text()).notes[0]
+    # In any order, each workdir takes its own.
+    status, printed, error = main(*runs, f"--data={moved[1]}", f"--data={moved[0]}", f"--out={out}")
+    assert (status, error) == (0, "") and not Page(out.read_text()).notes
+    before = out.read_bytes()
+    status, printed, error = main(*runs, f"--data={tmp_path / 'third.npz'}", f"--out={out}")
+    assert status == 2 and not printed and error.count("\n") == 1 and out.read_bytes() == before
+    assert error.startswith(f"error: other data: {tmp_path / 'third.npz'} has SHA-256 ")
+    status, _, error = main(comparison(tmp_path / "c"), f"--data={moved[0]}", f"--out={out}")
+    assert status == 2 and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

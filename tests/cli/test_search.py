@@ -15,6 +15,7 @@ from gpldan_jax.index import Index
 from gpldan_jax.serving.collection import encode_png
 from tests.commands import ROOT
 from tests.index import galleries
+from tests.reports.workdirs import features_file, untrained_run
 from tests.serving import served
 
 
@@ -127,6 +128,33 @@ def test_what_is_wrong_is_said_in_one_line(flags, message, collection, call):
     status, out, error = call(*(flag.replace("{c}", str(collection)) for flag in flags))
     assert status == 2 and out == ""
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_collection_of_a_run_whose_data_moved(tmp_path, call, monkeypatch):
+    made, other = tmp_path / "made", tmp_path / "other"
+    features_file(made.with_suffix(".npz"))
+    features_file(other.with_suffix(".npz"), names=("cat", "dog"), seed=1)
+    monkeypatch.chdir(tmp_path)
+    untrained_run(tmp_path / "made", name="npz", path="made.npz")
+    status, expected, _ = call("build", "--workdir=made", f"--out={tmp_path / 'c'}", "--splits", "test")
+    assert status == 0 and "40 images" in expected
+    (tmp_path / "far").mkdir()
+    monkeypatch.chdir(tmp_path / "far")  # another folder, and then also a moved workdir
+    (tmp_path / "made").rename(tmp_path / "far/run")
+    assert call("build", "--workdir=run", "--splits", "test")[0] == 0
+    found, before = (Index.load(folder / "image") for folder in (tmp_path / "far/run/collection", tmp_path / "c"))
+    assert found.ids.tolist() == before.ids.tolist()
+    (tmp_path / "made.npz").rename(tmp_path / "far/new.npz")
+    status, out, error = call("build", "--workdir=run")
+    assert status == 2 and not out and error.startswith("error: the data of run are not there (")
+    assert error.endswith("; say where they are now with --data=PATH\n") and error.count("\n") == 1
+    assert f"{tmp_path / 'made.npz'} does not exist" in error
+    assert call("build", "--workdir=run", "--data=new.npz")[0] == 0
+    status, out, error = call("build", "--workdir=run", f"--data={other.with_suffix('.npz')}")
+    assert status == 2 and not out and error.count("\n") == 1
+    assert error.startswith(f"error: other data: {other.with_suffix('.npz')} has SHA-256 ")
+    assert call("build", "--data=new.npz")[2] == "error: --data goes with --workdir; your own features are --features\n"
 
 
 def test_a_missing_faiss_is_said_before_anything_is_built(workdir, tmp_path, call, monkeypatch):

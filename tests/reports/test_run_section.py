@@ -53,10 +53,10 @@ def test_a_synthetic_run_says_so(tmp_path):
 
 def test_other_data_leave_the_stored_tables(made, tmp_path):
     folder = shutil.copytree(made, tmp_path / "run")
-    described = json.loads((folder / "config.json").read_text())
+    described, gone = json.loads((folder / "config.json").read_text()), str(tmp_path / "gone.npz")
     for new, why in (
-        (changed(described, ["data"], "0"), "another fingerprint"),
-        (changed(described, ["config", "dataset", "path"], str(tmp_path / "gone.npz")), "gone.npz"),
+        (changed(described, ["data"], "0"), "other data"),
+        (changed(changed(described, ["config", "dataset", "path"], gone), ["data_path"], gone), "gone.npz"),
         (changed(described, ["config", "dataset", "variant"], None), "no dataset setting 'variant'"),
     ):
         write(folder / "config.json", new)

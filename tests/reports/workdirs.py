@@ -111,10 +111,10 @@ def changed(value, keys, new):
     return copy
 
 
-def features_file(path, *, names=("cat", "dog", "bird"), labels=True):
-    rng = np.random.default_rng(0)
+def features_file(path, *, names=("cat", "dog", "bird"), labels=True, seed=0):
+    rng = np.random.default_rng(seed)
     n = N_TEST + 60
-    label = rng.integers(0, 3, n)
+    label = rng.integers(0, len(names), n)
     latent = np.eye(3)[label] + 0.5 * rng.normal(size=(n, 3))
     arrays = {"image": latent @ rng.normal(size=(3, 8)), "text": latent @ rng.normal(size=(3, 6))}
     arrays["split"] = np.repeat([0, 1, 2], [40, 20, N_TEST])
@@ -133,8 +133,7 @@ def untrained_run(folder, **dataset_settings):
     parameters = projector.init(jax.random.key(0), test.images[:1], test.texts[:1])["params"]
     distances = retrieval.retrieval_distances(projector, parameters, test.images, test.texts)
     figures = retrieval.evaluate(distances, test.labels)
-    about = {"config": config, "data": dataset.fingerprint(), "dataset": dataset.title, "versions": VERSIONS}
-    write(folder / "config.json", about)
+    write(folder / "config.json", session.describe(config, dataset) | {"versions": VERSIONS})
     results = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seed": 0}
     results["selection"] = {"criterion": "map", "epoch": 2, "value": 0.25, "stale": 1}
     results |= {"validation": figures, "test": figures, "chance": retrieval.chance(len(test), test.labels)}

@@ -51,10 +51,20 @@ def test_two_processes_train_like_one(run, features, tmp_path):
     # Finished by two, shown by one; and what cannot be used ends both.
     again = run(*flags, "--config.train.epochs=3", f"--workdir={tmp_path / 'both'}")
     assert again.returncode == 0 and "is finished" in again.stdout
+    refused = {
+        "--config.train.epochs=2": "both cannot go on to 2 epochs: epochs must be at least 3",
+        "--config.train.seed=1": "train.seed: 0 there, 1 now",
+    }
+    for change, message in refused.items():
+        first, second = pair(run, (*flags, "--config.train.epochs=3", change, f"--workdir={tmp_path / 'both'}"))
+        assert first[0] == second[0] == 2
+        assert message in first[2] and len(first[2].splitlines()) == 1
+        assert second[0] == 2
+
+    # More epochs, again by two.
     first, second = pair(run, (*flags, "--config.train.epochs=4", f"--workdir={tmp_path / 'both'}"))
-    assert first[0] == second[0] == 2
-    assert "train.epochs: 3 there, 4 now" in first[2]
-    assert "process 0 could not start; its own message says why" in second[2]
+    assert first[0] == second[0] == 0, first[2] + second[2]
+    assert "now it is to train 4" in first[1] and "epoch 4/4" in first[1] and "epoch 3/" not in first[1]
 
 
 @pytest.mark.slow

@@ -1,0 +1,133 @@
+"""The data of a run: how they are loaded, and how they are found again after files or folders have moved.
+
+A run belongs to its data, not to the place where they lie: its fingerprint says whether a file holds the same arrays.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpldan_jax import data
+from gpldan_jax.runs import workdir as workdirs
+
+TO_DO = "; give path, where they are now"
+"""The end of messages where no path was given: what a caller can do."""
+
+_SETTINGS = ("name", "variant", "path", "synthetic", "image_scaling", "text_scaling")
+
+
+class DataNotFoundError(data.DataError):
+    """The data of a run are at none of the places where they were; the message names these places."""
+
+
+class OtherDataError(data.DataError):
+    """The data that were found are not those of the run; the message holds both fingerprints."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """The data of a run, found again.
+
+    Attributes:
+        unscaled: the dataset as it is in its files.
+        scaled: the dataset as the run saw it.
+        path: where it was found; `None` for data that need no files.
+    """
+
+    unscaled: data.PairedDataset
+    scaled: data.PairedDataset
+    path: str | None
+
+
+def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardization]:
+    """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
+    return _scale(config, load_unscaled(config))
+
+
+def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
+    """Loads the dataset that the group `dataset` of a config names, without scaling it."""
+    variant, path = config["variant"] or None, config["path"] or None
+    # A config of version 0.1.0 says nothing of groups.
+    options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False)}
+    return data.load_dataset(config["name"], variant=variant, path=path, **options)
+
+
+def absolute_path(config: Mapping[str, Any]) -> str | None:
+    """Returns where the files of a dataset lie, independent of the current folder; `None` where it needs no files.
+
+    Args:
+        config: the group `dataset` of a config.
+
+    Example:
+        >>> absolute_path({"name": "emoji", "path": "", "synthetic": False}) is None
+        True
+    """
+    place = config["path"] or data.data_directory()
+    if config["synthetic"] or config["name"] == "emoji" or not place:
+        return None
+    return str(Path(place).absolute())
+
+
+def find(directory: Path, path: str | Path | None = None) -> RunData:
+    """Loads the data of the run in a folder, wherever the folder and the data are now.
+
+    Without a path they are looked for where they were found last. A path of the config that is relative is also looked
+    for in the current folder and in the folders above the workdir. Of what is found there only the right data count.
+
+    Args:
+        directory: a workdir with `config.json`; the workdirs of comparisons and sweeps have one too.
+        path: the file or folder where the data lie now; `None` looks where they were.
+
+    Returns:
+        The data.
+
+    Raises:
+        DataNotFoundError: nothing is there.
+        OtherDataError: what is there are other data.
+        DataError: a file cannot be read, or `config.json` lacks a setting.
+    """
+    described = workdirs.read_json(directory / workdirs.CONFIG)
+    config, fingerprint = described["config"]["dataset"], described["data"]
+    if lacks := [name for name in _SETTINGS if name not in config]:
+        raise data.DataError(f"{directory / workdirs.CONFIG} has no dataset setting {lacks[0]!r}")
+    if path and config["synthetic"]:
+        raise data.DataError(f"the data of {directory} are generated: expected no path, got {path}")
+    other: OtherDataError | None = None
+    tried: list[str] = []
+    to_do = "" if path else TO_DO
+    for place in [str(path)] if path else _places(directory, described):
+        try:
+            found = load_unscaled({**config, "path": place or ""})
+        except data.MissingFilesError as error:
+            tried.append(str(error).splitlines()[0])
+            continue
+        scaled, _ = _scale(config, found)
+        if scaled.fingerprint() == fingerprint:
+            return RunData(found, scaled, place)
+        where = place or "what is generated now"
+        other = other or OtherDataError(
+            f"other data: {where} has {workdirs.short(scaled.fingerprint())}, the run in {directory} was made with "
+            f"{workdirs.short(fingerprint)}{to_do}"
+        )
+    if other:
+        raise other
+    raise DataNotFoundError(f"the data of {directory} are not there ({tried[0]}){to_do}")
+
+
+def _places(directory: Path, described: Mapping[str, Any]) -> Iterator[str | None]:
+    """Yields where the data may be, the most likely place first."""
+    config = described["config"]["dataset"]
+    given, last = config["path"], described.get(workdirs.DATA_PATH)
+    now = absolute_path(config)
+    places = [last, now]
+    if given and not Path(given).is_absolute() and now:
+        # A project whose folder was moved as a whole, and old workdirs, which do not say where their data were.
+        above = (str(parent / given) for parent in directory.absolute().parents)
+        places += [place for place in above if Path(place).exists()]
+    yield from dict.fromkeys(place for place in places if place) or [None]
+
+
+def _scale(config, dataset):
+    image, text = (config[name] == "standardize" for name in ("image_scaling", "text_scaling"))
+    return data.standardize(dataset, image=image, text=text)
