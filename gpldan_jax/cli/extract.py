@@ -4,13 +4,17 @@ r"""Turns images and captions into a feature file, for `gpldan run --dataset=npz
         --image_model=vgg19 --image_weights=vgg19.safetensors --text_model=bert --text_path=bert-large-uncased
     gpldan extract --release=wikipedia --root=wikipedia_dataset --out=features.npz \
         --image_model=alexnet --image_weights=alexnet-owt-7be5be79.pth --text_model=bag_of_words
+    gpldan extract --images=DIR --texts=FILE.csv --out=features.npz \
+        --image_model=transformers --image_path=clip-vit-base-patch32 \
+        --text_model=transformers --text_path=clip-vit-base-patch32
 
 FILE has a row for each pair: `image`, a path in DIR; `text`; and, if you have them, `label`, `split` (train, validation
 or test) and `id`. In a .jsonl file, `text` may be a list of sentences. A pair that cannot be used is skipped and listed
 with the reason.
 
-Models of images: vgg19, alexnet (fc7, 4096 features) and hog_hsv; of texts: bert (any encoder that `transformers` reads
-from a folder) and bag_of_words. Or MODULE:FUNCTION, your own function in MODULE.py: it takes a list of pictures (uint8
+Models of images: vgg19, alexnet (fc7, 4096 features) and hog_hsv; of texts: bert (encoders of BERT's type) and
+bag_of_words. Of both, from a folder on this machine: transformers (CLIP, SigLIP; for images also ViT and DINO) and
+open_clip; for images also timm. Or MODULE:FUNCTION, your own function in MODULE.py: it takes a list of pictures (uint8
 [h, w, 3]) or of strings, and returns an array [n, d].
 
 The same command continues an extraction that was interrupted; the file has the same bytes as without interruption.
@@ -34,9 +38,13 @@ _SHARES = (0.8, 0.1, 0.1)
 _MAX_PIXELS = 40_000_000
 _OF_WORDS = ("vocabulary", "max_words", "min_documents", "analyzer", "numbers", "symbols")
 _NGRAMS = (1, 2)
+_IMAGE_FOLDERS = ("transformers", "timm", "open_clip")
+_TEXT_FOLDERS = ("bert", "transformers", "open_clip")
 _ONLY_OF = (  # flags of some models
     ("image_model", ("vgg19", "alexnet"), ("image_weights", "before_relu", "scaling")),
-    ("text_model", ("bert",), ("text_path", "pooling", "long_texts")),
+    ("image_model", _IMAGE_FOLDERS, ("image_path",)),
+    ("text_model", _TEXT_FOLDERS, ("text_path",)),
+    ("text_model", ("bert", "transformers"), ("pooling", "long_texts")),
     ("text_model", ("bag_of_words",), (*_OF_WORDS, "ngrams")),
 )
 _SHOWN = 10  # skipped pairs that are printed
@@ -73,7 +81,9 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         raise ValueError("--release and --root go together")
     if options.image_model in ("vgg19", "alexnet") and not options.image_weights:
         raise ValueError(f"--image_weights is missing: the file with torchvision's weights of {options.image_model}")
-    if options.text_model == "bert" and not options.text_path:
+    if options.image_model in _IMAGE_FOLDERS and not options.image_path:
+        raise ValueError("--image_path is missing: the directory with the image encoder")
+    if options.text_model in _TEXT_FOLDERS and not options.text_path:
         raise ValueError("--text_path is missing: the directory with the encoder and its tokenizer")
 
 
@@ -97,7 +107,7 @@ def _extract(options: argparse.Namespace) -> None:
     settings = {"rectified": not options.before_relu, "scaling": options.scaling, "batch": options.batch}
     made = extraction.extract(
         extraction.draw_splits(pairs, options.split, options.seed),
-        extraction.image_encoder(options.image_model, options.image_weights, **settings),
+        extraction.image_encoder(options.image_model, options.image_weights, path=options.image_path, **settings),
         text,
         options.out,
         sentences=options.sentences,
@@ -125,7 +135,9 @@ def _report(made: Any) -> None:
         print(f"... and {len(skipped) - _SHOWN:,} more, all in {made.skipped_path}")
     if "too_long" in made.manifest:
         long = made.manifest["too_long"]
-        print(f"{long['texts']:,} of {long['of']:,} texts are longer than the encoder takes at once")
+        cut = made.manifest["text"].get("long_texts", "truncate") == "truncate" and long["texts"]
+        ending = ", and only their beginning counts" if cut else ""
+        print(f"{long['texts']:,} of {long['of']:,} texts are longer than the encoder takes at once{ending}")
     unknown = _report_words(made.manifest) if "without_known_word" in made.manifest else ""
     splits = ", ".join(f"{count:,} {name}" for name, count in made.splits.items())
     features = ", ".join(f"{kind} {width} ({made.manifest[kind]['extractor']})" for kind, width in made.widths.items())
@@ -187,7 +199,9 @@ def _parser(program: str) -> Parser:
     add("--seed", type=int, default=0, help="of the random split; default %(default)s")
 
     add = parser.add_argument_group("image features").add_argument
-    add("--image_model", required=True, metavar="MODEL", help="vgg19, alexnet, hog_hsv or MODULE:FUNCTION")
+    add("--image_model", required=True, metavar="MODEL", 
+        help="vgg19, alexnet, hog_hsv, transformers, timm, open_clip or MODULE:FUNCTION")  # fmt: skip
+    add("--image_path", type=Path, metavar="DIR", help="folder of the encoder, for transformers, timm and open_clip")
     add("--image_weights", type=Path, metavar="FILE",
         help="torchvision's state dict, .safetensors, or .pth where PyTorch is installed")  # fmt: skip
     add("--before_relu", action="store_true", help="take fc7 before its ReLU, not after it")
@@ -196,8 +210,10 @@ def _parser(program: str) -> Parser:
     add("--max_pixels", type=positive, default=_MAX_PIXELS, help="larger images are skipped; default %(default)s")
 
     add = parser.add_argument_group("text features").add_argument
-    add("--text_model", required=True, metavar="MODEL", help="bert, bag_of_words or MODULE:FUNCTION")
-    add("--text_path", type=Path, metavar="DIR", help="folder of the encoder and its tokenizer, for transformers")
+    add("--text_model", required=True, metavar="MODEL", 
+        help="bert, transformers, open_clip, bag_of_words or MODULE:FUNCTION")  # fmt: skip
+    add("--text_path", type=Path, metavar="DIR",
+        help="folder of the encoder and its tokenizer, for bert, transformers and open_clip")  # fmt: skip
     add("--pooling", choices=("mean", "cls"), default="mean",
         help="mean of the tokens of a text, or its first token; default %(default)s")  # fmt: skip
     add("--long_texts", choices=("windows", "truncate"), default="windows",

@@ -208,7 +208,8 @@ def _parser(program: str = "gpldan search") -> Parser:
 
 def _add_sources(add):
     add("--text_path", type=Path, help="folder of the text encoder, for a model whose texts went through one")
-    add("--image_weights", type=Path, help="weights of the image network, for a model whose images went through one")
+    add("--image_weights", "--image_path", type=Path,
+        help="weights of the image network, or folder of the image encoder, as for extract")  # fmt: skip
 
 
 def _add_asking(add):

@@ -21,6 +21,7 @@ from gpldan_jax import features
 from gpldan_jax._files import one_line
 from gpldan_jax.extraction.pairs import Pair
 from gpldan_jax.features import BagOfWords, Tokenizer
+from gpldan_jax.features.extractors import IMAGE_FOLDERS, TEXT_FOLDERS
 from gpldan_jax.features.networks import ARCHITECTURES
 from gpldan_jax.features.tokenizer import ANALYZERS, lacks_spaces
 
@@ -59,20 +60,28 @@ class Words:
 
 
 def image_encoder(
-    name: str, weights: str | os.PathLike | None = None, **settings: Any
+    name: str,
+    weights: str | os.PathLike | None = None,
+    *,
+    path: str | os.PathLike | None = None,
+    batch: int = 32,
+    **settings: Any,
 ) -> Callable[[Sequence[np.ndarray]], Any]:
     """Returns an image encoder by its name.
 
     Args:
-        name: "vgg19", "alexnet", "hog_hsv", or "MODULE:FUNCTION", a function in a module that can be imported.
+        name: "vgg19", "alexnet", "hog_hsv"; "transformers", "timm" or "open_clip", for a folder that this library
+            reads; or "MODULE:FUNCTION", a function in a module that can be imported.
         weights: the file of the weights, for a network.
+        path: the folder, for a library.
+        batch: how many pictures a network or a library takes at once.
         **settings: those of `features.network_encoder`, for a network; otherwise ignored.
 
     Returns:
         The encoder.
 
     Raises:
-        ValueError: an unknown name, weights that are missing or do not fit, or no such function.
+        ValueError: an unknown name, weights or a folder that are missing or do not fit, or no such function.
         ImportError: a library is missing.
 
     Example:
@@ -82,19 +91,25 @@ def image_encoder(
     if name in ARCHITECTURES:
         if weights is None:
             raise ValueError(f"weights is missing: the file with torchvision's weights of {name}")
-        return features.network_encoder(name, weights, **settings)
+        return features.network_encoder(name, weights, batch=batch, **settings)
     if name == "hog_hsv":
         return features.hog_hsv_encoder()
-    return _load_function("image", name, (*ARCHITECTURES, "hog_hsv"))
+    if name in IMAGE_FOLDERS:
+        if path is None:
+            raise ValueError(f"path is missing: the directory with the image encoder, for {name}")
+        return IMAGE_FOLDERS[name](path, batch=batch)
+    return _load_function("image", name, (*ARCHITECTURES, "hog_hsv", *IMAGE_FOLDERS))
 
 
 def text_encoder(name: str, path: str | os.PathLike | None = None, **settings: Any) -> Callable[[Sequence[str]], Any]:
     """Returns a text encoder by its name; for a bag of words, see `choose_words`.
 
     Args:
-        name: "bert", or "MODULE:FUNCTION", a function in a module that can be imported.
-        path: the folder of the encoder, for "bert".
-        **settings: those of `features.sentence_encoder`, for "bert"; otherwise ignored.
+        name: "bert", "transformers" or "open_clip", for a folder; or "MODULE:FUNCTION", a function in a module that can
+            be imported.
+        path: the folder of the encoder.
+        **settings: those of `features.sentence_encoder`, for "bert" and "transformers"; for "open_clip" only `batch`;
+            otherwise ignored.
 
     Returns:
         The encoder.
@@ -107,7 +122,12 @@ def text_encoder(name: str, path: str | os.PathLike | None = None, **settings: A
         if path is None:
             raise ValueError("path is missing: the directory with the encoder and its tokenizer")
         return features.sentence_encoder(path, **settings)
-    return _load_function("text", name, ("bert", BAG_OF_WORDS))
+    if name in TEXT_FOLDERS:
+        if path is None:
+            raise ValueError(f"path is missing: the directory with the text encoder and its tokenizer, for {name}")
+        used = settings if name == "transformers" else {key: settings[key] for key in ("batch",) if key in settings}
+        return TEXT_FOLDERS[name](path, **used)
+    return _load_function("text", name, ("bert", *TEXT_FOLDERS, BAG_OF_WORDS))
 
 
 def choose_words(

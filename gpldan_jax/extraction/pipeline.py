@@ -47,6 +47,8 @@ _PACKAGES = {
     "hog_hsv": ("scikit-image",),
     BAG_OF_WORDS: ("scikit-learn",),
     "transformers": ("transformers", "torch"),
+    "timm": ("timm", "torch", "torchvision"),
+    "open_clip": ("open_clip_torch", "torch", "torchvision"),
 }
 
 

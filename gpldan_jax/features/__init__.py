@@ -14,6 +14,8 @@ from gpldan_jax.features.image_encoders import ImageEncoder as ImageEncoder
 from gpldan_jax.features.image_encoders import hog_hsv as hog_hsv
 from gpldan_jax.features.image_encoders import hog_hsv_encoder as hog_hsv_encoder
 from gpldan_jax.features.image_encoders import network_encoder as network_encoder
+from gpldan_jax.features.open_clip_encoders import open_clip_image_encoder as open_clip_image_encoder
+from gpldan_jax.features.open_clip_encoders import open_clip_text_encoder as open_clip_text_encoder
 from gpldan_jax.features.pictures import crop_square as crop_square
 from gpldan_jax.features.pictures import fit_square as fit_square
 from gpldan_jax.features.pictures import read_image as read_image
@@ -21,5 +23,9 @@ from gpldan_jax.features.pictures import read_images as read_images
 from gpldan_jax.features.pictures import read_picture as read_picture
 from gpldan_jax.features.sentence_encoder import SentenceEncoder as SentenceEncoder
 from gpldan_jax.features.sentence_encoder import sentence_encoder as sentence_encoder
+from gpldan_jax.features.timm_encoders import timm_image_encoder as timm_image_encoder
 from gpldan_jax.features.tokenizer import Tokenizer as Tokenizer
+from gpldan_jax.features.torch_encoders import TextTower as TextTower
+from gpldan_jax.features.transformers_encoders import transformers_image_encoder as transformers_image_encoder
+from gpldan_jax.features.transformers_encoders import transformers_text_encoder as transformers_text_encoder
 from gpldan_jax.features.weights import read_state_dict as read_state_dict

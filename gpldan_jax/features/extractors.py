@@ -6,7 +6,8 @@ other keys are JSON values, the settings of that extractor. A model that was tra
     "hog_hsv"            of pictures
     "vgg19", "alexnet"   of pictures; needs the file of the weights
     "bag_of_words"       of strings; "vocabulary": the words; "analyzer" and more: the settings of `Tokenizer`
-    "transformers"       of strings; needs the folder of the encoder
+    "transformers", "open_clip"   of pictures or strings; needs the folder of the encoder
+    "timm"               of pictures; needs the folder of the encoder
 
 Letters: `n` items, `d` features, `h` x `w` pixels.
 """
@@ -21,8 +22,24 @@ import numpy as np
 from gpldan_jax.features.bag_of_words import BagOfWords
 from gpldan_jax.features.image_encoders import ImageEncoder, hog_hsv_encoder, network_encoder
 from gpldan_jax.features.networks import ARCHITECTURES
+from gpldan_jax.features.open_clip_encoders import open_clip_image_encoder, open_clip_text_encoder
 from gpldan_jax.features.sentence_encoder import sentence_encoder
+from gpldan_jax.features.timm_encoders import timm_image_encoder
 from gpldan_jax.features.tokenizer import Tokenizer
+from gpldan_jax.features.torch_encoders import TEXT_FEATURES
+from gpldan_jax.features.transformers_encoders import transformers_image_encoder, transformers_text_encoder
+
+IMAGE_FOLDERS: dict[str, Callable[..., Any]] = {
+    "transformers": transformers_image_encoder,
+    "timm": timm_image_encoder,
+    "open_clip": open_clip_image_encoder,
+}
+"""The image encoders that are read from a folder, by the library that reads it."""
+TEXT_FOLDERS: dict[str, Callable[..., Any]] = {
+    "transformers": transformers_text_encoder,
+    "open_clip": open_clip_text_encoder,
+}
+"""The text encoders that are read from a folder; encoders of BERT's type are among those of transformers."""
 
 
 class SourceNeededError(ValueError):
@@ -131,23 +148,49 @@ def _bag_of_words(description, source):
     ).transform
 
 
-def _transformers(description, source):
+def _folder_of_pictures(description, source):
+    name = description["extractor"]
+    files = _files(description, "image", source)
+    encode = IMAGE_FOLDERS[name](source, batch=1)
+    _check_files(encode, files, source)
+    if encode.description["feature"] != description.get("feature"):
+        raise ValueError(
+            f"{source}: the model was trained with the features {reprlib.repr(description.get('feature'))} of this "
+            f"encoder, this version takes {encode.description['feature']!r}"
+        )
+    return _of_pictures(encode)
+
+
+def _folder_of_texts(description, source):
+    files = _files(description, "text", source)
+    encode: Any
+    if description["extractor"] == "transformers" and description.get("feature") != TEXT_FEATURES:
+        encode = sentence_encoder(
+            source, pooling=str(description.get("pooling")), long_texts=str(description.get("long_texts"))
+        )
+    else:
+        encode = TEXT_FOLDERS[description["extractor"]](source)
+    _check_files(encode, files, source)
+    return encode
+
+
+def _files(description, modality, source):
     files = description.get("files")
     if not isinstance(files, Mapping):
-        raise ValueError(f"the model names no files of its text encoder, found {reprlib.repr(files)}")
+        raise ValueError(f"the model names no files of its {modality} encoder, found {reprlib.repr(files)}")
     if source is None:
         raise SourceNeededError(
-            "the model's texts went through an encoder of transformers, "
+            f"the model's {modality}s went through an encoder of {description['extractor']}, "
             f"{reprlib.repr(description.get('model_type'))}: give its directory"
         )
-    encode = sentence_encoder(
-        source, pooling=str(description.get("pooling")), long_texts=str(description.get("long_texts"))
-    )
+    return files
+
+
+def _check_files(encode, files, source):
     found = encode.description["files"]
     for name in sorted(found.keys() | files.keys()):
         if found.get(name) != files.get(name):
             raise ValueError(f"{source}: {reprlib.repr(name)} is not the one that the model was trained with")
-    return encode
 
 
 def _of_pictures(encode: ImageEncoder) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
@@ -169,6 +212,10 @@ def _text(description, *keys):
 
 
 _BUILDERS = {
-    "image": {"hog_hsv": _hog_hsv, **dict.fromkeys(ARCHITECTURES, _network)},
-    "text": {"bag_of_words": _bag_of_words, "transformers": _transformers},
+    "image": {
+        "hog_hsv": _hog_hsv,
+        **dict.fromkeys(ARCHITECTURES, _network),
+        **dict.fromkeys(IMAGE_FOLDERS, _folder_of_pictures),
+    },
+    "text": {"bag_of_words": _bag_of_words, **dict.fromkeys(TEXT_FOLDERS, _folder_of_texts)},
 }

@@ -97,11 +97,11 @@ class ImageEncoder:
         array([[0., 0., 0.]])
     """
 
-    encode: Callable[[Sequence[np.ndarray]], np.ndarray]
-    prepare: Callable[[np.ndarray], np.ndarray]
+    encode: Callable[[Sequence[Any]], np.ndarray]
+    prepare: Callable[[np.ndarray], Any]
     description: Mapping[str, Any]
 
-    def __call__(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def __call__(self, pictures: Sequence[Any]) -> np.ndarray:
         """Returns the features `[n, d]` of `n` pictures that went through `prepare`."""
         return self.encode(pictures)
 

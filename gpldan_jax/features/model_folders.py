@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,18 @@ VOCABULARIES = (
 TOKENIZER = (*VOCABULARIES, "added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLE = "pytorch_model.bin"
+_PICKLES = (PICKLE, "open_clip_pytorch_model.bin")
 TRUSTED = {"local_files_only": True, "trust_remote_code": False}
 """What every `from_pretrained` of this package is called with."""
 
 
-def weight_files(path: Path, needed: Sequence[Sequence[str]]) -> list[Path]:
+def weight_files(path: Path, needed: Sequence[Sequence[str]], *, config: str = "config.json") -> list[Path]:
     """Returns the files of the weights, an index first.
 
     Args:
         path: the folder.
-        needed: groups of file names; the folder must have config.json and a file of each group. The last group is that
-            of the weights.
+        needed: groups of file names; the folder must have a file of each group. The last group is that of the weights.
+        config: a file that the folder must have too.
 
     Returns:
         The files.
@@ -50,14 +51,16 @@ def weight_files(path: Path, needed: Sequence[Sequence[str]]) -> list[Path]:
     """
     if not path.is_dir():
         raise ValueError(f"{path}: expected the directory of an encoder, found none")
-    for names in (("config.json",), *needed):
-        if not any((path / name).is_file() for name in names):
-            if names is needed[-1] and (path / PICKLE).is_file():
-                raise ValueError(
-                    f"{path} lacks {' or '.join(names)}; its {PICKLE} is a pickle, which could run code, and is not "
-                    f"read; if you trust it, convert it: {conversion(path / PICKLE, path / SAFETENSORS[0])}"
-                )
-            raise ValueError(f"{path} lacks {' or '.join(names)}")
+    for names in ((config,), *needed):
+        if any((path / name).is_file() for name in names):
+            continue
+        pickles = [path / name for name in _PICKLES if (path / name).is_file()]
+        if names is needed[-1] and pickles:
+            raise ValueError(
+                f"{path} lacks {' or '.join(names)}; {pickles[0].name} is a pickle, which could run code, and is not "
+                f"read; this makes a file that is: {conversion(pickles[0], path / names[0])}"
+            )
+        raise ValueError(f"{path} lacks {' or '.join(names)}")
     weights = next(path / name for name in needed[-1] if (path / name).is_file())
     if weights.suffix != ".json":
         return [weights]
@@ -100,10 +103,7 @@ def read_model(path: Path, config: Any, weights: Sequence[Path]) -> tuple[Any, b
     import torch
     import transformers
 
-    tensors: dict[str, Any] = {}
-    for file in weights:
-        if file.suffix != ".json":
-            tensors |= _read_tensors(file)
+    tensors = read_tensors(weights)
     with failing_as(f"{path}: its model cannot be made"):
         with torch.device("meta"):
             model_class = type(transformers.AutoModel.from_config(config, trust_remote_code=False))
@@ -151,12 +151,33 @@ def quiet(purpose: str, extra: str) -> Iterator[None]:
         set_tqdm_hook(hook)
 
 
-def _read_tensors(file: Path) -> dict[str, Any]:
+def read_tensors(weights: Sequence[Path]) -> dict[str, Any]:
+    """Returns the tensors of files of weights, by name; an index among them is passed over."""
     import torch
 
-    try:
-        arrays = read_state_dict(file)
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
-    # Copies: a model on top of a mapped file would change with the file.
-    return {name: torch.from_numpy(arrays.pop(name).copy()) for name in list(arrays)}
+    tensors: dict[str, Any] = {}
+    for file in weights:
+        if file.suffix == ".json":
+            continue
+        try:
+            arrays = read_state_dict(file)
+        except OSError as error:
+            raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+        # Copies: a model on top of a mapped file would change with the file.
+        tensors |= {name: torch.from_numpy(arrays.pop(name).copy()) for name in list(arrays)}
+    return tensors
+
+
+def load_tensors(path: Path, model: Any, tensors: Mapping[str, Any]) -> None:
+    """Puts tensors into a model of PyTorch; `ValueError` where one is missing, left over or of another shape."""
+    expected = model.state_dict()
+    for name, value in expected.items():
+        if name not in tensors:
+            raise ValueError(f"{path}: its weights lack {name}")
+        if tensors[name].shape != value.shape:
+            raise ValueError(
+                f"{path}: expected {name} of shape {tuple(value.shape)}, found {tuple(tensors[name].shape)}"
+            )
+    if others := sorted(set(tensors) - set(expected)):
+        raise ValueError(f"{path}: its weights have {others[0]}, which its model does not have")
+    model.load_state_dict(tensors)

@@ -128,13 +128,7 @@ class SentenceEncoder:
         return self.max_tokens - len(self.before) - len(self.after)
 
     def _tokens(self, texts):
-        texts = check_texts(texts if isinstance(texts, str) else list(texts))
-        for text in texts:
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                shown = reprlib.repr(text)
-                raise ValueError(f"expected texts in Unicode, found half a surrogate pair in {shown}") from None
+        texts = check_unicode(texts)
         return _token_ids(self.tokenizer, texts, special=False) if texts else []
 
 
@@ -209,6 +203,18 @@ def sentence_encoder(
             raise ValueError(f"{path}: expected a model that takes more than special tokens, found {max_tokens} tokens")
     files = hash_files(path, ["config.json", *TOKENIZER, *(file.name for file in weights)])
     return SentenceEncoder(model, tokenizer, pooling, long_texts, batch, max_tokens, dim, before, after, files)
+
+
+def check_unicode(texts: Sequence[str]) -> Sequence[str]:
+    """Checks that texts are a list of strings in valid Unicode, as tokenizers need them."""
+    texts = check_texts(texts if isinstance(texts, str) else list(texts))
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            shown = reprlib.repr(text)
+            raise ValueError(f"expected texts in Unicode, found half a surrogate pair in {shown}") from None
+    return texts
 
 
 def split_windows(tokens: Sequence[int], room: int) -> list[Sequence[int]]:

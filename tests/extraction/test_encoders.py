@@ -130,7 +130,7 @@ def test_a_function_of_the_user_is_described_by_its_name_and_file(own):
     [
         (
             lambda: image_encoder("vgg16"),
-            "unknown image encoder 'vgg16': expected vgg19, alexnet, hog_hsv or M",
+            "unknown image encoder 'vgg16': expected vgg19, alexnet, hog_hsv, transformers, timm, open_clip or M",
         ),
         (lambda: image_encoder(":encode"), "unknown image encoder ':encode'"),
         (lambda: image_encoder("vgg19"), "weights is missing: the file with torchvision's weights of vgg19"),
@@ -140,6 +140,12 @@ def test_a_function_of_the_user_is_described_by_its_name_and_file(own):
         ),
         (lambda: text_encoder("bag_of_words"), "unknown text encoder 'bag_of_words'"),
         (lambda: text_encoder("bert"), "path is missing: the directory with the encoder and its tokenizer"),
+        (
+            lambda: text_encoder("open_clip"),
+            "path is missing: the directory with the text encoder and its tokenizer, for",
+        ),
+        (lambda: image_encoder("timm"), "path is missing: the directory with the image encoder, for timm"),
+        (lambda: image_encoder("timm", path="no/such"), "no/such: expected the directory of an encoder, found none"),
         (lambda: text_encoder("json:nothing"), "text encoder json:nothing: json has no function 'nothing'"),
         (lambda: choose_words(analyzer="words"), "analyzer must be auto, word or char, got 'words'"),
         (lambda: choose_words(ngram_range=(1, 3)), "ngram_range goes with analyzer='char', got analyzer='word'"),
