@@ -13,6 +13,7 @@ import numpy as np
 from gpldan_jax.data import layouts
 from gpldan_jax.data.emoji import load_emoji_arrays
 from gpldan_jax.data.files.checks import DataError, MissingFilesError, did_you_mean
+from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.data.layouts import Layout, Shape, Variant
 from gpldan_jax.data.paired import PairedDataset, PairedSplit, Pairs, dataset_from_checked
 from gpldan_jax.data.splits import synthetic_splits
@@ -105,7 +106,7 @@ _VARIANTS = (
         "collections for multi-view learning; hanmenghan/CPM_Nets on GitHub reads a file of this name",
         nonnegative_images=True,
     ),
-    Variant("npz", "own", None, (layouts.OWN_FEATURES,), "your own features"),
+    Variant("npz", "own", None, (layouts.OWN_FEATURES, layouts.NPY_FOLDER), "your own features"),
     Variant("emoji", "shipped", None, (), "shipped with the package", nonnegative_images=True),
 )
 # The sizes of generated features under the name "npz", which has none before a file is read.
@@ -181,7 +182,7 @@ def load_dataset(
         name: one of `dataset_names()`.
         variant: one of `variants(name)`; `None` is the first.
         path: the file, or the folder that holds it or holds a folder called `name` with it; `None` is
-            `data_directory()`. Needed for "npz".
+            `data_directory()`. Needed for "npz", where it may be a folder of `.npy` files too.
         synthetic: generate the features; needs no files.
         seed: seed of the generated features; not used otherwise.
         cut_groups: allow a split in the file that has pairs of one group in several parts.
@@ -272,6 +273,8 @@ def _locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Seq
     if root is None:
         problem = "no path is given" if entry.name == "npz" else "no data directory is set"
         raise _missing_files_error(entry, problem)
+    if entry.name == "npz" and is_npy_folder(root):
+        return layouts.NPY_FOLDER, [root]
     if root.is_dir():
         for layout in entry.layouts:
             for folder in (root / entry.name, root):

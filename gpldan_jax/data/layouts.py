@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows, parse_key
+from gpldan_jax.data.files.npy import expected_files
 from gpldan_jax.data.files.reading import read_arrays, read_list
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
 from gpldan_jax.data.paired import Pairs, as_features
@@ -208,13 +209,17 @@ def _train_and_held_out(shape: Shape, train: Pairs, held_out: Pairs) -> FileCont
 
 def _name_others(path: Path, others: dict[str, str], found: Iterable[str]) -> None:
     """Names what a file of ours holds and is not used; `DataError` for what was meant to be used."""
-    names = {parse_key(key)[0]: kind for key, kind in reversed(others.items())}
+    # In a folder others are whole names of files.
+    names = {key if path.is_dir() else parse_key(key)[0]: kind for key, kind in reversed(others.items())}
     # `id` is for search; HDF5 files of MATLAB have parts of their own, such as `#refs#`.
     unused = {str(name): names[name] for name in reversed(names) if name != "id" and not str(name).startswith("#")}
     for name in unused:
-        meant = _MEANT.get(name.lower(), name.lower())
+        stem = Path(name).stem.lower() if path.is_dir() else name.lower()
+        meant = _MEANT.get(stem, stem)
         if meant in _MEANT.values() and meant not in found:
-            raise DataError(f"{path}: no key is called {name!r}: did you mean {meant!r}? Rename it, or leave it out")
+            what = f"{name!r} is not read" if path.is_dir() else f"no key is called {name!r}"
+            file = f"{meant}.npy" if path.is_dir() else meant
+            raise DataError(f"{path}: {what}: did you mean {file!r}? Rename it, or leave it out")
     if unused:
         listed = [f"{name} ({kind})" if kind else name for name, kind in unused.items()]
         warnings.warn(f"{path}: not used: {first_few(listed, limit=10)}", stacklevel=2)
@@ -386,6 +391,12 @@ OWN_FEATURES = Layout(
     _read_generic,
 )
 """Features of any sizes."""
+NPY_FOLDER = Layout(
+    ("FOLDER of .npy files",),
+    f"one file for each key ({expected_files()}; .txt with an item in each line)",
+    _read_generic,
+)
+"""Features as CLIP tools write them."""
 WIKIPEDIA_CNN = Layout(
     ("wiki_cnn128_text100.mat",),
     "data.X1 [{shape.image}, {shape.pairs}], data.X2 [{shape.text}, {shape.pairs}], data.Y one-hot [{shape.classes}, "

@@ -1,11 +1,12 @@
 """The forms on disk: what each must hold, what it becomes, and the real files."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 
-from gpldan_jax.data import load_dataset
+from gpldan_jax.data import MissingFilesError, load_dataset
 from tests.data.files.mat_objects import MatObject, categorical, strings, table, write_objects5, write_objects73
 from tests.data.files.writers import IMAGES, mat5_bytes, npz_bytes, save, write_mat73
 from tests.data.loading import SIZES, refused, sizes
@@ -148,6 +149,66 @@ def test_objects_that_are_not_used_are_named_with_their_class(tmp_path, version)
     listed = str(caught[0].message).partition("not used: ")[2].split(", ")
     expected = ["when (a MATLAB datetime)", "names (a MATLAB string)", "more (a MATLAB table)", "plain"]
     assert sorted(listed) == sorted(expected)
+
+
+def write_folder(folder, **arrays):
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    return folder
+
+
+def test_a_folder_of_npy_files_is_the_same_as_one_file(tmp_path):
+    arrays = own_arrays(split=np.arange(20) % 3, group=np.array([f"g{row % 3}" for row in range(20)]))
+    one_file = load_dataset("npz", path=write_own(tmp_path, ".npz", arrays))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_folder(folder, img_emb=arrays["image"], text_emb=arrays["text"], labels=arrays["label"], ids=np.arange(20))
+    for name in ("split", "group"):
+        (folder / f"{name}.txt").write_text("".join(f"{value}\n" for value in arrays[name]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load_dataset("npz", path=folder)
+    assert found.fingerprint() == one_file.fingerprint() and found.class_names == one_file.class_names
+    # Without a split one is drawn, the same one.
+    (folder / "split.txt").unlink()
+    (folder / "group.txt").unlink()
+    drawn = load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays()))
+    assert load_dataset("npz", path=folder).fingerprint() == drawn.fingerprint()
+
+
+def test_other_files_of_a_folder_are_named(tmp_path):
+    arrays = own_arrays()
+    write_folder(tmp_path, image=arrays["image"], text=arrays["text"], label=arrays["label"], extra=np.arange(3))
+    for name in ("labels.csv", "a{b.md", ".hidden"):
+        (tmp_path / name).write_text("1\n")
+    (tmp_path / "metadata").mkdir()
+    with pytest.warns(UserWarning, match=r"not used: \.hidden, a\{b\.md, extra\.npy, labels\.csv, metadata$"):
+        load_dataset("npz", path=tmp_path)
+
+
+@pytest.mark.parametrize("name, meant", [("labels.csv", "label"), ("Label.npy", "label"), ("y.npy", "label")])
+def test_a_near_miss_of_a_file_is_an_error(tmp_path, name, meant):
+    arrays = own_arrays()
+    write_folder(tmp_path, image=arrays["image"], text=arrays["text"])
+    np.save(tmp_path / "label", arrays["label"])
+    (tmp_path / "label.npy").rename(tmp_path / name)
+    text = refused("npz", path=tmp_path)
+    assert text == f"{tmp_path}: {name!r} is not read: did you mean '{meant}.npy'? Rename it, or leave it out"
+
+
+def test_folders_that_are_refused(tmp_path):
+    arrays = own_arrays()
+    write_folder(tmp_path, image=arrays["image"], text=arrays["text"][:19])
+    assert "[text]: expected as many rows as image has, 20, found 19" in refused("npz", path=tmp_path)
+    write_folder(tmp_path, text=arrays["text"], label=np.arange(19))
+    assert "[label]: expected 20 labels" in refused("npz", path=tmp_path)
+    (tmp_path / "text.npy").unlink()
+    assert "no file for 'text': expected text.npy or texts.npy or text_emb.npy" in refused("npz", path=tmp_path)
+    (tmp_path / "image.npy").unlink()
+    with pytest.raises(
+        MissingFilesError, match=r"img_emb_0\.npy, img_emb_1\.npy, \.\.\.; text: text\.npy or texts\.npy"
+    ):
+        load_dataset("npz", path=tmp_path)
 
 
 def test_groups_stay_together_and_belong_to_the_data(tmp_path):

@@ -4,7 +4,7 @@ import math
 import warnings
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -44,17 +44,8 @@ class NpzFile:
             raise DataError(f"{where}: expected a stored or deflated member, found another method")
         budget.charge(info.file_size, where)
         with self._archive.open(info) as stream:
-            shape, fortran, dtype = _header(stream)
-            if dtype.hasobject:
-                raise DataError(
-                    f"{where}: expected numbers, found pickled objects; they are not read because a pickle can run code"
-                )
-            if dtype.kind not in "biufcSU" or not dtype.itemsize or min(shape, default=0) < 0:
-                raise DataError(f"{where}: expected numbers or strings, found {dtype} {shape}")
-            size = math.prod(shape) * dtype.itemsize
-            held = info.file_size - stream.tell()
-            if size != held:
-                raise DataError(f"{where}: damaged; expected {size} bytes for shape {shape}, found {held}")
+            shape, fortran, dtype = read_header(stream)
+            size = check_header(shape, dtype, info.file_size - stream.tell(), where=where)
             # Grown piece by piece: memory follows what the file holds, not what it declares.
             data = bytearray()
             while piece := stream.read(_PIECE):
@@ -65,7 +56,15 @@ class NpzFile:
         return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Returns the shape, whether it is in Fortran's order, and the dtype of a `.npy` file; what follows are its values.
+
+    Args:
+        stream: at the start of the file.
+
+    Raises:
+        ValueError: no header of version 1 or 2.
+    """
     version = np.lib.format.read_magic(stream)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
@@ -74,3 +73,31 @@ def _header(stream) -> tuple[tuple[int, ...], bool, np.dtype]:
         # NumPy warns of headers written by Python 2, which read correctly.
         warnings.simplefilter("ignore")
         return read(stream)
+
+
+def check_header(shape: tuple[int, ...], dtype: np.dtype, held: int, *, where: str) -> int:
+    """Returns the number of bytes of an array, after comparing it with the bytes that the file holds.
+
+    Args:
+        shape: as the header says.
+        dtype: as the header says.
+        held: the number of bytes after the header.
+        where: the file and key, for messages.
+
+    Raises:
+        DataError: objects, or another number of bytes.
+
+    Example:
+        >>> check_header((3, 2), np.dtype("f4"), 24, where="a.npy")
+        24
+    """
+    if dtype.hasobject:
+        raise DataError(
+            f"{where}: expected numbers, found pickled objects; they are not read because a pickle can run code"
+        )
+    if dtype.kind not in "biufcSU" or not dtype.itemsize or min(shape, default=0) < 0:
+        raise DataError(f"{where}: expected numbers or strings, found {dtype} {shape}")
+    size = math.prod(shape) * dtype.itemsize
+    if size != held:
+        raise DataError(f"{where}: damaged; expected {size} bytes for shape {shape}, found {held}")
+    return size

@@ -1,4 +1,4 @@
-"""Reads named arrays from `.mat` (5 and 7.3), `.h5` and `.npz` files, and the lists of the Wikipedia release.
+"""Reads named arrays from `.mat` (5 and 7.3), `.h5` and `.npz` files and folders of `.npy`, and the Wikipedia lists.
 
 The content of a file decides which format it has. Every size is checked before it is expanded, nothing in a file is
 executed, and whatever is wrong with a file is a `DataError` of one line.
@@ -16,16 +16,17 @@ import numpy as np
 from gpldan_jax.data.files.checks import Budget, DataError
 from gpldan_jax.data.files.hdf5 import Hdf5File
 from gpldan_jax.data.files.mat5 import Mat5File
+from gpldan_jax.data.files.npy import NpyFolder, is_npy_folder
 from gpldan_jax.data.files.npz import NpzFile
 
 MAX_BYTES = 8 * 2**30
 _MAX_LIST_BYTES = 64 * 2**20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _OTHER_FORMATS = {
-    b"\x93NUMPY": "a single .npy array (np.savez stores several by name)",
+    b"\x93NUMPY": "a single .npy array (np.savez stores several by name; or give the folder of image.npy and text.npy)",
     b"\x80": "what looks like a pickle, which is not read because it can run code",
 }
-_ArrayFile = NpzFile | Hdf5File | Mat5File
+_ArrayFile = NpzFile | Hdf5File | Mat5File | NpyFolder
 
 
 def read_arrays(
@@ -44,7 +45,8 @@ def read_arrays(
     or `categorical` comes as strings of its shape, where missing or undefined is "".
 
     Args:
-        path: a `.mat` (MATLAB 5 or 7.3), HDF5 or `.npz` file; its content decides, not its name.
+        path: a `.mat` (MATLAB 5 or 7.3), HDF5 or `.npz` file; its content decides, not its name. Or a folder of `.npy`
+            files, see `gpldan_jax.data.files.npy`; single ones are mapped from disk.
         keys: what to read.
         optional: what to read where the file has it.
         others: takes the keys that the file has and that are not read; their values are words for what is no plain
@@ -159,6 +161,11 @@ def _regular_file(path: str | os.PathLike) -> Path:
 
 @contextmanager
 def _open(path: str | os.PathLike) -> Iterator[_ArrayFile]:
+    path = Path(path)
+    with _one_line_errors(path):
+        if is_npy_folder(path):
+            yield NpyFolder(path)
+            return
     path = _regular_file(path)
     with (
         _one_line_errors(path),
@@ -168,7 +175,7 @@ def _open(path: str | os.PathLike) -> Iterator[_ArrayFile]:
         yield file
 
 
-def _format(path: Path, stream: BinaryIO) -> type[_ArrayFile]:
+def _format(path: Path, stream: BinaryIO) -> type[NpzFile] | type[Hdf5File] | type[Mat5File]:
     """The reader of the format that an open file has; the stream is at its start again."""
     start = stream.read(128)
     found = _reader(start, stream)
@@ -179,7 +186,7 @@ def _format(path: Path, stream: BinaryIO) -> type[_ArrayFile]:
     return found
 
 
-def _reader(start: bytes, stream: BinaryIO) -> type[_ArrayFile] | None:
+def _reader(start: bytes, stream: BinaryIO) -> type[NpzFile] | type[Hdf5File] | type[Mat5File] | None:
     if start[:4] in (b"PK\3\4", b"PK\5\6"):
         return NpzFile
     if start[126:] in (b"IM", b"MI"):

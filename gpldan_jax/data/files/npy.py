@@ -1,0 +1,152 @@
+"""A folder of `.npy` files in place of one file of arrays: features as CLIP tools write them.
+
+One key is one file, by the names of `NAMES`. The features may be in parts that are numbered from 0, such as
+`img_emb_0.npy`, also in a folder of that name: clip-retrieval writes them so. Nothing is unpickled.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gpldan_jax.data.files.checks import Budget, DataError, first_few, missing_key_error
+from gpldan_jax.data.files.npz import check_header, read_header
+
+NAMES = {
+    "image": ("image", "images", "img_emb"),
+    "text": ("text", "texts", "text_emb"),
+    "label": ("label", "labels"),
+    "group": ("group", "groups"),
+    "split": ("split", "splits"),
+    "id": ("id", "ids"),
+    "class_names": ("class_names",),
+}
+"""The names of the files of each key, without `.npy`. All but features may be `.txt` files, an item in each line."""
+_FEATURES = ("image", "text")
+_KEYS = {name: key for key, names in NAMES.items() for name in names}
+_PART = re.compile(r"(\w+?)_([0-9]{1,9})")
+
+
+class NpyFolder:
+    """A folder; the arrays of single `.npy` files are mapped from disk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._files: dict[str, list[Path]] = {}
+        self._others: list[str] = []
+        for key, files in _find(path):
+            if key is None:
+                self._others += [str(file.relative_to(path)) for file in files]
+            elif key in self._files:
+                both = sorted(str(file.relative_to(path)) for file in (self._files[key][0], files[0]))
+                raise DataError(f"{path}: {' and '.join(both)} are both {key!r}; leave one of them")
+            else:
+                self._files[key] = files
+
+    def close(self) -> None:
+        """Does nothing: no file stays open."""
+
+    def contents(self) -> dict[str, str]:
+        """Returns the keys of the arrays, and the names of all other files."""
+        return dict.fromkeys([*(key for key in NAMES if key in self._files), *self._others], "")
+
+    def read(self, key: str, budget: Budget) -> np.ndarray:
+        """Reads one array."""
+        if key not in self._files:
+            if key not in NAMES:
+                raise missing_key_error(str(self.path), key, self._files)
+            found = first_few([*self._files, *self._others], limit=10)
+            raise DataError(
+                f"{self.path}: no file for {key!r}: expected {' or '.join(_file_names(key))}; the folder has {found}"
+            )
+        files = self._files[key]
+        if files[0].suffix == ".txt":
+            return _lines(files[0], budget)
+        parts = [_map(file) for file in files]
+        if len(parts) == 1:
+            return parts[0]
+        if len({(part.ndim, part.shape[1:]) for part in parts}) > 1 or not parts[0].ndim:
+            shapes = first_few([list(part.shape) for part in parts], limit=5)
+            raise DataError(f"{self.path}: the parts of {key!r} must have equally many columns, found {shapes}")
+        budget.charge(sum(part.nbytes for part in parts), f"{self.path}[{key}]")
+        return np.concatenate(parts)
+
+
+def is_npy_folder(path: Path) -> bool:
+    """Returns whether a folder has a file of features by one of the names.
+
+    Example:
+        >>> is_npy_folder(Path("no such folder"))
+        False
+    """
+    return path.is_dir() and any(key in _FEATURES for key, _ in _find(path))
+
+
+def expected_files() -> str:
+    """Returns the names of all files that a folder may have, for messages."""
+    return "; ".join(f"{key}: {' or '.join(_file_names(key))}" for key in NAMES)
+
+
+def _file_names(key: str) -> list[str]:
+    if key in _FEATURES:
+        *whole, numbered = NAMES[key]
+        return [
+            *(f"{name}.npy" for name in whole),
+            f"{numbered}.npy",
+            f"the parts {numbered}_0.npy, {numbered}_1.npy, ...",
+        ]
+    return [f"{name}{suffix}" for name in NAMES[key] for suffix in (".npy", ".txt")]
+
+
+def _find(folder: Path) -> Iterator[tuple[str | None, list[Path]]]:
+    """Yields each key with its files, and for `None` the other files; a key comes again where it is ambiguous."""
+    parts: dict[tuple[str, Path], dict[int, Path]] = {}
+    inner = [folder / names[-1] for key, names in NAMES.items() if key in _FEATURES]
+    for file in sorted([*folder.iterdir(), *(file for place in inner if place.is_dir() for file in place.iterdir())]):
+        key = _KEYS.get(file.stem)
+        number = _PART.fullmatch(file.stem)
+        if file in inner and file.is_dir():
+            continue
+        if file.suffix == ".npy" and number and _KEYS.get(number[1]) in _FEATURES:
+            of = parts.setdefault((number[1], file.parent), {})
+            if int(number[2]) in of:
+                raise DataError(f"{folder}: {of[int(number[2])].name} and {file.name} have the same number; leave one")
+            of[int(number[2])] = file
+        elif key and file.is_file() and (file.suffix == ".npy" or (file.suffix == ".txt" and key not in _FEATURES)):
+            yield key, [file]
+        else:
+            yield None, [file]
+    for (name, _), of in parts.items():
+        if lost := [number for number in range(len(of)) if number not in of]:
+            raise DataError(f"{folder}: no {name}_{lost[0]}.npy, but {of[max(of)].name}; parts are numbered from 0")
+        yield _KEYS[name], [of[number] for number in sorted(of)]
+
+
+def _map(file: Path) -> np.ndarray:
+    """The array of a file, mapped; every size is checked against the file."""
+    with file.open("rb") as stream:
+        shape, fortran, dtype = read_header(stream)
+        start = stream.tell()
+        size = stream.seek(0, 2)
+    check_header(shape, dtype, size - start, where=str(file))
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    mapped = np.memmap(file, dtype, "r", start, shape, order="F" if fortran else "C").view(np.ndarray)
+    return mapped.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _lines(file: Path, budget: Budget) -> np.ndarray:
+    """The lines of a text file; whole numbers where all of them are such."""
+    budget.charge(file.stat().st_size, str(file))
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: expected UTF-8: {error.reason} at byte {error.start}") from error
+    lines = text.split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    budget.charge(4 * len(lines) * max(map(len, lines), default=0), str(file))
+    # "007" is a name.
+    if lines and all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", line) for line in lines):
+        return np.array([int(line) for line in lines], np.int64)
+    return np.array(lines, dtype=str)
