@@ -1,6 +1,7 @@
 """Builds collections: of the pairs of a finished run, or of features of a user's own."""
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from gpldan_jax import models
 from gpldan_jax.data import DataError, PairedDataset, label_titles, read_arrays
+from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
-from gpldan_jax.index.gallery import MODALITIES
+from gpldan_jax.index.gallery import MODALITIES, check_ids
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.runs import run_data, session
 from gpldan_jax.runs import workdir as workdirs
@@ -153,14 +155,25 @@ def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[
 
 
 def _read_ids(path, dataset, splits):
-    """The ids that extraction has written beside the features; `None` where there are none."""
-    if not (path and Path(path).is_file() and dataset.features):
+    """The ids beside the features of a file of our own keys; `None` where there are none, or not the split of each."""
+    path = Path(path or "")
+    if not (path.is_file() or is_npy_folder(path)) or dataset.synthetic:
         return None
     arrays = read_arrays(path, [], optional=["id", "split"])
-    if len(arrays) < 2 or arrays["id"].dtype.kind != "U":
+    if "id" not in arrays:
         return None
-    rows = [np.flatnonzero(arrays["split"] == SPLITS.index(name)) for name in splits]
-    return arrays["id"][np.concatenate(rows)].tolist()
+    if "split" not in arrays:
+        return _cannot_use_ids(path, "there is no split, so a drawn one decides the order of the pairs")
+    rows = np.concatenate([np.flatnonzero(arrays["split"].ravel() == SPLITS.index(name)) for name in splits])
+    try:
+        ids = check_ids(arrays["id"].ravel(), arrays["split"].size)
+    except ValueError as error:
+        return _cannot_use_ids(path, str(error))
+    return ids[rows].tolist() if len(rows) == sum(len(getattr(dataset, name)) for name in splits) else None
+
+
+def _cannot_use_ids(path, reason):
+    warnings.warn(f"{path}: id is not used ({reason}); pairs are called by split and row", stacklevel=3)
 
 
 def _read_lines(path):

@@ -103,3 +103,33 @@ def test_an_image_of_several_captions_is_in_the_collection_once(tmp_path):
     assert (len(images), len(texts)) == (30, 60)
     assert images.ids[:2].tolist() == ["train 0", "train 2"] and texts.ids[:2].tolist() == ["train 0", "train 1"]
     assert images.entry("train 0").fields["group"] == "" and images.entry("train 2").fields["group"] == "cat"
+
+
+@pytest.mark.slow
+def test_ids_beside_the_features_are_those_of_the_collection(tmp_path):
+    random = np.random.default_rng(0)
+    features = {"image": random.standard_normal((60, 6)), "text": random.standard_normal((60, 4))}
+    (tmp_path / "own").mkdir()
+    for name, values in (features | {"split": np.arange(60) % 3}).items():
+        np.save(tmp_path / "own" / f"{name}.npy", values)
+    values = {"dataset.path": str(tmp_path / "own"), "train.epochs": 1, "train.batch_size": 8}
+    values |= {"model.hidden": 8, "model.width": 8, "model.parts": 2}
+    assert session.run(with_values(dataset_config("npz"), values), tmp_path / "run") == 0
+
+    def ids(**beside):
+        for name, given in beside.items():
+            np.save(tmp_path / "own" / f"{name}.npy", given)
+        build_from_run(tmp_path / "run", tmp_path / "collection", ["train"])
+        return Index.load(tmp_path / "collection" / "text").ids
+
+    assert ids()[:2].tolist() == ["train 0", "train 1"]
+    assert ids(id=np.array([f"{row}.jpg" for row in range(60)]))[:2].tolist() == ["0.jpg", "3.jpg"]
+    large = np.arange(60, dtype=np.uint64) + 2**63
+    assert ids(id=large).tolist() == large[::3].tolist()
+    with pytest.warns(UserWarning, match=r"own: id is not used \(ids must be all different, 7 comes 60 times\); pairs"):
+        assert ids(id=np.full(60, 7))[:2].tolist() == ["train 0", "train 1"]
+    np.savez(tmp_path / "own.npz", **features, id=np.arange(60))
+    values |= {"dataset.path": str(tmp_path / "own.npz")}
+    assert session.run(with_values(dataset_config("npz"), values), tmp_path / "drawn") == 0
+    with pytest.warns(UserWarning, match=r"own\.npz: id is not used \(there is no split"):
+        build_from_run(tmp_path / "drawn", tmp_path / "other")
