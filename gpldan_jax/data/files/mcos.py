@@ -76,10 +76,10 @@ def decoding(where: str, class_name: str) -> Iterator[None]:
 
 def is_reference(values: np.ndarray) -> bool:
     """Whether numbers are the reference of an object and no data."""
-    if values.dtype != np.uint32 or values.size < 5 or values.size != max(values.shape):
+    if values.dtype != np.uint32 or values.size < 5 or values.size != max(values.shape) or values.flat[0] != _MARK:
         return False
     numbers = values.ravel().tolist()
-    if numbers[0] != _MARK or not 2 <= numbers[1] <= min(32, len(numbers) - 3):
+    if not 2 <= numbers[1] <= min(32, len(numbers) - 3):
         return False
     count = 1
     for size in numbers[2 : 2 + numbers[1]]:
