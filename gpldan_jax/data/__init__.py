@@ -1,7 +1,7 @@
 """Datasets of image-text pairs: where their files are, reading, checking, splitting and scaling.
 
 `load_dataset` loads a dataset by its name, `paired_dataset` makes one of arrays, `standardize` scales one. Where to add
-a dataset: its files and their reader in `layouts`, its name and sizes in `catalogue`, its settings in
+a dataset: its files and their reader in `layouts` (one's own features: `own_features`), its name and sizes in `catalogue`, its settings in
 `gpldan_jax.config`.
 """
 
@@ -18,9 +18,6 @@ from gpldan_jax.data.labels import encode_labels as encode_labels
 from gpldan_jax.data.labels import is_labelled as is_labelled
 from gpldan_jax.data.labels import normalize_groups as normalize_groups
 from gpldan_jax.data.labels import normalize_labels as normalize_labels
-from gpldan_jax.data.layouts import Layout as Layout
-from gpldan_jax.data.layouts import Shape as Shape
-from gpldan_jax.data.layouts import Variant as Variant
 from gpldan_jax.data.paired import PairedDataset as PairedDataset
 from gpldan_jax.data.paired import PairedSplit as PairedSplit
 from gpldan_jax.data.paired import class_titles as class_titles
@@ -31,4 +28,7 @@ from gpldan_jax.data.splits import grouped_split as grouped_split
 from gpldan_jax.data.splits import stratified_split as stratified_split
 from gpldan_jax.data.splits import synthetic_splits as synthetic_splits
 from gpldan_jax.data.standardization import standardize as standardize
+from gpldan_jax.data.stored import Layout as Layout
+from gpldan_jax.data.stored import Shape as Shape
+from gpldan_jax.data.stored import Variant as Variant
 from gpldan_jax.models.trained import Standardization as Standardization

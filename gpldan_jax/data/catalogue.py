@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax.data import layouts
+from gpldan_jax.data import layouts, own_features
 from gpldan_jax.data.emoji import load_emoji_arrays
 from gpldan_jax.data.files.checks import DataError, MissingFilesError, did_you_mean
 from gpldan_jax.data.files.npy import is_npy_folder
-from gpldan_jax.data.layouts import Layout, Shape, Variant
 from gpldan_jax.data.paired import PairedDataset, PairedSplit, Pairs, dataset_from_checked
 from gpldan_jax.data.splits import synthetic_splits
+from gpldan_jax.data.stored import FileContents, Layout, Shape, Variant
 
 
 def _vgg19_bert(
@@ -26,7 +26,7 @@ def _vgg19_bert(
         name,
         "vgg19_bert",
         Shape(splits, image=4096, text=1024, classes=classes),
-        (*layouts.own_layouts(name), layouts.SIX_FILES),
+        (*own_features.own_layouts(name), layouts.SIX_FILES),
         f"the paper's features are unpublished; gpldan_jax.extraction makes such files; {source}",
         nonnegative_images=True,
         title=title,
@@ -106,7 +106,7 @@ _VARIANTS = (
         "collections for multi-view learning; hanmenghan/CPM_Nets on GitHub reads a file of this name",
         nonnegative_images=True,
     ),
-    Variant("npz", "own", None, (layouts.OWN_FEATURES, layouts.NPY_FOLDER), "your own features"),
+    Variant("npz", "own", None, (own_features.OWN_FEATURES, own_features.NPY_FOLDER), "your own features"),
     Variant("emoji", "shipped", None, (), "shipped with the package", nonnegative_images=True),
 )
 # The sizes of generated features under the name "npz", which has none before a file is read.
@@ -206,7 +206,7 @@ def load_dataset(
     if name == "emoji" and not synthetic:
         return _load_emoji(path)
     if synthetic:
-        contents = layouts.FileContents(_generate(entry, seed))
+        contents = FileContents(_generate(entry, seed))
     else:
         layout, files = _locate(entry, path)
         contents = layout.read(files, entry.shape)
@@ -274,7 +274,7 @@ def _locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Seq
         problem = "no path is given" if entry.name == "npz" else "no data directory is set"
         raise _missing_files_error(entry, problem)
     if entry.name == "npz" and is_npy_folder(root):
-        return layouts.NPY_FOLDER, [root]
+        return own_features.NPY_FOLDER, [root]
     if root.is_dir():
         for layout in entry.layouts:
             for folder in (root / entry.name, root):

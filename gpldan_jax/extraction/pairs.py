@@ -12,7 +12,7 @@ import numpy as np
 from gpldan_jax import _files
 from gpldan_jax.data import grouped_split
 from gpldan_jax.data.files.checks import first_few
-from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
+from gpldan_jax.data.own_features import OWN_SHARES, SPLIT_SEED
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 NO_IMAGE = "there is no such image file"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.data import apportion, read_list, variants
-from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
+from gpldan_jax.data.own_features import OWN_SHARES, SPLIT_SEED
 from gpldan_jax.extraction.pairs import NO_IMAGE, Pair, Unusable, clean_path, clean_text, is_image, list_files
 
 NUSWIDE_CLASSES = ("animal", "clouds", "flowers", "food", "grass", "person", "sky", "toy", "water", "window")

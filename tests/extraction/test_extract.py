@@ -12,7 +12,7 @@ import pytest
 
 from gpldan_jax import extraction
 from gpldan_jax.cli import extract
-from gpldan_jax.data.layouts import OWN_SHARES, SPLIT_SEED
+from gpldan_jax.data.own_features import OWN_SHARES, SPLIT_SEED
 from gpldan_jax.features.pictures import MAX_PIXELS
 from tests.commands import ROOT
 from tests.extraction.folders import PAIRS, flags, picture
