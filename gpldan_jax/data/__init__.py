@@ -1,8 +1,8 @@
 """Datasets of image-text pairs: where their files are, reading, checking, splitting and scaling.
 
 `load_dataset` loads a dataset by its name, `paired_dataset` makes one of arrays, `standardize` scales one. Where to add
-a dataset: its files and their reader in `layouts` (one's own features: `own_features`), its name and sizes in `catalogue`, its settings in
-`gpldan_jax.config`.
+a dataset: its files and their reader in `layouts` (features of one's own are in `own_features`), its name and sizes in
+`catalogue`, its settings in `gpldan_jax.config`.
 """
 
 from gpldan_jax.data.catalogue import data_directory as data_directory
