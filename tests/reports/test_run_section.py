@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("jinja2", reason="a report needs jinja2: pip install 'gpldan_jax[report]'")
@@ -88,3 +89,33 @@ def test_a_model_that_does_not_give_the_results_is_not_used(made, tmp_path):
     assert "cannot be read as a safetensors file" in page_of(folder)[1].notes[0]
     (folder / "model.safetensors").unlink()
     assert "there is no model.safetensors" in page_of(folder)[1].notes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:npz. pairs without a label")
+def test_several_labels_and_several_captions_of_an_image(tmp_path):
+    random = np.random.default_rng(0)
+    rows = np.repeat(np.arange(60), 2)
+    label = random.random((60, 3)) < 0.4
+    np.savez(
+        tmp_path / "several.npz",
+        image=random.standard_normal((60, 5)),
+        image_of=rows,
+        text=random.standard_normal((120, 4)),
+        label=label[rows],
+        class_names=np.array(["animal", "pet", "sea"]),
+        group=rows,
+        split=np.where(rows < 20, 0, np.where(rows < 30, 1, 2)),
+    )
+    folder = untrained_run(tmp_path / "run", name="npz", path=str(tmp_path / "several.npz"))
+    text, page = page_of(folder)
+    assert_figures_are_those_of(folder, page)
+    assert "ndcg@50" in text and "a class in common" in text and "its partner" in text
+    assert all(name in text for name in ("animal", "pet", "sea"))
+    # The share of relevant items, by a loop over the different images and texts with a label.
+    of_images, of_texts = label[30:], np.repeat(label[30:], 2, axis=0)
+    shares = []
+    for queries, gallery in ((of_images, of_texts), (of_texts, of_images)):
+        others = [other for other in gallery if other.any()]
+        shares.append(np.mean([(one & other).any() for one in queries if one.any() for other in others]))
+    assert f"{np.mean(shares):.3f}" in text

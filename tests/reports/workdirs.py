@@ -132,11 +132,11 @@ def untrained_run(folder, **dataset_settings):
     projector = training.projector_from_config(config)
     parameters = projector.init(jax.random.key(0), test.images[:1], test.texts[:1])["params"]
     distances = retrieval.retrieval_distances(projector, parameters, test.images, test.texts)
-    figures = retrieval.evaluate(distances, test.labels)
+    figures = retrieval.evaluate_pairs(distances, test)
     write(folder / "config.json", session.describe(config, dataset) | {"versions": VERSIONS})
     results = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seed": 0}
     results["selection"] = {"criterion": "map", "epoch": 2, "value": 0.25, "stale": 1}
-    results |= {"validation": figures, "test": figures, "chance": retrieval.chance(len(test), test.labels)}
+    results |= {"validation": figures, "test": figures, "chance": retrieval.chance_of_pairs(test)}
     write(folder / "results.json", results)
     lines = [
         {"epoch": epoch, "step": epoch, "loss": 2.0 / epoch, "pairwise": 1.0, "seconds": 1.0, "validation": figures}
