@@ -137,3 +137,53 @@ def test_shapes_that_do_not_fit_are_refused(figure):
 def test_levels_that_are_none_are_refused(recalls):
     with pytest.raises(ValueError, match=r"recalls must be a list of levels in \[0, 1\], got "):
         precision_recall(np.zeros((2, 2)), [0, 1], recalls)
+
+
+def sides(seed=0):
+    """Distances of 12 images and 30 texts, and several labels of both, or none."""
+    random = np.random.default_rng(seed)
+    images, texts = random.random((12, 3)) < 0.5, random.random((30, 3)) < 0.3
+    images[0], texts[:2] = False, False
+    return random.integers(0, 9, (12, 30)), images, texts
+
+
+def gains_of(queries, gallery):
+    """Of each labelled query which labelled gallery items share a label, with their columns."""
+    columns = [j for j, other in enumerate(gallery) if other.any()]
+    return [
+        (i, columns, [bool((own & gallery[j]).any()) for j in columns]) for i, own in enumerate(queries) if own.any()
+    ]
+
+
+def test_curves_of_images_and_texts_with_several_labels_agree_with_a_loop():
+    distances, images, texts = sides()
+    found = precision_recall(distances, (images, texts))
+    for direction, matrix, queries, gallery in (
+        ("image_to_text", distances, images, texts),
+        ("text_to_image", distances.T, texts, images),
+    ):
+        curves = []
+        for i, columns, shared in gains_of(queries, gallery):
+            relevant = [shared[place] for place in loop_reference.ranking(matrix[i, columns])]
+            total = sum(relevant)
+            points = [(sum(relevant[:r]) / total, sum(relevant[:r]) / r) for r in range(1, len(relevant) + 1) if total]
+            curves.append([max((p for recall, p in points if recall >= level - 1e-12), default=0) for level in LEVELS])
+        np.testing.assert_allclose(found[direction], np.mean(curves, axis=0), atol=TOLERANCE)
+
+
+def test_figures_of_several_classes_agree_with_a_loop():
+    distances, images, texts = sides()
+    found = map_per_class(distances, (images, texts), k=7)
+    assert list(found["average"]) == ["0", "1", "2"]
+    for direction, matrix, queries, gallery in (
+        ("image_to_text", distances, images, texts),
+        ("text_to_image", distances.T, texts, images),
+    ):
+        precisions = {}
+        for i, columns, shared in gains_of(queries, gallery):
+            relevant = [shared[place] for place in loop_reference.ranking(matrix[i, columns])][:7]
+            hits = [sum(relevant[: r + 1]) / (r + 1) for r in range(len(relevant)) if relevant[r]]
+            precisions[i] = sum(hits) / len(hits) if hits else 0.0
+        for name, column in zip("012", queries.T, strict=True):
+            expected = np.mean([precisions[i] for i in np.flatnonzero(column)])
+            assert found[direction][name] == pytest.approx(expected, abs=TOLERANCE)
