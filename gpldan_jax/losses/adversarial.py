@@ -74,4 +74,4 @@ def _two_sided_cross_entropy(image_logits, text_logits, image_class, text_class,
         jax.nn.log_softmax(jnp.where(keep, image_logits, 0))[:, image_class]
         + jax.nn.log_softmax(jnp.where(keep, text_logits, 0))[:, text_class]
     )
-    return jnp.where(where, losses, 0).sum() / jnp.maximum(where.sum(), 1)
+    return jnp.where(where, losses, 0).sum() / jnp.maximum(where.sum(), 1).astype(losses.dtype)

@@ -6,6 +6,8 @@ Letters: `n` pairs of the mini-batch.
 import jax
 import jax.numpy as jnp
 
+from gpldan_jax.losses.distances import float_dtype
+
 
 def infonce(
     cosines: jax.Array,
@@ -42,7 +44,7 @@ def infonce(
         counts &= ~_share_group(groups)
     logits = jnp.where(counts, logits, jnp.finfo(logits.dtype).min)
     both = sum(jnp.diagonal(jax.nn.log_softmax(logits, axis)) for axis in (1, 0))
-    return -jnp.where(where, both, 0).sum() / (2 * jnp.maximum(where.sum(), 1))
+    return -jnp.where(where, both, 0).sum() / (2 * jnp.maximum(where.sum(), 1)).astype(both.dtype)
 
 
 def pairwise_sigmoid(
@@ -75,12 +77,13 @@ def pairwise_sigmoid(
         Zhai, Mustafa, Kolesnikov and Beyer, Sigmoid loss for language image pre-training (SigLIP), ICCV 2023.
     """
     where = jnp.ones(len(cosines), bool) if where is None else where
-    signs = 2 * jnp.eye(len(cosines)) - 1
-    terms = jax.nn.log_sigmoid(signs * (scale * cosines + bias))
+    logits = scale * cosines + bias
+    dtype = float_dtype(logits)
+    terms = jax.nn.log_sigmoid((2 * jnp.eye(len(cosines), dtype=dtype) - 1) * logits.astype(dtype))
     counts = where[:, None] & where[None, :]
     if groups is not None:
         counts &= ~_share_group(groups)
-    return -jnp.where(counts, terms, 0).sum() / jnp.maximum(where.sum(), 1)
+    return -jnp.where(counts, terms, 0).sum() / jnp.maximum(where.sum(), 1).astype(dtype)
 
 
 def _share_group(groups):

@@ -242,7 +242,7 @@ def mean_normalized(original: jax.Array, where: jax.Array) -> jax.Array:
     """`d = d_ori / mean(d_ori)` over the pairs i != j that are both in `where` (Eq. 6), 0 elsewhere."""
     pairs = where[:, None] & where[None, :] & ~jnp.eye(where.shape[0], dtype=bool)
     original = jnp.where(pairs, original, 0)
-    mean = original.sum() / jnp.maximum(pairs.sum(), 1)
+    mean = original.sum() / jnp.maximum(pairs.sum(), 1).astype(original.dtype)
     return original / jnp.where(mean > 0, mean, 1)
 
 
@@ -275,7 +275,8 @@ def _target_distances(image_inputs, text_inputs, where):
 def dense_targets(image_inputs, text_inputs, where, matmul_config: MatmulConfig = EXACT_MATMUL):
     """`target_distances` of inputs that `as_inputs` has made, with a `where`."""
     image, text = (_input_distances(masked(x, where), matmul_config) for x in (image_inputs, text_inputs))
-    return mean_normalized(jnp.sqrt(image * text), where)
+    dtype = float_dtype(image, text)
+    return mean_normalized(jnp.sqrt(image.astype(dtype) * text.astype(dtype)), where)
 
 
 def unit_length(inputs: jax.Array) -> jax.Array:
@@ -308,4 +309,16 @@ def _as_float(array, name: str) -> jax.Array:
     array = jnp.asarray(array)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name} must be real, got {array.dtype}")
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(float_dtype(array))
+
+
+def float_dtype(*arrays: jax.Array) -> jnp.dtype:
+    """The dtype in which the losses compute with some real arrays: float64 where one of them is, float32 otherwise.
+
+    `jnp.result_type` says the same, but not under `jax_numpy_dtype_promotion=strict`.
+
+    Example:
+        >>> float_dtype(jnp.ones(2, jnp.bfloat16), jnp.ones(2, int)).name
+        'float32'
+    """
+    return jnp.dtype(jnp.float64 if any(array.dtype == jnp.float64 for array in arrays) else jnp.float32)

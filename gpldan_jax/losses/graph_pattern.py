@@ -260,7 +260,7 @@ def _as_pairs(pairs, alpha, beta):
     if image.shape != text.shape:
         raise ValueError(f"image and text must have the same [n, k, h], got {image.shape} and {text.shape}")
     arrays = (image, text, image_attention, text_attention, image_inputs, text_inputs)
-    dtype = jnp.result_type(*arrays)
+    dtype = distances.float_dtype(*arrays)
     *arrays, alpha, beta = (jnp.asarray(x, dtype) for x in (*arrays, alpha, beta))
     return Pairs(*arrays, where), alpha, beta
 

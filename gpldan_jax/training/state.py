@@ -45,7 +45,31 @@ def adam_with_l2(
     References:
         Chen, Zhang and Zhan, arXiv 2106.13552, Sec. 3.2.
     """
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
+    adam = optax.chain(_scale_by_adam(), optax.scale_by_learning_rate(learning_rate))
+    return optax.chain(optax.add_decayed_weights(weight_decay), adam)
+
+
+def _scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+    """`optax.scale_by_adam` with its program and its state, also under `jax_numpy_dtype_promotion=strict`.
+
+    optax 0.2.8 raises a Python float to the power of an int32 array, which jax refuses there.
+    """
+
+    def update(gradients, state, parameters=None):
+        mean = jax.tree.map(lambda g, m: (1 - b1) * g + b1 * m, gradients, state.mu)
+        square = jax.tree.map(lambda g, v: (1 - b2) * g**2 + b2 * v, gradients, state.nu)
+        count = optax.safe_increment(state.count)
+
+        def unbiased(moment, decay):
+            correction = 1 - decay ** count.astype(jnp.result_type(float))
+            return jax.tree.map(lambda of: of / correction.astype(of.dtype), moment)
+
+        mean_hat, square_hat = unbiased(mean, b1), unbiased(square, b2)
+        # Plus 0: optax's `eps_root`. Without it XLA makes another program of it.
+        updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v + 0.0) + eps), mean_hat, square_hat)
+        return updates, optax.ScaleByAdamState(count=count, mu=mean, nu=square)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)
 
 
 def rmsprop(
