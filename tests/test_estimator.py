@@ -479,3 +479,13 @@ def test_grids_of_data_frames(pairs):
         grid.best_estimator_.score(frames[0][IMAGE_NAMES[::-1]], frames[1])
     kinds = model.fit(*frames, pandas.Series(labels, dtype="category"))
     assert same(kinds, model.fit(images, texts, labels))
+
+
+@pytest.mark.slow
+def test_strict_promotion_gives_the_same(pairs):
+    images, texts, labels = pairs
+    expected = GPLDAN(**SMALL, random_state=0).fit(images, texts, labels)
+    with jax.numpy_dtype_promotion("strict"):
+        found = GPLDAN(**SMALL, random_state=0).fit(images, texts, labels)
+        assert found.score(images, texts, labels) == expected.score(images, texts, labels)
+    assert same(found, expected)

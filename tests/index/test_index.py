@@ -331,3 +331,12 @@ def test_upserted_items_are_replaced_or_added():
     assert len(images.upsert(second[:1], ["new"])) == 7
     with pytest.raises(ValueError, match="fields must be those of the index"):
         images.upsert(second, images.ids, fields={"text": ["a"] * 6})
+
+
+def test_strict_promotion_gives_the_same():
+    queries = galleries.features(4, galleries.TEXT_DIM, seed=1)
+    expected = galleries.index().search(queries, 3)
+    with jax.numpy_dtype_promotion("strict"):
+        found = galleries.index().search(queries, 3)
+    assert found.ids.tolist() == expected.ids.tolist()
+    np.testing.assert_array_equal(found.distances, expected.distances)

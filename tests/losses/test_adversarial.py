@@ -42,3 +42,13 @@ def test_bad_shapes_name_both_sides():
         gpldan_jax.adversarial_loss(jnp.ones((2, 2)), jnp.ones((3, 2)))
     with pytest.raises(ValueError, match=r"where must be \[n\] = \(2,\), got \(3,\)"):
         gpldan_jax.adversarial_loss(jnp.ones((2, 2)), jnp.ones((2, 2)), where=jnp.ones(3, bool))
+
+
+@pytest.mark.parametrize("where", [None, jnp.array([True, False])])
+def test_strict_promotion_gives_the_same(where):
+    logits = jnp.array([[1.0, 2.0], [3.0, -1.0]])
+    for loss in (gpldan_jax.adversarial_loss, gpldan_jax.modality_classifier_loss):
+        expected = jax.value_and_grad(loss)(logits, -logits, where=where)
+        with jax.numpy_dtype_promotion("strict"):
+            found = jax.value_and_grad(loss)(logits, -logits, where=where)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)

@@ -92,3 +92,16 @@ def test_a_perfect_batch_with_an_image_twice_has_no_loss():
     assert (
         losses.pairwise_sigmoid(same, 20.0, 0.0, groups=groups) < 1e-6 < 10 < losses.pairwise_sigmoid(same, 20.0, 0.0)
     )
+
+
+@pytest.mark.parametrize("where", [None, np.arange(5) < 4])
+def test_strict_promotion_gives_the_same(where):
+    cosines = jnp.float32(COSINES)
+    for loss in (
+        lambda x: losses.infonce(x, 2.0, where=where),
+        lambda x: losses.pairwise_sigmoid(x, jnp.float32(2), -1.0, where=where),
+    ):
+        expected = jax.value_and_grad(loss)(cosines)
+        with jax.numpy_dtype_promotion("strict"):
+            found = jax.value_and_grad(loss)(cosines)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)

@@ -315,3 +315,30 @@ def test_weights_can_be_traced():
     losses = jax.vmap(lambda alpha: gpldan_jax.graph_pattern_loss(*arguments, alpha=alpha, beta=0.1)[0])(alphas)
     expected = [gpldan_jax.graph_pattern_loss(*arguments, alpha=alpha, beta=0.1)[0] for alpha in alphas]
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_strict_promotion_gives_the_same(implementation, is_masked):
+    image, text, a, b, u, c = batch(10, n=5, k=2, h=8, dtype=np.float32)
+    where = np.arange(5) < 4 if is_masked else None
+
+    def objective(image, text, a, b):
+        return gpldan_jax.graph_pattern_loss(
+            image, text, a, b, u, c, alpha=1.0, beta=0.1, where=where, **implementation
+        )[0]
+
+    program = jax.value_and_grad(objective, argnums=(0, 1, 2, 3))
+    expected = program(image, text, a, b)
+    with jax.numpy_dtype_promotion("strict"):
+        found = jax.jit(program)(image, text, a, b)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), found, expected)
+
+
+def test_strict_promotion_takes_inputs_of_other_types():
+    image, text, a, b, u, c = batch(11, n=3, k=2, h=8, dtype=np.float32)
+    with jax.numpy_dtype_promotion("strict"):
+        for inputs in (jnp.asarray(u, jnp.bfloat16), np.ones((3, 7), np.int32), np.ones((3, 7), bool)):
+            loss, _ = gpldan_jax.graph_pattern_loss(image, text, a, b, inputs, c, alpha=1.0, beta=0.1)
+            assert np.isfinite(loss) and loss.dtype == np.float32

@@ -138,3 +138,13 @@ def test_what_does_not_fit_the_mesh_is_named(axis, n, message):
     arguments = batch(3, n=n, k=2, h=4, dtype=np.float32)
     with pytest.raises(ValueError, match=message):
         gpldan_jax.sharded_graph_pattern_loss(*arguments, mesh=mesh_of(2), axis=axis, alpha=1.0, beta=1.0)
+
+
+@pytest.mark.slow
+def test_strict_promotion_gives_the_same():
+    mesh, (arguments, where) = mesh_of(2), difficult_batch(6)
+    loss = functools.partial(gpldan_jax.sharded_graph_pattern_loss, mesh=mesh, axis="data")
+    expected = value_and_gradients(loss, arguments, where)
+    with jax.numpy_dtype_promotion("strict"):
+        found = value_and_gradients(loss, arguments, where)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)

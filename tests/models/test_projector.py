@@ -113,3 +113,11 @@ def test_a_representation_is_frozen_and_a_pytree():
     assert [x.shape for x in jax.tree.leaves(representation)] == [(2, 4), (2, 2, 2), (2, 2)]
     shifted = jax.tree.map(lambda x: x + 1, representation)
     assert isinstance(shifted, Representation) and shifted.attention.all() and not representation.attention.any()
+
+
+def test_strict_promotion_gives_the_same():
+    variables = PROJECTOR.init(jax.random.key(0), IMAGES, TEXTS)
+    expected = PROJECTOR.apply(variables, IMAGES, TEXTS)
+    with jax.numpy_dtype_promotion("strict"):
+        found = PROJECTOR.apply(PROJECTOR.init(jax.random.key(0), IMAGES, TEXTS), IMAGES, TEXTS)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)

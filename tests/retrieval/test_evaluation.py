@@ -188,3 +188,15 @@ def test_without_diversified_attention_it_is_the_cosine_distance(inputs):
     image, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image, text))
     distances = retrieval_distances(projector, parameters, *inputs)
     np.testing.assert_allclose(distances, 1 - image @ text.T, atol=FLOAT32_TOLERANCE)
+
+
+def test_strict_promotion_gives_the_same():
+    rng = np.random.default_rng(0)
+    images, texts = rng.normal(size=(N, 5)), rng.normal(size=(N, 4))
+    parameters = PROJECTOR.init(jax.random.key(0), images, texts)["params"]
+    expected = retrieval_distances(PROJECTOR, parameters, images, texts)
+    with jax.numpy_dtype_promotion("strict"):
+        found = retrieval_distances(PROJECTOR, parameters, images, texts)
+        figures = evaluate(found, np.arange(N) % 2)
+    np.testing.assert_array_equal(found, expected)
+    assert figures == evaluate(expected, np.arange(N) % 2)

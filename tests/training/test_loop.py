@@ -193,3 +193,15 @@ def test_training_without_labels(tmp_path):
     state, _, records = train(tmp_path, dataset=tiny.dataset(labels=False), criterion="recall")
     assert set(records[-1]["validation"]) == {"recall@1", "recall@5", "recall@10"}
     assert int(state.step) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resident", [True, False])
+def test_strict_promotion_gives_the_same_run(tmp_path, resident):
+    options = {"resident": resident, "remainder": "mask", "epochs": 2}
+    changes = {"contrastive": 0.3, "temperature": 0.5, "neighbours": 3}
+    expected, _, records = train(tmp_path / "usual", state=tiny.state(**changes), **options)
+    with jax.numpy_dtype_promotion("strict"):
+        found, _, same = train(tmp_path / "strict", state=tiny.state(**changes), **options)
+    assert without_time(same) == without_time(records)
+    assert_same_state(found, expected)
