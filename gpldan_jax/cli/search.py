@@ -97,6 +97,8 @@ def _query(options: argparse.Namespace) -> None:
         )
     except features.FunctionNeededError:
         raise
+    except features.FolderNeededError as error:
+        raise ValueError(f"{error} with {'--image_path' if options.picture else flag}") from error
     except features.SourceNeededError as error:
         raise ValueError(f"{error} with {flag}") from error
     if answers[0].unknown:

@@ -6,6 +6,7 @@ attributes that it may have.
 """
 
 from gpldan_jax.features.bag_of_words import BagOfWords as BagOfWords
+from gpldan_jax.features.extractors import FolderNeededError as FolderNeededError
 from gpldan_jax.features.extractors import FunctionNeededError as FunctionNeededError
 from gpldan_jax.features.extractors import SourceNeededError as SourceNeededError
 from gpldan_jax.features.extractors import extractor as extractor

@@ -46,6 +46,10 @@ class SourceNeededError(ValueError):
     """An extractor needs weights that the model file does not hold; the message says which."""
 
 
+class FolderNeededError(SourceNeededError):
+    """The extractor needs the folder of an encoder."""
+
+
 class FunctionNeededError(SourceNeededError):
     """The extractor is a function of the user's."""
 
@@ -179,7 +183,7 @@ def _files(description, modality, source):
     if not isinstance(files, Mapping):
         raise ValueError(f"the model names no files of its {modality} encoder, found {reprlib.repr(files)}")
     if source is None:
-        raise SourceNeededError(
+        raise FolderNeededError(
             f"the model's {modality}s went through an encoder of {description['extractor']}, "
             f"{reprlib.repr(description.get('model_type'))}: give its directory"
         )

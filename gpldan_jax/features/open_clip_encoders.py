@@ -23,6 +23,7 @@ from gpldan_jax.features.torch_encoders import (
     IMAGE_FEATURES,
     TEXT_FEATURES,
     TextTower,
+    check_torchvision,
     find_device,
     run,
     run_in_batches,
@@ -133,8 +134,10 @@ def _read_model(path: Path) -> tuple[Any, str, dict[str, Any]]:
     """The model with its weights, its device, and what both encoders say of it."""
     (weights,) = weight_files(path, [_WEIGHTS], config=_CONFIG)
     with needed_for("an encoder of open_clip", "open_clip"):
-        import open_clip
         import torch
+    check_torchvision("an encoder of open_clip")
+    with needed_for("an encoder of open_clip", "open_clip"):
+        import open_clip
         import torchvision
     config = _read_config(path)
     with _quiet(), failing_as(f"{path}: its model cannot be made"):

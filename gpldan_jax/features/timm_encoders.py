@@ -16,7 +16,7 @@ import numpy as np
 from gpldan_jax._extras import failing_as, needed_for
 from gpldan_jax.features.image_encoders import ImageEncoder
 from gpldan_jax.features.model_folders import hash_files, load_tensors, read_tensors, weight_files
-from gpldan_jax.features.torch_encoders import find_device, run, run_in_batches, stack
+from gpldan_jax.features.torch_encoders import check_torchvision, find_device, run, run_in_batches, stack
 
 _WEIGHTS = "model.safetensors"
 
@@ -53,8 +53,11 @@ def timm_image_encoder(path: str | os.PathLike, *, batch: int = 32) -> ImageEnco
     weights = weight_files(path, [(_WEIGHTS,)])
     with needed_for("an encoder of timm", "timm"):
         import PIL.Image
-        import timm
         import torch
+
+    check_torchvision("an encoder of timm")
+    with needed_for("an encoder of timm", "timm"):
+        import timm
         import torchvision
     with failing_as(f"{path}: its model cannot be made"):
         architecture = str(json.loads((path / "config.json").read_bytes())["architecture"])

@@ -6,12 +6,14 @@ Letters: `n` items, `d` features.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from gpldan_jax._extras import short_reason
 from gpldan_jax.features.sentence_encoder import check_unicode
 
 IMAGE_FEATURES, TEXT_FEATURES = "image_features", "text_features"
@@ -77,6 +79,32 @@ class TextTower:
         texts = list(check_unicode(texts))
         with self._lock:
             return np.array(self.are_long(texts) if texts else [], bool)
+
+
+def check_torchvision(purpose: str) -> None:
+    """Checks that torchvision, if it is installed, can be imported.
+
+    A torchvision that was built for another PyTorch fails with an error that does not name the cause, and everything
+    that imports it fails too.
+
+    Args:
+        purpose: what may need torchvision, for the message.
+
+    Raises:
+        ImportError: torchvision was built for another PyTorch.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        import torch
+
+        raise ImportError(
+            f"{purpose}: torchvision does not work with torch {torch.__version__} ({short_reason(error)}); install the "
+            "torchvision that belongs to this torch, or none where it is not needed",
+            name="torchvision",
+        ) from None
 
 
 def find_device() -> tuple[str, str]:

@@ -35,6 +35,7 @@ from gpldan_jax.features.torch_encoders import (
     IMAGE_FEATURES,
     TEXT_FEATURES,
     TextTower,
+    check_torchvision,
     find_device,
     run,
     run_in_batches,
@@ -130,8 +131,8 @@ def transformers_text_encoder(
     """Returns the text encoder of a folder.
 
     The features of a model of two towers, such as CLIP or SigLIP, are its projected embedding, `get_text_features`, and
-    `description["feature"]` is "text_features". Each text is filled up to the number of tokens that the model takes, as
-    SigLIP was trained; a longer one is cut. The tokenizer is that of the folder. Everything else is as
+    `description["feature"]` is "text_features". The tokenizer is that of the folder. A text of more tokens than the
+    model takes is cut; for SigLIP, a shorter one is filled up, as it was trained. Everything else is as
     `transformers_image_encoder` says. All other models go to `sentence_encoder`, with weights in safetensors only.
 
     Args:
@@ -170,10 +171,11 @@ def transformers_text_encoder(
         model = model.to(device)
         limits = [getattr(config.text_config, "max_position_embeddings", None), tokenizer.model_max_length]
         max_tokens = min(limit for limit in limits if limit is not None)
+        # SigLIP was trained with texts that are filled up; it has no mask for what fills them.
+        padding = "max_length" if config.model_type.startswith("siglip") else "longest"
 
         def tokenize(texts: list[str]) -> Mapping[str, Any]:
-            whole = {"padding": "max_length", "truncation": True, "max_length": max_tokens}
-            return tokenizer(texts, **whole, return_tensors="pt")
+            return tokenizer(texts, padding=padding, truncation=True, max_length=max_tokens, return_tensors="pt")
 
         def are_long(texts: list[str]) -> list[bool]:
             tokens = tokenizer(texts, padding=False, truncation=False, verbose=False)["input_ids"]
@@ -194,6 +196,7 @@ def _import_libraries():
         import PIL.Image  # noqa: F401
         import torch  # noqa: F401, before transformers, which would complain
         import transformers  # noqa: F401
+    check_torchvision(_PURPOSE)  # transformers imports it where it is installed
 
 
 def _read_processor(path: Path) -> Any:

@@ -172,6 +172,18 @@ def test_a_source_is_asked_for_by_its_flag(tmp_path, call):
     assert status == 2 and "give the file of its weights (SHA-256 0000000000000000...) with --image_weights" in error
     status, _, error = call("query", tmp_path, "--text=cat")
     assert status == 2 and "'mine:encode', a function that is not of this package; give features" in error
+    clip = {
+        "extractor": "transformers",
+        "model_type": "clip",
+        "feature": "image_features",
+        "files": {"config.json": "0"},
+    }
+    made = {"image": clip, "text": clip | {"feature": "text_features"}}
+    index = Index.build(galleries.model(features=made), galleries.features(3), ["a", "b", "c"], "image")
+    index.save(tmp_path / "folders/image")
+    for asked, flag in (("--picture=a.png", "--image_path"), ("--text=cat", "--text_path")):
+        status, _, error = call("query", tmp_path / "folders", asked)
+        assert status == 2 and f"an encoder of transformers, 'clip': give its directory with {flag}\n" in error
 
 
 # Where tests run in the background of a shell, SIGINT is ignored, and so it would be by what they start.
