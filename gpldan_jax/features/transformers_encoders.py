@@ -209,7 +209,8 @@ def _read_processor(path: Path) -> Any:
         if transformers.utils.is_torchvision_available() or "torchvision" not in str(error.__cause__).lower():
             raise
         raise ImportError(
-            f"{path}: transformers has its image processor for torchvision only: pip install torchvision",
+            f"{path}: in transformers {transformers.__version__}, its image processor needs torchvision: "
+            "pip install torchvision",
             name="torchvision",
         ) from None
 
