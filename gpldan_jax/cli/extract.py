@@ -8,9 +8,10 @@ r"""Turns images and captions into a feature file, for `gpldan run --dataset=npz
         --image_model=transformers --image_path=clip-vit-base-patch32 \
         --text_model=transformers --text_path=clip-vit-base-patch32
 
-FILE has a row for each pair: `image`, a path in DIR; `text`; and, if you have them, `label`, `split` (train, validation
-or test) and `id`. In a .jsonl file, `text` may be a list of sentences. A pair that cannot be used is skipped and listed
-with the reason.
+FILE is a table with a row for each pair (.csv, .tsv, .txt, .jsonl, .parquet), a .json file of COCO or Karpathy, or a
+folder with metadata.csv or metadata.jsonl. Columns are found by their names: the image, a path in DIR; the text; and,
+if you have them, label, split (train, validation or test), id and group. Rows with one image are a group, which stays
+in one split. A pair that cannot be used is skipped and listed with the reason.
 
 Models of images: vgg19, alexnet (fc7, 4096 features) and hog_hsv; of texts: bert (encoders of BERT's type) and
 bag_of_words. Of both, from a folder on this machine: transformers (CLIP, SigLIP; for images also ViT and DINO) and
@@ -23,17 +24,19 @@ The same command continues an extraction that was interrupted; the file has the 
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpldan_jax._files import check_writable
-from gpldan_jax.cli.arguments import Parser, positive
+from gpldan_jax.cli.arguments import Parser, add_switch, positive
 
 STOPPED = "stopped; the same command continues after the last block that was finished"
 # As in the library, which takes seconds to import; a mistyped flag should not wait. A test compares them.
 RELEASES = ("wikipedia", "pascal", "nuswide")
+_COLUMNS = ("image", "text", "label", "split", "group", "id")
 _SHARES = (0.8, 0.1, 0.1)
 _MAX_PIXELS = 40_000_000
 _OF_WORDS = ("vocabulary", "max_words", "min_documents", "analyzer", "numbers", "symbols")
@@ -75,6 +78,11 @@ def _check(options: argparse.Namespace, parser: Parser) -> None:
         raise ValueError("--numbers and --symbols go with --analyzer=word; --analyzer=char counts them anyway")
     if options.release and (options.images or options.texts):
         raise ValueError("--release goes with --root, without --images and --texts")
+    if options.release and any(
+        getattr(options, name) is not None
+        for name in (*(f"{name}_column" for name in _COLUMNS), "separator", "label_separator")
+    ):
+        raise ValueError("--release has no table: the flags of columns and separators go with --texts")
     if not options.release and not (options.images and options.texts):
         raise ValueError("give --images and --texts, or --release and --root")
     if bool(options.release) != bool(options.root):
@@ -99,14 +107,24 @@ def _extract(options: argparse.Namespace) -> None:
     if options.release:
         pairs = extraction.RELEASES[options.release](options.root)
     else:
-        pairs = extraction.read_table(options.texts, options.images)
+        columns = {name: getattr(options, f"{name}_column") for name in _COLUMNS}
+        with _in_flags():
+            pairs = extraction.read_table(
+                options.texts,
+                options.images,
+                columns={name: column for name, column in columns.items() if column is not None} or None,
+                separator=options.separator,
+                label_separator=options.label_separator,
+            )
         unused = extraction.count_unused_images(options.images, pairs)
         if unused:
             print(f"images in {options.images} that {options.texts} does not name: {unused:,}")
     drawn = all(pair.split is None for pair in pairs)
     settings = {"rectified": not options.before_relu, "scaling": options.scaling, "batch": options.batch}
+    with _in_flags():
+        pairs = extraction.draw_splits(pairs, options.split, options.seed, cut_groups=options.cut_groups)
     made = extraction.extract(
-        extraction.draw_splits(pairs, options.split, options.seed),
+        pairs,
         extraction.image_encoder(options.image_model, options.image_weights, path=options.image_path, **settings),
         text,
         options.out,
@@ -169,6 +187,18 @@ def _report_words(manifest: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
+def _in_flags() -> Iterator[None]:
+    """Says in flags what messages of the library say in arguments."""
+    try:
+        yield
+    except ValueError as error:
+        message = re.sub(r"say which with columns=\{'(\w+)': NAME\}", r"say which with --\1_column=NAME", str(error))
+        message = message.replace("say which: separator", "say which with --separator")
+        message = re.sub(r": columns: no (column|key) ('.*?') for the (\w+);", r": --\3_column: no \1 \2;", message)
+        raise ValueError(message.replace("unless cut_groups allows it", "or give --cut_groups")) from error
+
+
+@contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Lets MODULE, and what it imports, be found in a folder, as `python -m` does; the path is put back."""
     sys.path.insert(0, str(folder))
@@ -189,7 +219,12 @@ def _parser(program: str) -> Parser:
 
     add = parser.add_argument_group("pairs").add_argument
     add("--images", type=Path, metavar="DIR", help="folder of the images")
-    add("--texts", type=Path, metavar="FILE", help="a .csv or .jsonl file, a row for each pair")
+    add("--texts", type=Path, metavar="FILE", help="the captions: a table, a .json file, or a folder of metadata")
+    for name in _COLUMNS:
+        add(f"--{name}_column", metavar="NAME", help=f"the column of the {name}; by default it is found by its name")
+    add("--separator", choices=("comma", "semicolon", "tab", "bar"),
+        help="what separates the cells of a table; by default the header shows it")  # fmt: skip
+    add("--label_separator", metavar="TEXT", help="what separates several classes in a label, such as ';'")
     add("--release", choices=RELEASES, help="instead of both: a dataset as its authors released it")
     add("--root", type=Path, metavar="DIR", help="the folder of that release")
     add("--sentences", choices=("joined", "averaged"), default="joined",
@@ -197,6 +232,7 @@ def _parser(program: str) -> Parser:
     add("--split", type=float, nargs=3, default=_SHARES, metavar=("TRAIN", "VALIDATION", "TEST"),
         help="shares of a random split, if the pairs have none; default 0.8 0.1 0.1")  # fmt: skip
     add("--seed", type=int, default=0, help="of the random split; default %(default)s")
+    add_switch(add, "cut_groups", "allow splits of yours that have captions of one image in several parts")
 
     add = parser.add_argument_group("image features").add_argument
     add("--image_model", required=True, metavar="MODEL", 

@@ -1,4 +1,4 @@
-"""Reads the pairs of a user's table, a `.csv` or `.jsonl` file beside a folder of images.
+"""Reads the pairs of a user's table of captions beside a folder of images, in any form that circulates.
 
 What is wrong with one row becomes the `problem` of its pair: it does not end the run, and it is reported. What is wrong
 with the whole table is a `ValueError`.
@@ -9,181 +9,171 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import difflib
-import json
+import functools
 import os
+import re
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpldan_jax.extraction.caption_files import json_rows, jsonl_rows, parquet_rows
+from gpldan_jax.extraction.delimited_tables import Rows, delimited_rows
 from gpldan_jax.extraction.pairs import NO_IMAGE, Pair, Unusable, clean_path, clean_text
+from gpldan_jax.extraction.table_columns import ROLES
 
-COLUMNS = ("image", "text", "id", "label", "split", "group")
-_NEEDED = COLUMNS[:2]
-_SPLITS = {"train": 0, "validation": 1, "valid": 1, "val": 1, "test": 2, "0": 0, "1": 1, "2": 2}
+SPLIT_NAMES: Mapping[str, int] = {
+    **dict.fromkeys(("train", "training", "restval", "0"), 0),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "1"), 1),
+    **dict.fromkeys(("test", "testing", "2"), 2),
+}
+"""The names of splits, in any case."""
+SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".jsonl", ".json", ".parquet")
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a Hugging Face `imagefolder`
 _LONGEST_CELL = 2**24  # characters; without a bound, a quote that is never closed takes the whole file into memory
 _KINDS = {bool: "true or false", int: "a number", float: "a decimal number"}
 _KINDS |= {str: "a string", list: "a list", dict: "an object"}
+_SEPARATED = re.compile(r"\S[;|]\s?\S")
 
 
-def read_table(path: str | os.PathLike, images: str | os.PathLike) -> list[Pair]:
-    r"""Reads the pairs of a `.csv` or `.jsonl` file.
+def read_table(
+    path: str | os.PathLike,
+    images: str | os.PathLike,
+    *,
+    columns: Mapping[str, str] | None = None,
+    separator: str | None = None,
+    label_separator: str | None = None,
+) -> list[Pair]:
+    r"""Reads the pairs of a table.
 
-    A `.csv` file has a header, and commas between cells. A `.jsonl` file has one object per line. The columns or keys
-    are `image`, a path inside the folder of the images; `text`, which in a `.jsonl` file may be a list of sentences;
-    and, if wanted, `id` (otherwise the path of the image; "PATH#2" in the second row with this image), `label`, `split`
-    (train, validation or test; or 0, 1, 2), and `group`, the same in rows that belong together. Without that column,
-    rows with the same image are a group. Files are UTF-8, with or without a byte order mark. Blank lines are ignored.
+    The forms: `.csv`, `.tsv` and `.txt` with a header; the older caption files of Flickr8k and Flickr30k; `.jsonl`, one
+    object per line; `.json` of COCO (`captions_*.json`), of Karpathy (`dataset_*.json`), from image names to captions,
+    or a list of objects; `.parquet`; and a folder with `metadata.csv`, `.jsonl` or `.parquet` in it or in its folders
+    train, validation and test. Files are UTF-8, with or without a byte order mark. Blank lines are ignored.
 
-    If two rows have the same value of the column `id`, the second cannot be used.
+    The columns are found by their names, in any case (`table_columns.NAMES`): the image, a path inside the folder of
+    the images; the text, which in JSON may be a list of sentences; and, if wanted, id (otherwise the path of the image;
+    "PATH#2" in the second row with this image), label, split (`SPLIT_NAMES`), and group, the same in rows that belong
+    together. Without a group, rows with the same image are a group. Other columns are named in a warning.
+
+    If two rows have the same id, the second cannot be used.
 
     Args:
         path: the table.
         images: the folder of the images; a symbolic link in it may point outside.
+        columns: the names of columns, `{"image": NAME, "text": NAME, ...}`, where they cannot be guessed.
+        separator: of cells: "comma", "semicolon", "tab" or "bar"; by default the header shows it.
+        label_separator: what separates several classes in a label, such as ";"; by default a label is one class.
 
     Returns:
-        A pair per row, in the order of the file. If not even an id can be read, the id is "line" and the line number.
+        A pair per row, in the order of the file. If not even an id can be read, the id says where the row is. The label
+        is a string, a tuple where `label_separator` is given or the file has lists, or `None` for no class.
 
     Raises:
-        ValueError: no such file or folder, another format, no rows, a header that lacks a column or has an unknown one,
-            quotes that do not pair up, or a label, split or group in only some of the usable rows. The message names
-            the file and the line.
+        ValueError: no such file or folder, another form, no rows, columns that do not fit, quotes that do not pair up,
+            or a split or group in only some of the usable rows. The message names the file and the place.
+        ImportError: pyarrow is missing, for a Parquet file.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "cat.jpg").write_bytes(b"...")
-        ...     _ = Path(folder, "my.csv").write_text("image,text\ncat.jpg,a cat\ndog.jpg,a dog\n")
+        ...     _ = Path(folder, "my.csv").write_text("Image;Caption\ncat.jpg;a cat\ndog.jpg;a dog\n")
         ...     [(pair.id, pair.texts, pair.problem) for pair in read_table(f"{folder}/my.csv", folder)]
         [('cat.jpg', ('a cat',), None), ('dog.jpg', ('a dog',), 'there is no such image file')]
     """
     path, images = Path(path), Path(images)
-    rows = _rows(path)
+    if unknown := set(columns or {}) - set(ROLES):
+        raise ValueError(f"columns: expected names for {', '.join(ROLES)}, found one for {min(unknown)!r}")
+    rows = _rows(path, images, columns, separator)
     if not images.is_dir():
         raise ValueError(f"{images}: expected the folder of the images, found no such folder")
+    readers = {**_READERS, "label": functools.partial(_label, separator=label_separator)}
     pairs: list[Pair] = []
-    lines: dict[str, int] = {}
+    places: dict[str, str] = {}
     uses: Counter[Path] = Counter()  # of each image
+    restval = 0
     with _long_cells():
-        for line, row in rows:
-            pair = _pair(row, images, line, lines, uses)
-            lines[pair.id] = line
+        for place, row in rows:
+            pair = _pair(row, images, place, places, uses, readers)
+            restval += isinstance(row, dict) and str(row.get("split")).strip().lower() == "restval"
+            places[pair.id] = place
             pairs.append(pair)
     if not pairs:
         raise ValueError(f"{path}: expected at least one row, found none")
-    for name in ("label", "split", "group"):
-        _check_all_or_none(path, name, pairs, lines)
+    for name in ("split", "group"):
+        _check_all_or_none(path, name, pairs, places)
+    _warn_of_labels(path, pairs, label_separator)
+    if restval:
+        warnings.warn(f"{path}: {restval:,} rows of the split restval are training pairs", stacklevel=2)
     if any(pair.group is not None for pair in pairs):
         return pairs
     of_images = {image: image.relative_to(images).as_posix() for image, count in uses.items() if count > 1}
     return [dataclasses.replace(pair, group=of_images.get(pair.image)) for pair in pairs]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yields (line, columns) of each row, or (line, problem)."""
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+def _rows(path: Path, images: Path, columns: Mapping[str, str] | None, separator: str | None) -> Rows:
     if path.is_dir():
-        raise ValueError(f"{path}: expected a .csv or .jsonl file, found a folder")
+        return _folder_rows(path, images, columns, separator)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: expected a file called .csv or .jsonl")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: expected a file called {', '.join(SUFFIXES)}, found {suffix or 'no such ending'}")
     with path.open("rb") as stream:
         start = stream.read(2)
     if not start:
         raise ValueError(f"{path}: the file is empty")
     if start in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(f"{path}: expected UTF-8, found UTF-16")
-    return readers[path.suffix.lower()](path)
+    if suffix in (".jsonl", ".json", ".parquet") and separator:
+        raise ValueError(f"{path}: separator is for tables with cells, not for {suffix}")
+    if suffix == ".jsonl":
+        return jsonl_rows(path, columns)
+    if suffix == ".json":
+        return json_rows(path, columns, images)
+    return parquet_rows(path, columns) if suffix == ".parquet" else delimited_rows(path, columns, separator)
 
 
-def _csv_rows(path):
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows = _csv_lines(path, csv.reader(stream, strict=True))
-        line, header = next(rows, (1, []))
-        header = [cell.strip() for cell in header]
-        _check_header(path, line, header)
-        for line, cells in rows:
-            if len(cells) == len(header):
-                yield line, dict(zip(header, cells, strict=True))
-            else:
-                yield line, f"the number of cells is {len(cells)}, the header's is {len(header)}"
+def _folder_rows(folder: Path, images: Path, columns: Mapping[str, str] | None, separator: str | None) -> Rows:
+    """The rows of the metadata of an `imagefolder`; a folder called as a split gives its rows that split."""
+    parts = [("", None), *((part.name, part.name) for part in sorted(folder.iterdir()) if part.is_dir())]
+    parts = [(part, split) for part, split in parts if split is None or split.lower() in SPLIT_NAMES]
+    found = [(folder / part / name, part, split) for part, split in parts for name in _METADATA]
+    if not (found := [of for of in found if of[0].is_file()]):
+        raise ValueError(
+            f"{folder}: expected a table of captions, or a folder with {' or '.join(_METADATA)} in it or in its "
+            "folders train, validation and test; found neither"
+        )
+    return _rows_of_parts(found, folder, images, columns, separator)
 
 
-def _csv_lines(path, reader):
-    """Yields (first line, cells) of each row that is not blank."""
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:  # where the next row begins is not known
-            raise ValueError(
-                f"{path}: line {line}: quotes do not pair up in the row that begins here ({error})"
-            ) from None
-        if cells:
-            yield line, cells
-
-
-def _check_header(path, line, header):
-    where, expected = f"{path}: line {line}", "expected a header with image, text and, if any, id, label, split, group"
-    for place, name in enumerate(header):
-        if name not in COLUMNS:
-            raise ValueError(f"{where}: unknown column {_unknown(name)}; {expected}, separated by commas")
-        if name in header[:place]:
-            raise ValueError(f"{where}: two columns {name!r}; a row has one (of texts, a .jsonl file takes a list)")
-    for name in _NEEDED:
-        if name not in header:
-            raise ValueError(f"{where}: no column {name!r}; {expected}")
-
-
-def _json_rows(path):
-    objects, keys = 0, Counter()
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
-        for line, text in enumerate(stream, start=1):
-            if not text.strip():
-                continue
-            row = _json_object(text)
+def _rows_of_parts(found, folder, images, columns, separator) -> Rows:
+    for file, part, split in found:
+        for place, row in _rows(file, images, columns, separator):
             if isinstance(row, dict):
-                objects += 1
-                keys.update(row.keys())  # `update(row)` would add up the values
-                other = next((key for key in row if key not in COLUMNS), None)
-                row = row if other is None else f"unknown key {_unknown(other)}"
-            yield line, row
-    for key, count in keys.items():
-        if key not in COLUMNS and count == objects:
-            raise ValueError(f"{path}: unknown key {_unknown(key)} in every line; expected {', '.join(COLUMNS)}")
-    for key in _NEEDED:
-        if objects and key not in keys:
-            raise ValueError(f"{path}: no line has the key {key!r}")
+                # Paths are relative to the metadata, and the folder of the images may be another one.
+                if part and isinstance(row.get("image"), str) and folder.resolve() == images.resolve():
+                    row["image"] = f"{part}/{row['image']}"
+                row.setdefault("split", split)
+            yield f"{file.relative_to(folder)}, {place}", row
 
 
-def _json_object(text):
-    """The object of a line, or the problem with it."""
-    try:
-        row = json.loads(text, object_pairs_hook=_dict_without_repeats)
-    except Unusable as error:
-        return str(error)
-    except (ValueError, RecursionError):
-        return "the line is not JSON"
-    return row if isinstance(row, dict) else f"the line is {_kind(row)}, expected an object"
-
-
-def _dict_without_repeats(items):
-    if len({name for name, _ in items}) < len(items):
-        raise Unusable("the line has a key twice")
-    return dict(items)
-
-
-def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, int], uses: Counter[Path]) -> Pair:
-    """The pair of a row; `lines` has the line of each earlier id, `uses` how often each image was named."""
+def _pair(
+    row: dict[str, Any] | str,
+    images: Path,
+    place: str,
+    places: dict[str, str],
+    uses: Counter[Path],
+    readers: Mapping[str, Any],
+) -> Pair:
+    """The pair of a row; `places` has the place of each earlier id, `uses` how often each image was named."""
     found, problems = {}, []
     if isinstance(row, str):
         problems.append(row)
     else:
-        for name, read in _READERS.items():
+        for name, read in readers.items():
             try:
                 found[name] = read(row.get(name), name)
             except Unusable as error:
@@ -191,15 +181,15 @@ def _pair(row: dict[str, Any] | str, images: Path, line: int, lines: dict[str, i
     image = images / found["image"] if "image" in found else Path()
     if "image" in found and not os.path.isfile(image):
         problems.append(NO_IMAGE)
-    id = found.get("id") or found.get("image") or f"line {line}"
+    id = found.get("id") or found.get("image") or place
     if "image" in found:
         uses[image] += 1
         if uses[image] > 1 and not found.get("id"):
             id = f"{id}#{uses[image]}"
-    if id in lines:
-        problems.append(f"the id is that of line {lines[id]}")
-        id = f"{id} (line {line})"
-        while id in lines:
+    if id in places:
+        problems.append(f"the id is that of {places[id]}")
+        id = f"{id} ({place})"
+        while id in places:
             id += "'"
     texts, label, split = found.get("text", ()), found.get("label"), found.get("split")
     return Pair(id, image, texts, label, split, problems[0] if problems else None, found.get("group"))
@@ -238,21 +228,46 @@ def _split(value, name):
     value = _name(value, name)
     if value is None:
         return None
-    if value.lower() not in _SPLITS:
+    if value.lower() not in SPLIT_NAMES:
         raise Unusable(f"the split is {_shown(value)}, expected train, validation or test")
-    return _SPLITS[value.lower()]
+    return SPLIT_NAMES[value.lower()]
 
 
-_READERS = {"image": _image, "text": _texts, "id": _name, "label": _name, "split": _split, "group": _name}
+def _label(value, name, *, separator):
+    values = value if isinstance(value, list) else None
+    if values is None and separator is not None and isinstance(value, str):
+        values = value.split(separator)
+    if values is None:
+        label = _name(value, name)
+        return label if label is None or separator is None else (label,)
+    parts = (_name(part, name) for part in values)
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def _check_all_or_none(path, name, pairs, lines):
+_READERS = {"image": _image, "text": _texts, "id": _name, "split": _split, "group": _name}
+
+
+def _warn_of_labels(path: Path, pairs: Sequence[Pair], separator: str | None) -> None:
+    usable = [pair for pair in pairs if pair.problem is None]
+    without = sum(not pair.label for pair in usable)
+    if 0 < without < len(usable):
+        warnings.warn(f"{path}: {without:,} of {len(usable):,} rows have no label", stacklevel=3)
+    labels = [pair.label for pair in usable if isinstance(pair.label, str)]
+    if separator is None and labels and 2 * sum(bool(_SEPARATED.search(label)) for label in labels) > len(labels):
+        warnings.warn(
+            f"{path}: most labels look like several classes, such as {_shown(labels[0])}; each counts as one class. "
+            "Give label_separator to make several of them",
+            stacklevel=3,
+        )
+
+
+def _check_all_or_none(path, name, pairs, places):
     usable = [pair for pair in pairs if pair.problem is None]
     lacking = [pair for pair in usable if getattr(pair, name) is None]
     if lacking and len(lacking) < len(usable):
         raise ValueError(
             f"{path}: expected a {name} in every row or in none, found none in {len(lacking)} of {len(usable)} rows, "
-            f"the first in line {lines[lacking[0].id]}"
+            f"the first in {places[lacking[0].id]}"
         )
 
 
@@ -264,11 +279,6 @@ def _long_cells():
         yield
     finally:
         csv.field_size_limit(before)
-
-
-def _unknown(name):
-    near = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
-    return _shown(name) + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
 def _shown(value):

@@ -34,7 +34,7 @@ class Pair:
         id: unique, and the same on every machine.
         image: the file; `Path()` where no file is named, or one outside the folder.
         texts: one text, or several sentences.
-        label: the class name, or None.
+        label: the class name, a tuple of class names where pairs may have several, or None.
         split: 0 train, 1 validation, 2 test, or None.
         problem: why the pair cannot be used, a short clause; None where it can.
         group: the same for pairs that belong together, such as those of one image; None where a pair stands alone.
@@ -47,7 +47,7 @@ class Pair:
     id: str
     image: Path
     texts: tuple[str, ...]
-    label: str | None = None
+    label: str | tuple[str, ...] | None = None
     split: int | None = None
     problem: str | None = None
     group: str | None = None
@@ -86,7 +86,13 @@ class SkippedPairs:
         )
 
 
-def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, seed: int = SPLIT_SEED) -> list[Pair]:
+def draw_splits(
+    pairs: Sequence[Pair],
+    shares: Sequence[float] = OWN_SHARES,
+    seed: int = SPLIT_SEED,
+    *,
+    cut_groups: bool = False,
+) -> list[Pair]:
     """Returns pairs with splits: drawn, with each class in proportion and no group cut, unless a pair has one already.
 
     The draw is the one that `gpldan_jax.data.load_dataset` makes for features without a split. Pairs that cannot be
@@ -97,6 +103,7 @@ def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, see
         pairs: with labels or without.
         shares: of train, validation and test.
         seed: of the draw.
+        cut_groups: allow pairs of one group that have different splits.
 
     Returns:
         The pairs in their order; if any of them has a split, unchanged.
@@ -112,7 +119,8 @@ def draw_splits(pairs: Sequence[Pair], shares: Sequence[float] = OWN_SHARES, see
     if len(shares) != 3:
         raise ValueError(f"expected shares of train, validation and test, found {tuple(shares)}")
     if any(pair.split is not None for pair in pairs):
-        _check_groups_are_whole(pairs)
+        if not cut_groups:
+            _check_groups_are_whole(pairs)
         return list(pairs)
     if any(isinstance(pair.label, tuple) for pair in pairs):
         labels, _ = member_matrix([pair.label for pair in pairs])
@@ -152,7 +160,7 @@ def _check_groups_are_whole(pairs):
     if cut := [group for group, found in splits.items() if len(found) > 1]:
         raise ValueError(
             f"{len(cut)} groups are in several splits, such as {first_few(cut, limit=3)}; pairs of one group, or of "
-            "one image, must be in one split"
+            "one image, must be in one split, unless cut_groups allows it"
         )
 
 
