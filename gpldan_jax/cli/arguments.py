@@ -1,12 +1,15 @@
 """What the commands share: a parser, the flags of a config, and how a command begins and ends."""
 
 import argparse
+import contextlib
 import difflib
 import importlib.util
+import io
+import json
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,42 @@ class Parser(argparse.ArgumentParser):
 
 def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program: str, *, stopped: str) -> int:
     """Runs a command: bad input is one line and exit status 2, an interruption the line `stopped` and 130."""
+    formatwarning = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
+    try:
+        with any_text_prints():
+            return _call(work, argv, program, stopped)
+    finally:
+        warnings.formatwarning = formatwarning  # the session of a notebook goes on
+
+
+@contextlib.contextmanager
+def any_text_prints() -> Iterator[None]:
+    r"""Within the block an output that is not UTF-8 shows `\u2192` for an arrow that it lacks, and loses no line."""
+    changed = []
+    for stream in (sys.stdout, sys.stderr):
+        # The second one is what Python takes where the locale is C; it fails for an arrow as well.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            changed.append((stream, stream.errors))
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in changed:
+            stream.reconfigure(errors=errors)
+
+
+def json_line(value: Any) -> str:
+    """Returns a value as one line of JSON, in ASCII where the output has not all of its letters."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return line
+
+
+def _call(work, argv, program, stopped):
     try:
         return work(argv, program)
     except KeyboardInterrupt:

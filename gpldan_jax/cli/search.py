@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import Parser, in_flags, needs_package, positive
+from gpldan_jax.cli.arguments import Parser, in_flags, json_line, needs_package, positive
 
 STOPPED = "stopped; what was there before is as it was"
 _IN_FLAGS = {  # words of the library, and how they are said in flags
@@ -110,7 +110,7 @@ def _query(options: argparse.Namespace) -> None:
                 for entry, distance in zip(answer.entries, answer.distances, strict=True)
             ]
             record = {"query": answer.query, "gallery": answer.gallery, "results": results}
-            print(json.dumps(record, ensure_ascii=False))
+            print(json_line(record))
         else:
             _print_table(answer)
 

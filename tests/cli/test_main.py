@@ -1,5 +1,7 @@
 """`gpldan`: its help, its version, and how it finds a command."""
 
+import io
+import os
 import subprocess
 import sys
 import warnings
@@ -7,7 +9,8 @@ import warnings
 import pytest
 
 import gpldan_jax
-from gpldan_jax.cli import main
+from gpldan_jax.cli import arguments, main
+from tests.commands import ROOT, SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +61,75 @@ def test_help_and_mistakes_import_nothing_slow(arguments):
 def test_the_package_is_a_program():
     done = subprocess.run([sys.executable, "-m", "gpldan_jax", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("gpldan_jax ")
+
+
+def test_an_output_of_another_encoding_is_restored(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stream)
+    status = arguments.call(lambda argv, program: print("\u00e9 \u2192") or 0, [], "gpldan run", stopped="")
+    assert status == 0 and stream.errors == "strict"
+    assert stream.buffer.getvalue() == b"\xe9 \\u2192\n"
+
+
+def test_warnings_of_a_notebook_look_as_before(monkeypatch):
+    before = warnings.formatwarning
+    arguments.call(lambda argv, program: 0, [], "gpldan run", stopped="")
+    assert warnings.formatwarning is before
+
+
+_TWICE = """
+import runpy, sys
+for argv in COMMANDS:
+    for _ in range(2):
+        sys.argv = argv
+        try:
+            runpy.run_path(argv[0], run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                sys.exit(f"{argv} ended with {end.code}")
+"""
+
+
+@pytest.mark.slow
+def test_each_command_runs_twice_in_one_interpreter(features, tmp_path, quick_environment):
+    # As `%run experiments/run.py` in a notebook does.
+    pytest.importorskip("jinja2", reason="a report needs jinja2: pip install 'gpldan_jax[report]'")
+    pytest.importorskip("matplotlib", reason="a report needs matplotlib: pip install 'gpldan_jax[report]'")
+    pytest.importorskip("skimage", reason="hog_hsv needs scikit-image: pip install 'gpldan_jax[features]'")
+    image = pytest.importorskip("PIL.Image", reason="pictures need pillow: pip install 'gpldan_jax[features]'")
+    (tmp_path / "pictures").mkdir()
+    for name, color in (("a", "red"), ("b", "blue"), ("c", "green"), ("d", "white")):
+        image.new("RGB", (80, 80), color).save(tmp_path / "pictures" / f"{name}.png")
+    rows = [
+        f"{name}.png,a {name} word,{split}"
+        for name, split in zip("abcd", ("train", "train", "validation", "test"), strict=True)
+    ]
+    (tmp_path / "texts.csv").write_text("\n".join(["image,text,split", *rows]))
+    config = f"--config={ROOT / 'configs/npz.py'}"
+    small = [*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=1", "--config.train.selection=map"]
+    commands = [
+        ["run.py", config, *small, "--workdir=run"],
+        ["sweep.py", config, *small, "--beta=0,0.1", "--nofigure", "--workdir=sweep"],
+        ["compare.py", config, *small, "--methods=chance,cca-ridge", "--workdir=compare"],
+        ["ablate.py", config, *small, "--workdir=ablate"],
+        [
+            "extract.py",
+            "--images=pictures",
+            "--texts=texts.csv",
+            "--image_model=hog_hsv",
+            "--text_model=bag_of_words",
+            "--out=f.npz",
+        ],
+        ["search.py", "build", "--workdir=run"],
+        ["search.py", "query", "run/collection", "--item=test 1"],
+        ["report.py", "run", "--out=report.html"],
+        ["summarize.py", "run"],
+        ["benchmark.py", "loss", "--help"],
+    ]
+    assert {argv[0] for argv in commands} == {path.name for path in (ROOT / "experiments").glob("*.py")}
+    commands = [[str(ROOT / "experiments" / argv[0]), *argv[1:]] for argv in commands]
+    environment = os.environ | quick_environment | {"PYTHONPATH": str(ROOT)}
+    code = _TWICE.replace("COMMANDS", repr(commands))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "run is finished" in done.stdout and done.stdout.count("written to report.html") == 2

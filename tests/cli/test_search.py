@@ -131,6 +131,32 @@ def test_what_is_wrong_is_said_in_one_line(flags, message, collection, call):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_an_output_that_is_not_utf_8_loses_no_answer(tmp_path, environment, quick_environment):
+    ids, texts = ["naïve", "a → b", "नमस्ते"], ["caf\u00e9", "\U0001f600 smile", "ok"]
+    fields = {"text": texts}
+    Index.build(galleries.model(), galleries.features(3), ids, "image", fields=fields, folder=tmp_path / "image")
+    np.save(tmp_path / "asked.npy", galleries.features(1, galleries.TEXT_DIM, seed=1))
+    command = [sys.executable, "-m", "gpldan_jax", "search", "query", tmp_path, f"--features={tmp_path / 'asked.npy'}"]
+    environment = os.environ | quick_environment | {"PYTHONPATH": str(ROOT)} | environment
+    table, lines = (
+        subprocess.run([*command, *flags], env=environment, capture_output=True, timeout=120)
+        for flags in ([], ["--json"])
+    )
+    assert table.returncode == lines.returncode == 0, table.stderr + lines.stderr
+    results = json.loads(lines.stdout.decode(environment.get("PYTHONIOENCODING", "ascii")))["results"]
+    assert {of["id"]: of["text"] for of in results} == dict(zip(ids, texts, strict=True))
+    assert b"\\u2192" in table.stdout and b"ok" in table.stdout and not table.stderr
+
+
+@pytest.mark.slow
 def test_a_collection_of_a_run_whose_data_moved(tmp_path, call, monkeypatch):
     made, other = tmp_path / "made", tmp_path / "other"
     features_file(made.with_suffix(".npz"))
