@@ -36,7 +36,15 @@ class Hdf5File:
         self.path = path
         self._h5py = h5py
         self._matlab = stream.read(10) == b"MATLAB 7.3"
-        self._file = h5py.File(path, "r", locking=False)
+        try:
+            self._file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            if _is_open_elsewhere(h5py, path, error):
+                raise DataError(
+                    f"{path}: the file is open for writing, in another program or in this one; close it there and try "
+                    f"again (if no program has it open, one crashed: `h5clear -s {path.name}` removes its mark)"
+                ) from error
+            raise
         self._loaded: Objects | None = None
 
     def close(self) -> None:
@@ -214,6 +222,19 @@ class Hdf5File:
             parts[name] = np.atleast_1d(values).ravel()
         rows = int(node.attrs["MATLAB_sparse"])
         return dense_from_columns(**parts, rows=rows, budget=budget, where=where)
+
+
+def _is_open_elsewhere(h5py, path: Path, error: OSError) -> bool:
+    """Whether HDF5 could not open a file because somebody writes to it; half of such a file may be on the disk."""
+    if any(words in str(error) for words in ("already open for write", "locking flag values")):
+        return True
+    try:
+        h5py.File(path, "r", locking=True).close()
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _matlab_class(node) -> str:

@@ -1,11 +1,12 @@
 """HDF5 and MATLAB 7.3 files: against what h5py wrote, and files that reach for other files."""
 
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from gpldan_jax.data import available_keys, read_arrays
+from gpldan_jax.data import DataError, available_keys, read_arrays
 from tests.data.files.refusals import message, refuses_cheaply
 from tests.data.files.writers import IMAGES, TEXTS, save, write_mat73
 
@@ -88,3 +89,36 @@ def test_hdf5_groups_that_contain_themselves(tmp_path):
         group["z"] = IMAGES
     assert available_keys(tmp_path / "a.h5") == ("g.z",)
     assert "no key 'a'" in message(read_arrays, tmp_path / "a.h5", ["a"])
+
+
+_WRITER = """
+import sys, h5py, numpy
+file = h5py.File(sys.argv[1], "w", libver=sys.argv[2])
+file["image"] = numpy.ones((3, 2))
+if sys.argv[2] == "latest":
+    file.flush()  # the other version leaves a file that is damaged until it is closed
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_a_file_that_another_program_writes_to_is_not_called_damaged(tmp_path, version):
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    path = tmp_path / "a.h5"
+    command = [sys.executable, "-c", _WRITER, path, version]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "open\n"
+        with pytest.raises(DataError, match=r"a\.h5: the file is open for writing, .*; close it there and try again"):
+            read_arrays(path, ["image"])
+        writer.communicate()
+    assert read_arrays(path, ["image"])["image"].shape == (3, 2)
+
+
+def test_a_file_that_this_program_writes_to_is_not_called_damaged(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = np.ones((3, 2))
+        file.flush()
+        with pytest.raises(DataError, match="open for writing, in another program or in this one"):
+            read_arrays(tmp_path / "a.h5", ["image"])
