@@ -32,7 +32,7 @@ class Block:
 
     features: np.ndarray  # float32 [m, d]
     rows: np.ndarray  # int64 [m], the positions of these items in the block
-    problems: dict[int, str]  # why each of the other items could not be read, by its position in the block
+    problems: dict[int, str]  # why each of the other items cannot be used, by its position in the block
     digests: np.ndarray  # uint8 [m, 32], the SHA-256 of the source of each item
 
 
@@ -56,7 +56,8 @@ def compute_blocks(
             error why it cannot be read.
         encode: takes a list of `n`, returns `[n, d]`.
         batch: how many items are read and encoded at a time.
-        on_block: called for each block in order, old or new, with the position of its first item.
+        on_block: called for each block in order, old or new, with the position of its first item. Items whose features
+            are not finite are among its problems.
     """
     starts = range(0, len(items), BLOCK_SIZE)
     missing = {start for start in starts if not block_path(folder, kind, start).exists()}
@@ -70,7 +71,7 @@ def compute_blocks(
         for start in starts:
             path = block_path(folder, kind, start)
             if start in missing:
-                block = _compute_block(batches, encode, len(items[start : start + BLOCK_SIZE]), batch)
+                block = _compute_block(batches, kind, encode, len(items[start : start + BLOCK_SIZE]), batch)
                 write_npz(path, vars(block) | {"problems": np.array(json.dumps(block.problems))})
             on_block(start, read_block(path))
 
@@ -101,7 +102,7 @@ def read_features(folder: Path, kind: str) -> Iterator[np.ndarray]:
 
 
 def check_features(features: Any, count: int) -> np.ndarray:
-    """Returns what an encoder returned for some items, checked, as float32 `[count, d]`.
+    """Returns what an encoder returned for some items, checked, as float32 `[count, d]`; values may be NaN or Inf.
 
     Example:
         >>> check_features([[1, 2]], 1)
@@ -114,10 +115,7 @@ def check_features(features: Any, count: int) -> np.ndarray:
             f"found {features.dtype} {list(features.shape)}"
         )
     with np.errstate(over="ignore"):
-        features = features.astype(np.float32, copy=False)
-    if not np.isfinite(features).all():
-        raise ValueError("the encoder gave features that are NaN, Inf or past the range of float32")
-    return features
+        return features.astype(np.float32, copy=False)
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray | tuple[tuple[int, int], Iterable[np.ndarray]]]) -> None:
@@ -144,16 +142,21 @@ def _read_ahead(reader, read, pieces) -> Iterator[list]:
         yield following.result()
 
 
-def _compute_block(batches, encode, count, batch):
+def _compute_block(batches, kind, encode, count, batch):
     features, rows, problems, digests = [], [], {}, []
     for start in range(0, count, batch):
         contents = next(batches)
         good = [(row, *item) for row, item in enumerate(contents, start) if not isinstance(item, ValueError)]
         problems |= {row: str(item) for row, item in enumerate(contents, start) if isinstance(item, ValueError)}
         if good:
+            encoded = check_features(encode([item for _, item, _ in good]), len(good))
+            is_finite = np.isfinite(encoded).all(axis=1)
+            reason = f"the {kind} encoder gave features that are NaN, Inf or past the range of float32"
+            problems |= {row: reason for (row, _, _), fine in zip(good, is_finite, strict=True) if not fine}
+            good = [item for item, fine in zip(good, is_finite, strict=True) if fine]
             rows += [row for row, _, _ in good]
             digests += [digest for _, _, digest in good]
-            features.append(check_features(encode([item for _, item, _ in good]), len(good)))
+            features.append(encoded[is_finite])
     if len({part.shape[1] for part in features}) > 1:
         raise ValueError(f"the encoder gave arrays of {sorted({part.shape[1] for part in features})} features")
     return Block(

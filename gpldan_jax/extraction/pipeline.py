@@ -149,7 +149,9 @@ def extract(
         of_words = isinstance(text, Words)
         if isinstance(text, Words):
             text = words_encoder(text, usable)
-        text_digest = _encode_texts(work, usable, text, sentences)
+        encoded = list(dict.fromkeys(pair.image for pair in usable))  # in the order of their blocks
+        is_kept, text_digest = _encode_texts(work, skipped, usable, text, sentences)
+        usable = [pair for pair, kept in zip(usable, is_kept, strict=True) if kept]
         manifest = {
             **plan,
             "image": plan["image"] | {"sources_sha256": image_digest},
@@ -164,7 +166,7 @@ def extract(
         if of_words:
             empty = sum(int(np.sum(~rows.any(axis=1))) for rows in read_features(work.blocks, "text"))
             manifest["without_known_word"] = {"texts": empty, "of": len(usable)}
-        widths = _write_features(work.blocks, out, usable, manifest)
+        widths = _write_features(work.blocks, out, usable, encoded, manifest)
     shutil.rmtree(folder)
     splits = {name: sum(pair.split == part for pair in usable) for part, name in enumerate(SPLITS)}
     labelled = any(pair.label for pair in usable)
@@ -271,9 +273,12 @@ def _read_bytes(path):
         return ValueError(f"the image cannot be read: {error.strerror}")
 
 
-def _encode_texts(work: _Work, pairs: Sequence[Pair], encode, sentences) -> str:
-    """Writes the blocks of texts; returns a digest of the texts."""
-    digest = hashlib.sha256()
+def _encode_texts(
+    work: _Work, skipped: SkippedPairs, pairs: Sequence[Pair], encode, sentences
+) -> tuple[np.ndarray, str]:
+    """Writes the blocks of texts; returns which of the pairs can be used, and a digest of their texts."""
+    digest, is_kept = hashlib.sha256(), np.ones(len(pairs), bool)
+    positions = [position for position in range(len(skipped.pairs)) if position not in skipped.reasons]
 
     def read(part):
         return [(pair.texts, hashlib.sha256("\n".join(pair.texts).encode()).digest()) for pair in part]
@@ -288,10 +293,17 @@ def _encode_texts(work: _Work, pairs: Sequence[Pair], encode, sentences) -> str:
 
         def on_block(start: int, block: Block) -> None:
             digest.update(block.digests.tobytes())
-            advance(start + len(block.rows))
+            for row, reason in block.problems.items():
+                is_kept[start + row] = False
+                skipped.reasons[positions[start + row]] = reason
+            advance(start + len(block.rows) + len(block.problems))
+            skipped.check()
 
         compute_blocks(work.blocks, "text", pairs, read, encode_pairs, batch=work.batch, on_block=on_block)
-    return digest.hexdigest()
+    skipped.write()
+    if not is_kept.any():
+        raise ValueError(f"none of {len(skipped.pairs)} pairs can be used; {skipped.path} says why")
+    return is_kept, digest.hexdigest()
 
 
 def _documents(texts, sentences):
@@ -314,8 +326,18 @@ def _progress(console: rich.console.Console, kind: str, total: int) -> Iterator[
         yield advance
 
 
-def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Mapping[str, Any]) -> dict[str, int]:
-    """Joins the blocks in one file; returns the widths of images and texts."""
+def _kept_images(blocks: Path, is_kept: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the features of the images, without those of which no text can be used."""
+    start = 0
+    for part in read_features(blocks, "image"):
+        yield part[is_kept[start : start + len(part)]]
+        start += len(part)
+
+
+def _write_features(
+    blocks: Path, out: Path, pairs: Sequence[Pair], encoded: Sequence[Path], manifest: Mapping[str, Any]
+) -> dict[str, int]:
+    """Joins the blocks in one file; `encoded` are the images in them. Returns the widths of images and texts."""
     widths: dict[str, int] = {}
     for kind in ("image", "text"):
         for width in (part.shape[1] for part in read_features(blocks, kind)):
@@ -323,14 +345,14 @@ def _write_features(blocks: Path, out: Path, pairs: Sequence[Pair], manifest: Ma
                 raise ValueError(
                     f"the {kind} encoder gave {widths[kind]} features and then {width}: expected one number"
                 )
-    places: dict[Path, int] = {}  # of the images that could be read, in the order of their blocks
-    image_of = np.array([places.setdefault(pair.image, len(places)) for pair in pairs])
+    used = {pair.image for pair in pairs}
+    is_kept = np.array([path in used for path in encoded])
+    places = {path: place for place, path in enumerate(path for path in encoded if path in used)}
+    parts = {"image": _kept_images(blocks, is_kept), "text": read_features(blocks, "text")}
     counts = {"image": len(places), "text": len(pairs)}
-    arrays: dict[str, Any] = {
-        kind: ((counts[kind], width), read_features(blocks, kind)) for kind, width in widths.items()
-    }
+    arrays: dict[str, Any] = {kind: ((counts[kind], width), parts[kind]) for kind, width in widths.items()}
     if len(places) < len(pairs):
-        arrays["image_of"] = image_of
+        arrays["image_of"] = np.array([places[pair.image] for pair in pairs])
     arrays |= _labels(pairs)
     if any(pair.group is not None for pair in pairs):
         arrays["group"] = np.array([f"id {pair.id}" if pair.group is None else f"group {pair.group}" for pair in pairs])

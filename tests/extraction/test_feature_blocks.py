@@ -25,7 +25,10 @@ def test_a_damaged_block_is_named(folder, own, call):
         ("None", "the encoder was given 32 items: expected real numbers [32, d], found object []"),
         ("[[1]] * (len(p) - 1)", "expected real numbers [32, d], found int64 [31, 1]"),
         ("[['x']] * len(p)", "expected real numbers [32, d], found <U1 [32, 1]"),
-        ("[[float('nan')]] * len(p)", "the encoder gave features that are NaN, Inf or past the range of float32"),
+        (
+            "[[float('nan')]] * len(p)",
+            "the first is '0.png': the image encoder gave features that are NaN, Inf or past the range of float32",
+        ),
         ("[[1e300]] * len(p)", "past the range of float32"),
         ("[[1] * (1 + len(p) // 100)] * len(p)", "the encoder gave arrays of [1, 2] features"),
     ],

@@ -440,3 +440,50 @@ def test_drawn_splits_have_several_classes_in_proportion(tmp_path):
     for name in "abc":
         counts = np.bincount([pair.split for pair in found if name in pair.label], minlength=3)
         np.testing.assert_allclose(counts / counts.sum(), [0.5, 0.25, 0.25], atol=0.02)
+
+
+def test_features_that_are_not_finite_skip_their_pair_and_name_it(folder, own, call):
+    images, texts = own.images, own.texts
+
+    def broken_images(pictures):
+        found = np.array(images(pictures), float)
+        found[found[:, 0] == 100, 1] = np.nan  # the picture of row 100
+        found[found[:, 0] == 101, 1] = 1e300
+        return found
+
+    def broken_texts(documents):
+        found = np.array(texts(documents), float)
+        found[[" 150" in document for document in documents], 0] = -np.inf
+        return found
+
+    whole, broken = folder / "whole.npz", folder / "features.npz"
+    assert call(*flags(folder, "whole.npz"))[0] == 0
+    own.images, own.texts = broken_images, broken_texts
+    status, out, _ = call(*flags(folder))
+    assert status == 0 and "297 pairs" in out and "3 skipped" in out
+    gave = "encoder gave features that are NaN, Inf or past the range of float32"
+    expected = [(100, "image"), (101, "image"), (150, "text")]
+    skipped = [{"id": f"{row}.png", "reason": f"the {kind} {gave}"} for row, kind in expected]
+    assert json.loads((folder / "features.npz.skipped.json").read_text()) == skipped
+    assert manifest_of(broken)["skipped"] == skipped and manifest_of(broken)["pairs"] == 297
+    kept = np.delete(np.arange(PAIRS), [100, 101, 150])
+    with np.load(whole) as before, np.load(broken) as after:
+        for name in ("image", "text", "id", "split", "label"):
+            np.testing.assert_array_equal(after[name], before[name][kept])
+
+
+def test_a_text_without_finite_features_leaves_the_other_captions_of_its_image(tmp_path):
+    pairs, (image, text, _) = captions(tmp_path, of_each=2), encoders()
+    bad = {pairs[0].texts[0], pairs[1].texts[0], pairs[6].texts[0]}  # the first caption of 0, both of 1
+
+    def broken(texts):
+        rows = zip(texts, text(texts), strict=True)
+        return [[float("nan") if given in bad else value for value in row] for given, row in rows]
+
+    made = extract(pairs, image, broken, tmp_path / "features.npz", max_skipped=0.5)
+    assert [entry["id"] for entry in made.manifest["skipped"]] == ["0.png#0", "1.png#0", "1.png#1"]
+    found = np.load(tmp_path / "features.npz")
+    assert len(found["image"]) == 4 and len(found["text"]) == 7
+    for place, row in zip(found["image_of"], found["id"], strict=True):
+        number = int(row.split(".")[0])
+        np.testing.assert_allclose(found["image"][place], [picture(number).mean(), len(picture(number))], rtol=1e-6)
