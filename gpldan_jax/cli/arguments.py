@@ -158,10 +158,11 @@ def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict
         parts = [Path(file).stem, argument]
     if not Path(file).is_file():
         raise ValueError(f"no config file {file}")
-    if (data := getattr(options, "data", None)) is not None:  # `benchmark quality` has no such flag
+    place = getattr(options, "data", None)  # `gpldan benchmark` has no such flag
+    if place is not None:
         if any(flag.partition("=")[0] == "--config.dataset.path" for flag in rest):
             raise ValueError("--data and --config.dataset.path are the same, give one of them")
-        rest = [*rest, f"--config.dataset.path={data}"]
+        rest = [*rest, f"--config.dataset.path={place}"]
     found = _read_config_file(f"{file}:{argument}" if argument else file, rest)
     config.validate(found)
     parts.append("synthetic" if found["dataset"]["synthetic"] else "")

@@ -3,7 +3,9 @@
     gpldan run --dataset=emoji
     gpldan run --config=configs/wikipedia.py:raw --config.loss.alpha=0.5 --workdir=runs/alpha-0.5
 
-The same command continues an interrupted run and shows the result of a finished one.
+The same command continues an interrupted run and shows the result of a finished one. With a larger
+--config.train.epochs it trains a finished run on, and the result is that of a longer run. The folder and the data may
+be moved: --data says where the data lie now.
 """
 
 import argparse

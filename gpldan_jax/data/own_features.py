@@ -15,7 +15,7 @@ from gpldan_jax.data.files.checks import DataError, first_few, name_rows, parse_
 from gpldan_jax.data.files.npy import expected_files
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
 from gpldan_jax.data.paired import Pairs
-from gpldan_jax.data.splits import apportion, grouped_split, stratified_split
+from gpldan_jax.data.splits import SPLIT_NAMES, apportion, grouped_split, stratified_split
 from gpldan_jax.data.stored import (
     FileContents,
     Layout,
@@ -40,6 +40,12 @@ _MEANT |= {"splits": "split", "groups": "group"}  # what people call the keys of
 
 def _stored_split(stored: Stored, count: int) -> list[np.ndarray]:
     values = stored_labels(stored, count)
+    if values.dtype.kind == "U":
+        names = [SPLIT_NAMES.get(name.strip().lower(), -1) for name in values.tolist()]
+        if -1 in names:
+            values = values[names.index(-1)]
+            raise DataError(f"{stored.where}: expected train, validation or test, found {str(values)!r}")
+        values = np.array(names)
     wrong = ~np.isin(values, (0, 1, 2)) if values.dtype.kind == "i" else np.ones(count, bool)
     if wrong.any():
         raise DataError(
@@ -160,7 +166,7 @@ def own_layouts(stem: str) -> tuple[Layout, ...]:
 OWN_FEATURES = Layout(
     ("FILE.npz",),
     "image [rows, features], text [rows, features], and optionally label [rows] or [rows, classes] of 0 and 1 (with "
-    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2; where "
+    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2 or names; where "
     "pairs share an image it may be there once, and image_of [rows] say which row of image each pair has; .h5 and .mat "
     "will do as well",
     _read_generic,

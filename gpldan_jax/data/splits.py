@@ -3,9 +3,16 @@
 Letters: `n` pairs; `p` parts; `d_i`, `d_t` widths of the image and the text features; `C` classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+SPLIT_NAMES: Mapping[str, int] = {
+    **dict.fromkeys(("train", "training", "restval", "0"), 0),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "1"), 1),
+    **dict.fromkeys(("test", "testing", "2"), 2),
+}
+"""What people call train, validation and test, in lower case, and their numbers."""
 
 # Of generated pairs: the latent factors, and the spread of a pair around its class and of each feature around the pair,
 # in units of the distance between classes. Classes overlap, and no modality determines the other.

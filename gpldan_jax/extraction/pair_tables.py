@@ -18,17 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpldan_jax.data.splits import SPLIT_NAMES
 from gpldan_jax.extraction.caption_files import json_rows, jsonl_rows, parquet_rows
 from gpldan_jax.extraction.delimited_tables import Rows, delimited_rows
 from gpldan_jax.extraction.pairs import NO_IMAGE, Pair, Unusable, clean_path, clean_text
 from gpldan_jax.extraction.table_columns import ROLES
 
-SPLIT_NAMES: Mapping[str, int] = {
-    **dict.fromkeys(("train", "training", "restval", "0"), 0),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "1"), 1),
-    **dict.fromkeys(("test", "testing", "2"), 2),
-}
-"""The names of splits, in any case."""
 SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".jsonl", ".json", ".parquet")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a Hugging Face `imagefolder`
 _LONGEST_CELL = 2**24  # characters; without a bound, a quote that is never closed takes the whole file into memory

@@ -60,7 +60,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         is_finished = bool(training.from_first_process(float(bool(results))))
         interrupted = stack.enter_context(processes.interruption())
         if is_finished and previous == epochs:
-            console.print(f"{directory} is finished; use fresh to start over")
+            console.print(f"{directory} is finished; use a larger train.epochs to go on, or fresh to start over")
             show(results or {}, console)
             return 0
         checkpoints = training.Checkpoints(directory / workdirs.CHECKPOINTS)

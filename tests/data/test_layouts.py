@@ -47,6 +47,15 @@ def test_own_features_are_the_same_from_every_format(tmp_path):
     assert found[0].train.labels.sum() == 8
 
 
+def test_splits_may_be_names(tmp_path):
+    numbers = np.arange(20) % 3
+    expected = load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays(split=numbers)))
+    names = np.array(["Train", "dev", "testing"])[numbers]
+    assert load_dataset("npz", path=write_own(tmp_path, ".npz", own_arrays(split=names))).fingerprint() == (
+        expected.fingerprint()
+    )
+
+
 def test_own_split_and_no_labels(tmp_path):
     split = np.array([0, 1, 2, 0] * 5)
     arrays = own_arrays(split=split, label=None)
@@ -64,7 +73,7 @@ def test_own_split_and_no_labels(tmp_path):
         ({"image": np.full((20, 5), "a")}, "[image]: expected real numbers, found <U1"),
         ({"image": None}, "no key 'image'"),
         ({"split": np.full(20, 3)}, "[split]: expected 0 (train), 1 (validation) or 2 (test)"),
-        ({"split": np.full(20, "a")}, "[split]: expected 0 (train), 1 (validation) or 2 (test)"),
+        ({"split": np.full(20, "a")}, "[split]: expected train, validation or test, found 'a'"),
         ({"split": np.ones(20)}, "expected training pairs, found 0"),
         ({"label": np.full((20, 3), 2)}, "[label]: labels of shape [20, 3] must be 0 and 1, a column for each class"),
         ({"class_names": np.array(["a"])}, "labels: class names belong to labels in 0..0"),
