@@ -489,3 +489,20 @@ def test_strict_promotion_gives_the_same(pairs):
         found = GPLDAN(**SMALL, random_state=0).fit(images, texts, labels)
         assert found.score(images, texts, labels) == expected.score(images, texts, labels)
     assert same(found, expected)
+
+
+@pytest.mark.slow
+def test_several_labels_and_no_label(pairs):
+    images, texts, names = pairs
+    several = np.stack(
+        [np.ones(len(names), int), names == "dog"], axis=1
+    )  # all share a class: every ranking is perfect
+    some = np.where(np.arange(len(names))[:, None] % 7, several, 0)
+    with pytest.warns(UserWarning, match="pairs without a label"):
+        model = GPLDAN(**SMALL, random_state=0).fit(images, texts, some)
+    assert model.score(images, texts, several) == 1.0
+    kept = np.arange(len(names)) % 3 > 0
+    for missing in ("", None):
+        with pytest.warns(UserWarning, match="pairs without a label"):
+            found = model.score(images, texts, np.where(kept, names.astype(object), missing))
+        assert found == pytest.approx(model.score(images[kept], texts[kept], names[kept]))

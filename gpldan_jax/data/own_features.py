@@ -166,9 +166,9 @@ def own_layouts(stem: str) -> tuple[Layout, ...]:
 OWN_FEATURES = Layout(
     ("FILE.npz",),
     "image [rows, features], text [rows, features], and optionally label [rows] or [rows, classes] of 0 and 1 (with "
-    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2 or names; where "
-    "pairs share an image it may be there once, and image_of [rows] say which row of image each pair has; .h5 and .mat "
-    "will do as well",
+    "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2 or "
+    "names; where pairs share an image it may be there once, and image_of [rows] say which row of image each pair has; "
+    ".h5 and .mat will do as well",
     _read_generic,
 )
 """Features of any sizes."""
