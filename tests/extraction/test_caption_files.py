@@ -3,13 +3,19 @@
 import collections
 import json
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from gpldan_jax.data import load_dataset
+from gpldan_jax.data.frames import check_pairs
 from gpldan_jax.extraction import draw_splits, read_table
+from gpldan_jax.extraction.pairs import member_matrix
 
 TWO = [("0.jpg", "a cat"), ("1.jpg", "a dog")]
 COCO = {
@@ -271,3 +277,41 @@ def test_the_captions_of_pascal_sentence(tmp_path):
     for pair in draw_splits(found):
         assert splits.setdefault(pair.group, pair.split) == pair.split
     assert np.bincount(list(splits.values())).tolist() == [800, 100, 100]
+
+
+@pytest.mark.filterwarnings("ignore")  # of labels that are missing or have two classes
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(
+    st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["a", "b", "a;b", ""])), min_size=20, max_size=60),
+    st.sampled_from([None, ";"]),
+    st.integers(0, 3),
+)
+def test_no_drawn_split_cuts_a_group_in_extract_in_a_loader_and_in_the_estimator(rows, label_separator, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "captions.csv")
+        lines = [f"{image}.jpg,caption {place},{label}" for place, (image, label) in enumerate(rows)]
+        path.write_text("\n".join(["file_name,caption,class", *lines]))
+        pairs = read_table(path, folder, label_separator=label_separator)
+        assert_whole([pair.group or pair.id for pair in pairs], [pair.split for pair in draw_splits(pairs, seed=seed)])
+        groups = np.array([image for image, _ in rows])
+        features = np.random.default_rng(0).standard_normal((len(rows), 3)).astype(np.float32)
+        labels, _ = member_matrix([pair.label for pair in pairs])
+        given = {"label": labels} if labels.any(axis=1).all() else {}
+        np.savez(Path(folder, "own.npz"), image=features, text=features, group=groups, **given)
+        dataset = load_dataset("npz", path=Path(folder, "own.npz"))
+    parts = [dataset.train, dataset.validation, dataset.test]
+    assert_whole(np.concatenate([of.groups for of in parts]), np.repeat([0, 1, 2], [len(of) for of in parts]))
+    pytest.importorskip("sklearn", reason="the estimator needs scikit-learn: pip install 'gpldan_jax[sklearn]'")
+    from gpldan_jax.estimator import GPLDAN
+
+    checked = check_pairs(features, features, given.get("label"), groups)
+    if len(set(groups.tolist())) >= 5:
+        train, held_out = GPLDAN(validation_fraction=0.3)._hold_out(checked, seed)
+        assert sorted([*train, *held_out]) == list(range(len(rows)))
+        assert not set(groups[train]) & set(groups[held_out])
+
+
+def assert_whole(groups, splits):
+    of_group = {}
+    for group, split in zip(groups, splits, strict=True):
+        assert of_group.setdefault(group, split) == split
