@@ -12,7 +12,7 @@ CRITERIA = {"map": "average map@50", "recall": "the mean of recall@1, @5 and @10
 _RECALL = "recall@k is how often the true partner is among the k nearest."
 _MAP = (
     "map@50 is of the hits convention: it divides the sum of precisions by the relevant items inside the top 50; "
-    "map@50_trec divides by all relevant items of the split. An item is relevant when it is of the query's class."
+    "map@50_trec divides by all relevant items of the split. An item is relevant when it shares a class with the query."
 )
 
 
