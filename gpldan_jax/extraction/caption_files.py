@@ -141,13 +141,17 @@ def _list_rows(path: Path, entries: list, columns: Mapping[str, str] | None) -> 
 
 
 def _coco_rows(path: Path, entries: list, annotations: list) -> Rows:
-    names = {entry.get("id"): entry.get("file_name") for entry in entries if isinstance(entry, dict)}
+    names = {
+        entry["id"]: entry.get("file_name")
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str | int)
+    }
     captioned = set()
     for number, annotation in enumerate(annotations, start=1):
         where = f"annotation {number}"
         if not isinstance(annotation, dict) or "caption" not in annotation:
             yield where, "the annotation has no caption"
-        elif annotation.get("image_id") not in names:
+        elif not isinstance(annotation.get("image_id"), str | int) or annotation["image_id"] not in names:
             yield where, f"no image has the id {annotation.get('image_id')!r}"
         else:
             captioned.add(annotation["image_id"])
