@@ -14,7 +14,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ def read_table(
     rows = _rows(path, images, columns, separator)
     if not images.is_dir():
         raise ValueError(f"{images}: expected the folder of the images, found no such folder")
+    is_file = functools.cache(os.path.isfile)  # an image of several captions is looked for once
     readers = {**_READERS, "label": functools.partial(_label, separator=label_separator)}
     pairs: list[Pair] = []
     places: dict[str, str] = {}
@@ -91,7 +92,7 @@ def read_table(
     restval = 0
     with _long_cells():
         for place, row in rows:
-            pair = _pair(row, images, place, places, uses, readers)
+            pair = _pair(row, images, place, places, uses, readers, is_file)
             restval += isinstance(row, dict) and str(row.get("split")).strip().lower() == "restval"
             places[pair.id] = place
             pairs.append(pair)
@@ -162,6 +163,7 @@ def _pair(
     places: dict[str, str],
     uses: Counter[Path],
     readers: Mapping[str, Any],
+    is_file: Callable[[Path], bool],
 ) -> Pair:
     """The pair of a row; `places` has the place of each earlier id, `uses` how often each image was named."""
     found, problems = {}, []
@@ -174,7 +176,7 @@ def _pair(
             except Unusable as error:
                 problems.append(str(error))
     image = images / found["image"] if "image" in found else Path()
-    if "image" in found and not os.path.isfile(image):
+    if "image" in found and not is_file(image):
         problems.append(NO_IMAGE)
     id = found.get("id") or found.get("image") or place
     if "image" in found:

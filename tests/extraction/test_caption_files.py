@@ -186,6 +186,7 @@ def test_captions_of_flickr8k_with_commas_and_no_quotes(tmp_path, images):
 def test_coco_and_karpathy_give_a_group_for_each_image(tmp_path, images):
     coco = json.loads(json.dumps(COCO))
     coco["annotations"] += [{"image_id": 7, "caption": "a kitten"}, {"image_id": 8, "caption": "x"}, {"image_id": 9}]
+    coco["annotations"].append({"image_id": [7], "caption": "x"})
     coco["images"].append({"id": 10, "file_name": "2.jpg"})
     with pytest.warns(UserWarning, match="1 of 3 images have no caption"):
         found = read_table(write(tmp_path, "captions.json", json.dumps(coco)), images)
@@ -194,7 +195,11 @@ def test_coco_and_karpathy_give_a_group_for_each_image(tmp_path, images):
         ("1.jpg", None),
         ("0.jpg#2", "0.jpg"),
     ]
-    assert [pair.problem for pair in found[3:]] == ["no image has the id 8", "the annotation has no caption"]
+    assert [pair.problem for pair in found[3:]] == [
+        "no image has the id 8",
+        "the annotation has no caption",
+        "no image has the id [7]",
+    ]
     content = karpathy(filepath="more", split="restval")
     content["images"][0]["sentences"] *= 5
     content["images"][1] |= {"split": "test", "filepath": "none"}
