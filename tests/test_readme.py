@@ -97,7 +97,7 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
         Image.fromarray(pixels).save(f"photos/{row}.png")
         lines.append(f"{row}.png,picture {row % 7} of colours {row % 11}{row % 3},class {row % 3}")
     (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
-    code = way("sh", "extract.py --images=photos")
+    code = way("sh", "--image_model=vgg19")
     models = "--image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased"
     install, _, code = code.partition("\n")
     assert install == "pip install -e '.[bert,features]'" and models in code
@@ -111,6 +111,37 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     assert done.returncode == 0, done.stderr
     assert "photos.npz: 200 pairs (160 train, 20 validation, 20 test)" in done.stdout and "map@50" in done.stdout
     assert load_model("runs/photos/model.safetensors").metadata["features"]["image"]["extractor"] == "hog_hsv"
+
+
+@pytest.mark.slow
+def test_features_of_a_model_in_a_folder_become_a_search(tmp_path, monkeypatch, quick_environment):
+    Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
+    pytest.importorskip("skimage", reason="these features need scikit-image")
+    pytest.importorskip("sklearn", reason="a bag of words needs scikit-learn")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "photos").mkdir()
+    lines = ["file_name,caption"]
+    for row, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (100, 9, 7, 3), np.uint8)):
+        Image.fromarray(pixels).save(f"photos/{row}.png")
+        lines.append(f"{row}.png,a red chair {row % 7} of kind {row % 11}")
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    code = way("sh", "--image_model=transformers")
+    install, _, code = code.partition("\n")
+    assert install == "pip install -e '.[features,transformers]'"
+    path = "clip-vit-base-patch32"
+    for kind, other in (("image", "hog_hsv"), ("text", "bag_of_words")):
+        assert f"--{kind}_model=transformers --{kind}_path={path}" in code
+        code = code.replace(f"--{kind}_model=transformers --{kind}_path={path}", f"--{kind}_model={other}")
+    code = code.replace(f" --text_path={path}", "")
+    code = code.replace(
+        "--workdir=runs/clip\n", "--config.train.epochs=1 --config.train.batch_size=50 --workdir=runs/clip\n", 1
+    )
+    environment = os.environ | quick_environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-euc", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "recall@10" in done.stdout and "a red chair: nearest of 100 images" in done.stdout
 
 
 @pytest.mark.slow
