@@ -100,7 +100,10 @@ def read_table(
         raise ValueError(f"{path}: expected at least one row, found none")
     for name in ("split", "group"):
         _check_all_or_none(path, name, pairs, places)
-    _warn_of_labels(path, pairs, label_separator)
+    if any(pair.label for pair in pairs):
+        _warn_of_labels(path, pairs, label_separator)
+    else:  # a column without any class says no more than no column
+        pairs = [dataclasses.replace(pair, label=None) for pair in pairs]
     if restval:
         warnings.warn(f"{path}: {restval:,} rows of the split restval are training pairs", stacklevel=2)
     if any(pair.group is not None for pair in pairs):

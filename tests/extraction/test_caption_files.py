@@ -234,6 +234,20 @@ def test_several_classes_in_a_label(tmp_path, images):
     assert read_table(lists, images)[0].label == ("animal", "pet")
 
 
+@pytest.mark.parametrize("separator", [None, ";"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "image,text,label\n0.jpg,a,\n1.jpg,b, \n"),
+        ("a.jsonl", '{"image": "0.jpg", "text": "a", "label": []}\n{"image": "1.jpg", "text": "a"}\n'),
+    ],
+)
+def test_labels_of_no_class_at_all_are_no_labels(separator, name, content, tmp_path, images):
+    # A feature file with labels of no class could not be read again.
+    found = read_table(write(tmp_path, name, content), images, label_separator=separator)
+    assert [pair.label for pair in found] == [None, None]
+
+
 def test_a_folder_of_metadata_has_its_splits(tmp_path):
     for split, name, suffix in (("train", "0.jpg", "csv"), ("validation", "1.jpg", "jsonl"), ("test", "2.jpg", "csv")):
         (tmp_path / split).mkdir()
