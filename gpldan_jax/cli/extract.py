@@ -26,6 +26,7 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ _ONLY_OF = (  # flags of some models
     ("text_model", ("bert", "transformers"), ("pooling", "long_texts")),
     ("text_model", ("bag_of_words",), (*_OF_WORDS, "ngrams")),
 )
+_FLAGS = {  # what the library calls its arguments in messages
+    r"columns=\{'(\w+)': NAME\}": r"--\1_column=NAME",
+    r": columns: no (column|key) ('.*?') for the (\w+);": r": --\3_column: no \1 \2;",
+    r"say which: separator": "say which with --separator",
+    r"\b(label_separator|separator)=": r"--\1=",
+    r"Give label_separator": "Give --label_separator",
+    r"unless cut_groups allows it": "or give --cut_groups",
+}
 _SHOWN = 10  # skipped pairs that are printed
 _MANY = 0.05  # the share of texts without a known word from which on the command says what helps
 
@@ -188,14 +197,23 @@ def _report_words(manifest: dict[str, Any]) -> str:
 
 @contextlib.contextmanager
 def _in_flags() -> Iterator[None]:
-    """Says in flags what messages of the library say in arguments."""
-    try:
-        yield
-    except ValueError as error:
-        message = re.sub(r"say which with columns=\{'(\w+)': NAME\}", r"say which with --\1_column=NAME", str(error))
-        message = message.replace("say which: separator", "say which with --separator")
-        message = re.sub(r": columns: no (column|key) ('.*?') for the (\w+);", r": --\3_column: no \1 \2;", message)
-        raise ValueError(message.replace("unless cut_groups allows it", "or give --cut_groups")) from error
+    """Says in flags what errors and warnings of the library say in arguments."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(_with_flags(str(error))) from error
+        finally:
+            said = [(_with_flags(str(warning.message)), warning.category) for warning in caught]
+    for message, category in said:
+        warnings.warn(message, category, stacklevel=2)
+
+
+def _with_flags(message: str) -> str:
+    for argument, flag in _FLAGS.items():
+        message = re.sub(argument, flag, message)
+    return message
 
 
 @contextlib.contextmanager
@@ -222,8 +240,9 @@ def _parser(program: str) -> Parser:
     add("--texts", type=Path, metavar="FILE", help="the captions: a table, a .json file, or a folder of metadata")
     for name in _COLUMNS:
         add(f"--{name}_column", metavar="NAME", help=f"the column of the {name}; by default it is found by its name")
-    add("--separator", choices=("comma", "semicolon", "tab", "bar"),
-        help="what separates the cells of a table; by default the header shows it")  # fmt: skip
+    add("--separator", metavar="CHARACTER",
+        help="what separates the cells of a table: comma, semicolon, tab, bar or a character; by default the header "
+             "shows it")  # fmt: skip
     add("--label_separator", metavar="TEXT", help="what separates several classes in a label, such as ';'")
     add("--release", choices=RELEASES, help="instead of both: a dataset as its authors released it")
     add("--root", type=Path, metavar="DIR", help="the folder of that release")

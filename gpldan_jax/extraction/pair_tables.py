@@ -20,7 +20,7 @@ from typing import Any
 
 from gpldan_jax.data.splits import SPLIT_NAMES
 from gpldan_jax.extraction.caption_files import json_rows, jsonl_rows, parquet_rows
-from gpldan_jax.extraction.delimited_tables import Rows, delimited_rows
+from gpldan_jax.extraction.delimited_tables import Rows, check_separator, delimited_rows
 from gpldan_jax.extraction.pairs import NO_IMAGE, Pair, Unusable, clean_path, clean_text
 from gpldan_jax.extraction.table_columns import ROLES
 
@@ -58,7 +58,7 @@ def read_table(
         path: the table.
         images: the folder of the images; a symbolic link in it may point outside.
         columns: the names of columns, `{"image": NAME, "text": NAME, ...}`, where they cannot be guessed.
-        separator: of cells: "comma", "semicolon", "tab" or "bar"; by default the header shows it.
+        separator: of cells: "comma", "semicolon", "tab", "bar" or another character; by default the header shows it.
         label_separator: what separates several classes in a label, such as ";"; by default a label is one class.
 
     Returns:
@@ -81,6 +81,9 @@ def read_table(
     path, images = Path(path), Path(images)
     if unknown := set(columns or {}) - set(ROLES):
         raise ValueError(f"columns: expected names for {', '.join(ROLES)}, found one for {min(unknown)!r}")
+    separator = check_separator(separator)
+    if label_separator is not None and not label_separator:
+        raise ValueError("label_separator='': expected what is between two classes, such as ;")
     rows = _rows(path, images, columns, separator)
     if not images.is_dir():
         raise ValueError(f"{images}: expected the folder of the images, found no such folder")

@@ -22,6 +22,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 _NEAR = 0.75  # of `difflib`: "lable" and "labels" are near "label"
 
 
+class MissingColumnError(ValueError):
+    """A table has no column for the image or the text."""
+
+
 def find_columns(
     names: Sequence[str],
     where: str,
@@ -73,7 +77,7 @@ def find_columns(
     _check_near_misses(names if usual is None else usual, found, where, kind)
     for role in NEEDED:
         if role not in found:
-            raise ValueError(
+            raise MissingColumnError(
                 f"{where}: no {kind} for the {role}; expected {' or '.join(NAMES[role])}, found {_listed(names)}; or "
                 f"say which with columns={{{role!r}: NAME}}"
             )

@@ -112,6 +112,14 @@ REFUSED = {
     "no JSON": ("a.json", "{", "the file is not JSON (Expecting property name"),
     "a spreadsheet": ("a.xlsx", b"PK", "expected a file called .csv, .tsv, .txt, .token, .jsonl, .json, .parquet"),
     "ambiguous": ("a.csv", "image,text,a;path;title\n0.jpg,a\n", "comma and semicolon may each separate"),
+    "cells separated in two ways": (
+        "a.csv",
+        "image;text,label\n0.jpg;a\n",
+        "found 'image;text', 'label'; or say which with columns={'image': NAME}; if not comma but another character "
+        "(semicolon?) separates the cells, say which: separator",
+    ),
+    "another separator": ("a.csv", "image^text\n0.jpg^a\n", "; if not comma but another character separates the cells"),
+    "no header at all": ("a.csv", "0.jpg,a cat\n", "; if the table has no header, write one, such as image,text, as"),
     "a split in some rows": ("a.csv", "image,text,split\n0.jpg,a,train\n1.jpg,b,\n", "expected a split in every row"),
 }
 
@@ -232,6 +240,28 @@ def test_several_classes_in_a_label(tmp_path, images):
         assert read_table(many, images)[0].label == "animal;pet"
     lists = write(tmp_path, "c.jsonl", '{"image": "0.jpg", "text": "a", "label": ["animal", "pet"]}\n')
     assert read_table(lists, images)[0].label == ("animal", "pet")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"separator": ""}, "separator='': expected comma, semicolon, tab, bar or one character"),
+        ({"separator": "^^"}, "separator='^^': expected comma, semicolon, tab, bar or one character"),
+        ({"separator": '"'}, "separator='\"': expected comma, semicolon, tab, bar or one character"),
+        ({"label_separator": ""}, "label_separator='': expected what is between two classes, such as ;"),
+    ],
+)
+def test_a_separator_that_cannot_be_is_refused(settings, message, tmp_path, images):
+    with pytest.raises(ValueError) as error:
+        read_table(write(tmp_path, "a.csv", "image,text\n0.jpg,a\n"), images, **settings)
+    assert str(error.value) == message
+
+
+def test_a_wrong_separator_is_named(tmp_path, images):
+    path = write(tmp_path, "a.csv", "image,text\n0.jpg,a\n")
+    with pytest.raises(ValueError, match=r"line 1: no column for the image; .*; the separator given is semicolon$"):
+        read_table(path, images, separator=";")
+    assert pairs_of(read_table(write(tmp_path, "b.csv", "image^text\n0.jpg^a cat\n"), images, separator="^")) == TWO[:1]
 
 
 @pytest.mark.parametrize("separator", [None, ";"])

@@ -134,6 +134,44 @@ def test_images_that_no_row_names_are_counted(folder, own, call):
     assert f"images in {folder / 'images'} that {folder / 'texts.csv'} does not name: 1" in call(*flags(folder))[1]
 
 
+@pytest.mark.parametrize(
+    ("content", "given", "message"),
+    [
+        ("image,title,caption\n0.png,a,b\n", (), "may each be the text; say which with --text_column=NAME\n"),
+        ("image,price\n0.png,3\n", (), "or say which with --text_column=NAME\n"),
+        ("image,text\n0.png,a\n", ("--image_column=photo",), "line 1: --image_column: no column 'photo'; there are"),
+        ("image^text\n0.png^a\n", (), "separates the cells, say which with --separator\n"),
+        ("image,text,a;path;title\n0.png,a\n", (), "may each separate the cells; say which with --separator\n"),
+        ("image,text\n0.png,a\n", ("--separator=ab",), "error: --separator='ab': expected comma, semicolon, tab, bar"),
+        ("image,text\n0.png,a\n", ("--label_separator=",), "error: --label_separator='': expected what is between"),
+        ("image,text,split\n0.png,a,0\n0.png,b,1\n", (), "must be in one split, or give --cut_groups\n"),
+    ],
+)
+def test_messages_about_a_table_name_flags(folder, own, call, content, given, message):
+    (folder / "texts.csv").write_text(content)
+    status, _, err = call(*flags(folder), *given)
+    assert status == 2 and err.count("\n") == 1 and err.startswith("error: ") and message in err
+    assert "columns=" not in err and not (folder / "features.npz").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*that are not used")
+def test_columns_and_separators_are_given_by_flags(folder, own, call):
+    rows = "".join(f"{row}.png^text {row}^{'x;y' if row % 2 else 'y'}^{row // 40}^z\n" for row in range(80))
+    (folder / "texts.csv").write_text(f"photo^alt^tags^part^other\n{rows}")
+    chosen = {"image_column": "photo", "text_column": "alt", "label_column": "tags", "split_column": "part"}
+    assert call(*flags(folder, **chosen, separator="^", label_separator=";"))[0] == 0
+    made = np.load(folder / "features.npz")
+    assert made["class_names"].tolist() == ["x", "y"] and made["label"].sum() == 120
+    assert np.bincount(made["split"]).tolist() == [40, 40]
+
+
+def test_a_warning_about_a_table_names_the_flag(folder, own, call):
+    table = (folder / "texts.csv").read_text()
+    (folder / "texts.csv").write_text(table.replace("class ", "a;"))
+    with pytest.warns(UserWarning, match=r"Give --label_separator to make several of them$"):
+        assert call(*flags(folder))[0] == 0
+
+
 @pytest.mark.parametrize("package", ["pillow", "scikit-learn"])
 def test_a_missing_package_is_named(folder, own, call, monkeypatch, package):
 

@@ -168,18 +168,24 @@ def test_a_quote_that_is_not_closed_stops_at_a_bound_and_not_at_the_end_of_the_f
             "image,txet\n0.jpg,a\n",
             "line 1: unknown column 'txet' (did you mean 'text'?); rename or delete it",
         ),
-        ("0.jpg,a\n1.jpg,b\n", NO_IMAGE_COLUMN.format("line 1", "'0.jpg', 'a'")),
+        (
+            "0.jpg,a\n1.jpg,b\n",
+            NO_IMAGE_COLUMN.format("line 1", "'0.jpg', 'a'")
+            + "; if the table has no header, write one, such as image,text, as its first line",
+        ),
         (
             "image,text,text\n0.jpg,a,b\n",
             "line 1: two columns 'text'; a row has one (of texts, a .jsonl file takes a list)",
         ),
         (
             'image,text\n0.jpg,a\n1.jpg,"b\n2.jpg,c\n3.jpg,d\n',
-            "line 3: quotes do not pair up in the row that begins here (unexpected end of data)",
+            "line 3: quotes do not pair up in the row that begins here (unexpected end of data); write a "
+            "quote inside a quoted cell twice",
         ),
         (
             'image,text\n0.jpg,a\n1.jpg,"b\n2.jpg,c\n3.jpg,"d"\n',
-            "line 3: quotes do not pair up in the row that begins here (',' expected after '\"')",
+            "line 3: quotes do not pair up in the row that begins here (',' expected after '\"'); write a "
+            "quote inside a quoted cell twice",
         ),
         (
             "image,text,split\n0.jpg,a,train\n1.jpg,b,\n2.jpg,,\n",
