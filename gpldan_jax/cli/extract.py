@@ -54,6 +54,7 @@ _ONLY_OF = (  # flags of some models
 _FLAGS = {  # what the library calls its arguments in messages
     r"columns=\{'(\w+)': NAME\}": r"--\1_column=NAME",
     r": columns: no (column|key) ('.*?') for the (\w+);": r": --\3_column: no \1 \2;",
+    r": columns: ('.*?') is given for the (\w+) and for the (\w+)": r": --\2_column and --\3_column are both \1",
     r"say which: separator": "say which with --separator",
     r"\b(label_separator|separator)=": r"--\1=",
     r"Give label_separator": "Give --label_separator",

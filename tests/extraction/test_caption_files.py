@@ -56,6 +56,11 @@ READ = {
     "image_path": ("a.csv", "image_path,description\n0.jpg,a cat\n1.jpg,a dog\n"),
     "blanks in a name": ("a.csv", " Image Path , Text \n0.jpg,a cat\n1.jpg,a dog\n"),
     "an exact name wins": ("a.csv", "image,text,title\n0.jpg,a cat,x\n1.jpg,a dog,y\n"),
+    "columns beside those of ours": (
+        "a.csv",
+        "idx,class_id,subgroup,image,text\n1,2,3,0.jpg,a cat\n1,2,3,1.jpg,a dog\n",
+    ),
+    "a column twice that nobody needs": ("a.csv", "x,image,text,x\n1,0.jpg,a cat,2\n1,1.jpg,a dog,2\n"),
     "pandas' nameless index": ("a.csv", ",image,text\n0,0.jpg,a cat\n1,1.jpg,a dog\n"),
     "an extra column": ("a.csv", "image,text,price\n0.jpg,a cat,3\n1.jpg,a dog,4\n"),
     # Separators, quotes, ends of lines, marks.
@@ -159,11 +164,15 @@ def test_columns_and_separators_can_be_given(tmp_path, images):
         )
     assert pairs_of(found) == TWO[:1]
     for columns, message in (
+        ({"image": "image", "text": "image"}, "columns: 'image' is given for the image and for the text"),
         ({"image": "picture"}, "columns: no column 'picture' for the image; there are 'image', 'text'"),
         ({"picture": "image"}, "columns: expected names for image, text, id, label, split, group, found one for"),
     ):
         with pytest.raises(ValueError, match=message):
             read_table(write(tmp_path, "c.csv", "image,text\n0.jpg,a\n"), images, columns=columns)
+    assert pairs_of(read_table(tmp_path / "c.csv", images, columns={"image": "IMAGE ", "text": "Text"})) == [
+        ("0.jpg", "a")
+    ]
     with pytest.raises(ValueError, match=r"separator is for tables with cells, not for \.jsonl"):
         read_table(write(tmp_path, "c.jsonl", '{"image": "0.jpg", "text": "a"}'), images, separator="tab")
 

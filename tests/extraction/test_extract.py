@@ -140,6 +140,12 @@ def test_images_that_no_row_names_are_counted(folder, own, call):
         ("image,title,caption\n0.png,a,b\n", (), "may each be the text; say which with --text_column=NAME\n"),
         ("image,price\n0.png,3\n", (), "or say which with --text_column=NAME\n"),
         ("image,text\n0.png,a\n", ("--image_column=photo",), "line 1: --image_column: no column 'photo'; there are"),
+        (
+            "image,text\n0.png,a\n",
+            ("--image_column=text", "--text_column=Text"),
+            "line 1: --image_column and --text_column are both 'Text'",
+        ),
+        ("image,txet\n0.png,a\n", (), "rename or delete it, or say which with --text_column=NAME\n"),
         ("image^text\n0.png^a\n", (), "separates the cells, say which with --separator\n"),
         ("image,text,a;path;title\n0.png,a\n", (), "may each separate the cells; say which with --separator\n"),
         ("image,text\n0.png,a\n", ("--separator=ab",), "error: --separator='ab': expected comma, semicolon, tab, bar"),

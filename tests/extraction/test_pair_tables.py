@@ -166,7 +166,8 @@ def test_a_quote_that_is_not_closed_stops_at_a_bound_and_not_at_the_end_of_the_f
         ),
         (
             "image,txet\n0.jpg,a\n",
-            "line 1: unknown column 'txet' (did you mean 'text'?); rename or delete it",
+            "line 1: unknown column 'txet' (did you mean 'text'?); rename or delete it, or say which with "
+            "columns={'text': NAME}",
         ),
         (
             "0.jpg,a\n1.jpg,b\n",
@@ -205,7 +206,7 @@ def test_what_is_wrong_with_a_csv_is_one_line(refused, content, message):
         (b"\n \n", "expected at least one row, found none"),
         (
             [{"image": "0.jpg", "texts": "a"}, {"image": "1.jpg", "texts": "b"}],
-            "unknown key 'texts' (did you mean 'text'?); rename or delete it",
+            "unknown key 'texts' (did you mean 'text'?); rename or delete it, or say which with columns={'text': NAME}",
         ),
         ([{"image": "0.jpg"}, {"image": "1.jpg"}], NO_TEXT_COLUMN.format("no key", "'image'")),
         ([{"text": "a"}], NO_IMAGE_COLUMN.format("", "'text'").replace("no column", "no key").removeprefix(": ")),
