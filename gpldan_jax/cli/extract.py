@@ -52,9 +52,10 @@ _ONLY_OF = (  # flags of some models
     ("text_model", ("bag_of_words",), (*_OF_WORDS, "ngrams")),
 )
 _FLAGS = {  # what the library calls its arguments in messages
-    r"columns=\{'(\w+)': NAME\}": r"--\1_column=NAME",
+    r"with columns=\{'(\w+)': NAME\}": r"with --\1_column=NAME",
     r": columns: no (column|key) ('.*?') for the (\w+);": r": --\3_column: no \1 \2;",
     r": columns: ('.*?') is given for the (\w+) and for the (\w+)": r": --\2_column and --\3_column are both \1",
+    r"leave out columns=\{'(\w+)': NAME\}": r"leave out --\1_column",
     r"say which: separator": "say which with --separator",
     r"\b(label_separator|separator)=": r"--\1=",
     r"Give label_separator": "Give --label_separator",

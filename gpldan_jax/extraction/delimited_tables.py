@@ -117,8 +117,6 @@ def _what_helps(header: list[str], columns: Mapping[str, str] | None, separator:
     """The end of the message that a header lacks a column: what else than its name may be wrong."""
     usual = {name for names in NAMES.values() for name in names}
     known = usual & {name.lower() for name in header}
-    if columns is None and len(header) > 1 and not known:
-        return "; if the table has no header, write one, such as image,text, as its first line"
     word = next((word for word, character in SEPARATORS.items() if character == separator), repr(separator))
     if not found:
         return f"; the separator given is {word}"
@@ -126,6 +124,8 @@ def _what_helps(header: list[str], columns: Mapping[str, str] | None, separator:
     if there or (len(header) == 1 and not known):
         named = f" ({', '.join(there)}?)" if there else ""
         return f"; if not {word} but another character{named} separates the cells, say which: separator"
+    if columns is None and header and not known:
+        return "; if the table has no header, write one, such as image,text, as its first line"
     return ""
 
 

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import dataclasses
 import functools
+import itertools
 import os
 import re
 import warnings
@@ -124,16 +125,16 @@ def _rows(path: Path, images: Path, columns: Mapping[str, str] | None, separator
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected a file called {', '.join(SUFFIXES)}, found {suffix or 'no such ending'}")
     with path.open("rb") as stream:
-        start = stream.read(2)
+        start = stream.read(64)
     if not start:
         raise ValueError(f"{path}: the file is empty")
-    if start in (b"\xff\xfe", b"\xfe\xff"):
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start[:2]:
         raise ValueError(f"{path}: expected UTF-8, found UTF-16")
     if suffix in (".jsonl", ".json", ".parquet") and separator:
         raise ValueError(f"{path}: separator is for tables with cells, not for {suffix}")
-    if suffix == ".jsonl":
+    if suffix == ".jsonl" and not start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         return jsonl_rows(path, columns)
-    if suffix == ".json":
+    if suffix in (".json", ".jsonl"):  # a list of objects, under another name
         return json_rows(path, columns, images)
     return parquet_rows(path, columns) if suffix == ".parquet" else delimited_rows(path, columns, separator)
 
@@ -143,7 +144,11 @@ def _folder_rows(folder: Path, images: Path, columns: Mapping[str, str] | None, 
     parts = [("", None), *((part.name, part.name) for part in sorted(folder.iterdir()) if part.is_dir())]
     parts = [(part, split) for part, split in parts if split is None or split.lower() in SPLIT_NAMES]
     found = [(folder / part / name, part, split) for part, split in parts for name in _METADATA]
-    if not (found := [of for of in found if of[0].is_file()]):
+    found = [of for of in found if of[0].is_file()]
+    for (first, part, _), (second, other, _) in itertools.pairwise(found):
+        if part == other:
+            raise ValueError(f"{second}: expected one file of metadata in a folder, found {first.name} beside it")
+    if not found:
         raise ValueError(
             f"{folder}: expected a table of captions, or a folder with {' or '.join(_METADATA)} in it or in its "
             "folders train, validation and test; found neither"
@@ -289,4 +294,4 @@ def _shown(value):
 
 
 def _kind(value):
-    return _KINDS.get(type(value), "null")
+    return _KINDS.get(type(value), "null" if value is None else f"of type {type(value).__name__}")

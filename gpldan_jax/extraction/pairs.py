@@ -204,8 +204,10 @@ def clean_text(value: str, name: str) -> str:
         raise Unusable(f"the {name} has NUL characters")
     try:
         value.encode()
-    except UnicodeEncodeError:
-        raise Unusable(f"the {name} is not UTF-8") from None
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])  # what a file has instead of UTF-8 is decoded to 0xdc80 and more
+        byte = f" (the byte 0x{code - 0xDC00:02x})" if 0xDC80 <= code <= 0xDCFF else ""
+        raise Unusable(f"the {name} is not UTF-8{byte}") from None
     return value.strip()
 
 

@@ -87,6 +87,18 @@ READ = {
     "Karpathy": ("dataset_flickr8k.json", json.dumps(karpathy())),
     "Karpathy with folders": ("dataset_coco.json", json.dumps(karpathy(filepath="no such folder"))),
     "names to captions": ("p.json", '{"0.jpg": {"captions": ["a cat"]}, "1.jpg": {"captions": ["a dog"]}}'),
+    "names to lists": ("p.json", '{"0.jpg": ["a cat"], "1.jpg": ["a dog"]}'),
+    "names to texts": ("p.json", '{"0.jpg": "a cat", "1.jpg": "a dog"}'),
+    "names to both": ("p.json", '{"0.jpg": {"Captions": ["a cat"]}, "1.jpg": ["a dog"]}'),
+    "lines called .json": ("l.json", '{"image": "0.jpg", "text": "a cat"}\n{"image": "1.jpg", "text": "a dog"}\n'),
+    "a list called .jsonl": (
+        "l.jsonl",
+        '\n[{"image": "0.jpg", "text": "a cat"},\n{"image": "1.jpg", "text": "a dog"}]',
+    ),
+    "sentences that are strings": (
+        "d.json",
+        json.dumps(karpathy()).replace('{"raw": "a cat", "tokens": ["a", "cat"], "imgid": 0, "sentid": 0}', '"a cat"'),
+    ),
     "a list of objects": ("l.json", '[{"image": "0.jpg", "caption": "a cat"}, {"image": "1.jpg", "caption": "a dog"}]'),
 }
 REFUSED = {
@@ -107,14 +119,54 @@ REFUSED = {
     "Latin-1": (
         "a.json",
         b'[{"image": "0.jpg", "text": "caf\xe9"}]',
-        "expected UTF-8: invalid continuation byte at",
+        "expected UTF-8, found the byte 0xe9 at position 32",
     ),
+    "UTF-16 without a mark": ("a.csv", "image,text\n".encode("utf-16-le"), "expected UTF-8, found UTF-16"),
     "UTF-16": ("a.csv", "image,text\n".encode("utf-16"), "expected UTF-8, found UTF-16"),
     "empty": ("a.csv", "", "the file is empty"),
     "only a header": ("a.csv", "image,text\n", "expected at least one row, found none"),
     "an open quote": ("a.csv", 'image,text\n0.jpg,"a\n', "line 2: quotes do not pair up"),
     "other JSON": ("a.json", '{"a": 1}', "expected COCO (images and annotations), Karpathy"),
-    "no JSON": ("a.json", "{", "the file is not JSON (Expecting property name"),
+    "no JSON": ("a.json", "{\n", "line 2: the file is not JSON (Expecting property name"),
+    "deep JSON": ("a.json", "[" * 100_000, "the file is not JSON (too many brackets inside one another)"),
+    "a long number": ("a.json", f"[{'1' * 5000}]", "the file is not JSON (a number with too many digits)"),
+    "an empty list": ("a.json", "[]", "the list has no objects"),
+    "an image twice": ("a.json", '{"0.jpg": ["a"], "0.jpg": ["b"]}', "the key '0.jpg' is twice in one object"),
+    "texts of no images": (
+        "a.json",
+        '{"name": "x", "version": ["y"]}',
+        "expected COCO (images and annotations), Karpathy",
+    ),
+    "two keys of captions": (
+        "a.json",
+        '{"0.jpg": {"captions": ["a"], "text": "b"}}',
+        "'captions', 'text' may each be the text; say which with columns={'text': NAME}",
+    ),
+    "two classes": (
+        "a.json",
+        '{"0.jpg": {"captions": ["a"], "class": "b", "category": "c"}}',
+        "'class', 'category' may each be the label; say which with columns={'label': NAME}",
+    ),
+    "a near miss in JSON": (
+        "a.json",
+        '{"0.jpg": {"captions": ["a"], "labels": ["b"]}}',
+        "unknown key 'labels' (did you mean 'label'?)",
+    ),
+    "COCO's boxes": (
+        "instances_val2017.json",
+        json.dumps(COCO | {"annotations": [{"image_id": 7, "category_id": 1}]}),
+        "annotations: none has the key 'caption'; expected COCO's file captions_*.json",
+    ),
+    "an id of two images": (
+        "captions.json",
+        json.dumps(COCO | {"images": [*COCO["images"], {"id": 7, "file_name": "2.jpg"}]}),
+        "image 3: the id 7 is that of an earlier image",
+    ),
+    "images without sentences": (
+        "dataset.json",
+        '{"images": [{"filename": "0.jpg"}]}',
+        "images: none has the key 'sentences', and there are no annotations",
+    ),
     "a spreadsheet": ("a.xlsx", b"PK", "expected a file called .csv, .tsv, .txt, .token, .jsonl, .json, .parquet"),
     "ambiguous": ("a.csv", "image,text,a;path;title\n0.jpg,a\n", "comma and semicolon may each separate"),
     "cells separated in two ways": (
@@ -175,6 +227,75 @@ def test_columns_and_separators_can_be_given(tmp_path, images):
     ]
     with pytest.raises(ValueError, match=r"separator is for tables with cells, not for \.jsonl"):
         read_table(write(tmp_path, "c.jsonl", '{"image": "0.jpg", "text": "a"}'), images, separator="tab")
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        (COCO, {"text": "title"}, "a file of COCO says itself what its text is; leave out columns={'text': NAME}"),
+        (
+            karpathy(),
+            {"image": "path"},
+            "a file of Karpathy's splits says itself what its image is; leave out columns=",
+        ),
+        (
+            karpathy(),
+            {"split": "part"},
+            "columns: no key 'part' for the split; there are 'filename', 'imgid', 'split', ",
+        ),
+        ({"0.jpg": ["a"]}, {"image": "x"}, "an object by the names of images says itself what its image is; leave out"),
+        ({"0.jpg": {"captions": ["a"]}}, {"text": "alt"}, "columns: no key 'alt' for the text; there are 'captions'"),
+    ],
+)
+def test_columns_that_a_form_of_json_does_not_take_are_refused(content, columns, message, tmp_path, images):
+    path = write(tmp_path, "a.json", json.dumps(content))
+    with pytest.raises(ValueError) as error:
+        read_table(path, images, columns=columns)
+    assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_keys_of_json_are_given(tmp_path, images):
+    path = write(
+        tmp_path, "a.json", '{"0.jpg": {"alt": ["a cat"], "kind": "cats"}, "1.jpg": {"alt": "a dog", "kind": "dogs"}}'
+    )
+    found = read_table(path, images, columns={"text": "alt", "label": "kind"})
+    assert pairs_of(found) == TWO and [pair.label for pair in found] == ["cats", "dogs"]
+
+
+def test_labels_splits_and_groups_of_coco_and_karpathy(tmp_path, images):
+    entries = [of | {"split": split, "Group": "g"} for of, split in zip(COCO["images"], ("Val", "TEST"), strict=True)]
+    found = read_table(write(tmp_path, "a.json", json.dumps(COCO | {"images": entries})), images)
+    assert [(pair.split, pair.group) for pair in found] == [(1, "g"), (2, "g")]
+    found = read_table(write(tmp_path, "b.json", json.dumps(karpathy(category=["x", "y"]))), images)
+    assert [(pair.label, pair.split) for pair in found] == [(("x", "y"), 0), (("x", "y"), 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "unused"),
+    [
+        (COCO, None),
+        (karpathy(), None),
+        (COCO | {"source": "x", "images": [of | {"camera": "x"} for of in COCO["images"]]}, "source, camera"),
+        (karpathy(weather="x"), "weather"),
+        ({"0.jpg": {"captions": ["a"], "category": "b", "url": "c"}}, "url"),
+    ],
+)
+def test_keys_that_a_form_of_json_does_not_always_have_are_named(content, unused, tmp_path, images):
+    path = write(tmp_path, "a.json", json.dumps(content))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_table(path, images)
+    expected = [] if unused is None else [f"{path}: keys that are not used: {unused}"]
+    assert [str(of.message) for of in caught] == expected
+
+
+def test_two_files_of_metadata_in_one_folder_are_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    for name in ("metadata.csv", "metadata.jsonl"):
+        path = write(tmp_path / "train", name, "file_name,text\n0.jpg,a\n")
+    with pytest.raises(ValueError) as error:
+        read_table(tmp_path, tmp_path)
+    assert str(error.value) == f"{path}: expected one file of metadata in a folder, found metadata.csv beside it"
 
 
 def test_what_is_not_used_is_named_in_one_line(tmp_path, images):
@@ -313,6 +434,8 @@ def test_parquet(tmp_path, images):
     parquet.write_table(pyarrow.table(inside), tmp_path / "b.parquet")
     with pytest.raises(ValueError, match="holds the pictures themselves; write them to files"):
         read_table(tmp_path / "b.parquet", images)
+    parquet.write_table(pyarrow.table({"image": ["0.jpg"], "text": [b"a cat"]}), tmp_path / "d.parquet")
+    assert read_table(tmp_path / "d.parquet", images)[0].problem.startswith("the text is of type bytes, expected a")
     with pytest.raises(ValueError, match="not a Parquet file"):
         read_table(write(tmp_path, "c.parquet", "image,text"), images)
 

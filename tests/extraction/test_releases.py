@@ -66,7 +66,7 @@ def test_wikipedia_texts_are_read_even_where_the_xml_is_not_well_formed(wikipedi
         (XML.format("<texts>a</texts>"), "there is no <text> with an end in the XML"),
         ("<text>" * 200_000, "there is no <text> with an end in the XML"),
         (XML.format("<text>\n \n</text>"), EMPTY),
-        (XML.format("<text>caf\xe9</text>").encode("latin-1"), "the text is not UTF-8"),
+        (XML.format("<text>caf\xe9</text>").encode("latin-1"), "the text is not UTF-8 (the byte 0xe9)"),
         (XML.format("<text>a\0</text>"), "the text has NUL characters"),
     ],
 )
@@ -93,7 +93,7 @@ def test_wikipedia_classes_have_names_where_there_are_some(wikipedia, tmp_path):
         with pytest.raises(ValueError, match=r"categories\.list: expected 10 different class names, .* found 9$"):
             releases.read_wikipedia(root)
     (root / "categories.list").write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=r"categories\.list: the class name is not UTF-8$"):
+    with pytest.raises(ValueError, match=r"categories\.list: the class name is not UTF-8 \(the byte 0xe9\)$"):
         releases.read_wikipedia(root)
 
 
@@ -148,7 +148,13 @@ def test_a_pascal_pair_may_lack_an_image_or_sentences(tmp_path):
     pairs = releases.read_pascal(tmp_path)
     assert [pair.id for pair in pairs] == ["a/1", "a/2", "b/3", "b/4", "b/5"]
     assert [pair.label for pair in pairs] == ["a", "a", "b", "b", "b"]
-    assert problems(pairs) == [None, "there is no such text file", MISSING, EMPTY, "the text is not UTF-8"]
+    assert problems(pairs) == [
+        None,
+        "there is no such text file",
+        MISSING,
+        EMPTY,
+        "the text is not UTF-8 (the byte 0xff)",
+    ]
     (tmp_path / "dataset" / "a" / "1.png").touch()
     with pytest.raises(ValueError, match=r"expected one file called a/1, found 1\.\w+ and 1\.\w+$"):
         releases.read_pascal(tmp_path)
@@ -227,7 +233,7 @@ def test_a_nuswide_pair_that_cannot_be_used_is_named_and_another_takes_its_place
         gone: MISSING,
         bare: EMPTY,
         other: "the tags are those of another image",
-        broken: "the text is not UTF-8",
+        broken: "the text is not UTF-8 (the byte 0xff)",
     }
     assert before.keys() < after.keys() and len(after) == len(before) + 4
     usable = Counter((pair.label, pair.split) for pair in after.values() if not pair.problem)
