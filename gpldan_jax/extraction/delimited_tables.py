@@ -85,7 +85,7 @@ def _rows(path: Path, columns: Mapping[str, str] | None, separator: str, *, foun
     escaped = _has_escaped_quotes(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         last = [""]
-        reader = csv.reader(_lines(stream, escaped, last), delimiter=separator, strict=True)
+        reader = csv.reader(_lines(stream, escaped, separator, last), delimiter=separator, strict=True)
         rows = _csv_lines(path, reader)
         line, header = next(rows, (1, []))
         header = [cell.strip() for cell in header]
@@ -99,8 +99,9 @@ def _rows(path: Path, columns: Mapping[str, str] | None, separator: str, *, foun
         is_last = path.suffix.lower() == ".txt" and len(header) == 2 and places["text"] == 1
         joined = 0
         for line, cells in rows:
-            if is_last and len(cells) > 2 and '"' not in last[0]:
-                cells = [cells[0], separator.join(cells[1:])]
+            text = last[0].rstrip("\r\n").partition(separator)[2]
+            if is_last and len(cells) > 2 and line == reader.line_num and not text.lstrip().startswith('"'):
+                cells = [cells[0], text]
                 joined += 1
             if len(cells) == len(header):
                 yield f"line {line}", {role: cells[place] for role, place in places.items()}
@@ -129,11 +130,22 @@ def _what_helps(header: list[str], columns: Mapping[str, str] | None, separator:
     return ""
 
 
-def _lines(stream, escaped: bool, last: list[str]) -> Iterator[str]:
-    """The lines for the csv module, with quotes doubled that were written as a backslash and a quote."""
+def _lines(stream, escaped: bool, separator: str, last: list[str]) -> Iterator[str]:
+    """The lines for the csv module, to which a quote opens a cell only at its beginning, and a double one is a quote.
+
+    Where the header has spaces after its separators, those before a quoted cell are left out, but not in Flickr30k's
+    results.csv: bars separate its cells, and its quotes belong to the captions.
+    """
+    mark = re.escape(separator)
+    quoted = re.compile(rf'(?<={mark})[ ]+("(?:[^"]|"")*"\s*(?={mark}|$))')
+    spaced = None
     for line in stream:
         last[0] = line
-        yield line.replace('\\"', '""') if escaped else line
+        if spaced is None and line.strip():
+            spaced = separator not in "|\t" and f"{separator} " in line
+        if escaped:
+            line = line.replace('\\"', '""')
+        yield quoted.sub(r"\1", line) if spaced and '"' in line else line
 
 
 def _has_escaped_quotes(path: Path) -> bool:

@@ -69,6 +69,7 @@ READ = {
     "a .tsv": ("a.tsv", "image\ttext\n0.jpg\ta cat\n1.jpg\ta dog\n"),
     "a .txt with commas": ("captions.txt", "image,caption\n0.jpg,a cat\n1.jpg,a dog\n"),
     "quotes": ("a.csv", 'image,text\n"0.jpg","a cat"\n"1.jpg","a dog"\n'),
+    "quotes after spaces": ("a.csv", 'image, text\n0.jpg, "a cat"\n1.jpg, a dog\n'),
     "quoted semicolons": ("a.csv", '"image";"text"\n"0.jpg";"a cat"\n"1.jpg";"a dog"\n'),
     "a byte order mark": ("a.csv", "\ufeffimage,text\n0.jpg,a cat\n1.jpg,a dog\n"),
     "ends of Windows": ("a.csv", "image,text\r\n0.jpg,a cat\r\n1.jpg,a dog\r\n"),
@@ -313,12 +314,28 @@ def test_backslashes_before_quotes(tmp_path, images):
     assert [pair.texts[0] for pair in read_table(path, images)] == ['a "big" cat, asleep', 'it said "miau"', "a\\b"]
 
 
+def test_quotes_after_spaces_are_quotes_where_the_header_has_spaces_too(tmp_path, images):
+    rows = '0.jpg, "a cat, ""asleep"", and a dog", x\n1.jpg, a "cat", y\n2.jpg,"a, ""b"" c", z\n'
+    found = read_table(write(tmp_path, "a.csv", f"image, text, label\n{rows}"), images)
+    assert [pair.texts[0] for pair in found] == ['a cat, "asleep", and a dog', 'a "cat"', 'a, "b" c']
+    rows = '0.jpg| 0| "A cat" sleeps\n1.jpg| 0| "a dog"\n'
+    with pytest.warns(UserWarning, match="not used: comment_number"):
+        found = read_table(write(tmp_path, "results.csv", f"image_name| comment_number| comment\n{rows}"), images)
+    assert [pair.texts[0] for pair in found] == ['"A cat" sleeps', '"a dog"']
+    found = read_table(write(tmp_path, "b.csv", 'image,text\n0.jpg, "a cat"\n'), images)
+    assert found[0].texts == ('"a cat"',)
+
+
 def test_captions_of_flickr8k_with_commas_and_no_quotes(tmp_path, images):
-    path = write(tmp_path, "captions.txt", 'image,caption\n0.jpg,A cat, asleep, I think\n0.jpg,"A cat, awake"\n')
-    with pytest.warns(UserWarning, match="1 texts have ',' and no quotes; each was read to the end of its line"):
+    path = write(
+        tmp_path,
+        "captions.txt",
+        'image,caption\n0.jpg,A cat, asleep, I think\n0.jpg,"A cat, awake"\n0.jpg,A 5" cat, "x",x\n',
+    )
+    with pytest.warns(UserWarning, match="2 texts have ',' and no quotes; each was read to the end of its line"):
         found = read_table(path, images)
-    assert [pair.texts[0] for pair in found] == ["A cat, asleep, I think", "A cat, awake"]
-    assert [pair.group for pair in found] == ["0.jpg"] * 2
+    assert [pair.texts[0] for pair in found] == ["A cat, asleep, I think", "A cat, awake", 'A 5" cat, "x",x']
+    assert [pair.group for pair in found] == ["0.jpg"] * 3
 
 
 def test_coco_and_karpathy_give_a_group_for_each_image(tmp_path, images):
