@@ -3,6 +3,7 @@
 Letters: `n` pairs of the whole dataset; `d_i`, `d_t` widths of the image and the text features; `C` classes.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def _read_hashing(keys: tuple[str, str, str], rows: int) -> Callable[[Sequence[P
             parts.append(stored._replace(values=values[: shape.pairs]))
         images, texts = stored_pairs(parts[0], parts[1], shape)
         labels = normalize_labels(parts[2].values, len(images), where=label.where, per_item="any")
+        warnings.warn(f"{paths[0]}: not used: the last {rows - shape.pairs:,} of {rows:,} pairs", stacklevel=2)
         order = (slice(test, test + train), slice(test + train, None), slice(0, test))
         return FileContents(cut_pairs(Pairs(images, texts, labels), order))
 

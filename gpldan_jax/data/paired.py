@@ -364,8 +364,8 @@ def _encode_groups(name: str, splits: Sequence[Pairs], cut_groups: bool) -> list
         if len(shared := np.intersect1d(parts[first], parts[second])):
             raise DataError(
                 f"{name}: {SPLITS[first]} and {SPLITS[second]} share {len(shared)} groups, such as "
-                f"{first_few(values[shared], limit=3)}; pairs of one group must be in one split, unless "
-                "cut_groups allows it"
+                f"{first_few(values[shared], limit=3)}; pairs of one group must be in one split; cut_groups=True, the "
+                "setting dataset.cut_groups, allows others"
             )
     return [*parts]
 

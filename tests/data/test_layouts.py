@@ -271,7 +271,7 @@ def test_pairs_without_a_class_are_counted_and_have_none(tmp_path, missing):
 def test_a_split_that_cuts_groups_may_be_allowed(tmp_path):
     arrays = own_arrays(group=np.arange(20) // 2, split=np.arange(20) % 3)
     path = write_own(tmp_path, ".npz", arrays)
-    assert "unless cut_groups allows it" in refused("npz", path=path)
+    assert "cut_groups=True, the setting dataset.cut_groups, allows others" in refused("npz", path=path)
     assert len(load_dataset("npz", path=path, cut_groups=True).test) == 6
 
 
@@ -296,7 +296,8 @@ def test_files_of_the_hashing_literature(tmp_path, name, variant, file, keys, ro
         image[used - 1, 0] = 9
         stored.create_dataset(keys[1], (rows, text_dim), np.uint8, chunks=(500, text_dim), fillvalue=1)
         stored[keys[2]] = label
-    data = load_dataset(name, variant=variant, path=tmp_path / file)
+    with pytest.warns(UserWarning, match=f"not used: the last {rows - used:,} of {rows:,} pairs"):
+        data = load_dataset(name, variant=variant, path=tmp_path / file)
     assert sizes(data) == SIZES[name, variant]
     assert (data.test.images[0, 0], data.train.images[0, 0], data.validation.images[-1, 0]) == (7, 8, 9)
     np.testing.assert_array_equal(data.test.labels, label[:test].astype(bool))
