@@ -70,10 +70,8 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
                 _check_epochs(checkpoints, directory, config, previous, is_finished)
                 if first:
                     workdirs.change_epochs(directory, epochs)
-            console.print(
-                f"{directory} was to train {previous} epochs; now it is to train {epochs}; the results and the model in it "
-                "are deleted, new ones come at the end"
-            )
+            deleted = "; its results and its model are deleted, new ones come at the end" if is_finished else ""
+            console.print(f"{directory} was to train {previous} epochs; now it is to train {epochs}{deleted}")
         try:
             state, progress = _train(config, dataset, checkpoints, directory, console, interrupted, mesh)
         except training.Interrupted:
