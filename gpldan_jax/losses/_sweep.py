@@ -27,14 +27,14 @@ class SweepPlan(NamedTuple):
 
     Attributes:
         block_size: pairs in a tile, at most.
-        discrepancy: rho of Eq. 6.
+        discrepancy: rho of Eq. 6; `None` for a loss without it.
         matmul_config: of the large matrix products.
         mesh: devices that share the pairs, or `None`.
         axis: the axes of the mesh that the pairs are spread over.
     """
 
     block_size: int
-    discrepancy: str
+    discrepancy: str | None
     matmul_config: distances.MatmulConfig
     mesh: jax.sharding.Mesh | None = None
     axis: tuple[str, ...] | None = None

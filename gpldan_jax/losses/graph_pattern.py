@@ -114,7 +114,7 @@ def graph_pattern_loss(
         raise ValueError(f"implementation must be 'blocked', 'dense' or 'vmap', got {implementation!r}")
     if block_size is not None and implementation != "blocked":
         raise ValueError(f"block_size is for implementation='blocked', got {implementation!r}")
-    plan = _make_plan(discrepancy, block_size, precision, compute_dtype)
+    plan = make_plan(discrepancy, block_size, precision, compute_dtype)
     if implementation == "vmap" and plan.matmul_config != distances.EXACT_MATMUL:
         raise ValueError("implementation='vmap' has no precision or compute_dtype; it is the definition")
     pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
@@ -184,22 +184,30 @@ def sharded_graph_pattern_loss(
         ...         image, text, None, None, u, c, mesh=mesh, axis="data", alpha=1.0, beta=0.1
         ...     )
     """
+    axes = checked_axes(mesh, axis, jnp.shape(image_inputs)[0])
+    plan = make_plan(discrepancy, block_size, precision, compute_dtype, mesh, axes)
+    pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
+    return _checked_loss(pairs, alpha, beta, "blocked", plan)
+
+
+def checked_axes(mesh: jax.sharding.Mesh, axis: str | tuple[str, ...], n: int) -> tuple[str, ...]:
+    """The axes of the mesh that n pairs are spread over; `ValueError` where it has none such or they do not divide."""
     axes = (axis,) if isinstance(axis, str) else tuple(axis)
     unknown = [name for name in axes if name not in mesh.shape]
     if unknown or not axes:
         raise ValueError(f"axis must name axes of the mesh, {', '.join(mesh.axis_names)}, got {axis!r}")
     devices = math.prod(mesh.shape[name] for name in axes)
-    n = jnp.shape(image_inputs)[0]
     if n % devices:
         raise ValueError(f"{n} pairs do not divide among {devices} devices; pad them and leave them out with `where`")
-    plan = _make_plan(discrepancy, block_size, precision, compute_dtype, mesh, axes)
-    pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
-    return _checked_loss(pairs, alpha, beta, "blocked", plan)
+    return axes
 
 
-def _make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis=None) -> _sweep.SweepPlan:
-    """The static options of the loss, checked; `ValueError` names what is wrong."""
-    if discrepancy not in distances.DISCREPANCIES:
+def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis=None) -> _sweep.SweepPlan:
+    """The static options of a loss in tiles, checked; `ValueError` names what is wrong.
+
+    A loss without rho has the `discrepancy` `None`.
+    """
+    if discrepancy is not None and discrepancy not in distances.DISCREPANCIES:
         raise ValueError(f"discrepancy must be one of {', '.join(distances.DISCREPANCIES)}, got {discrepancy!r}")
     if block_size is None:
         block_size = _BLOCK_SIZES.get(jax.default_backend(), _BLOCK_SIZE)

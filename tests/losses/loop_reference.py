@@ -1,4 +1,4 @@
-"""The loss as a plain float64 loop over pairs, straight from Eq. 2-9. Slow, and independent of the package."""
+"""The losses as plain float64 loops over pairs, straight from the formulas. Slow, and independent of the package."""
 
 import numpy as np
 
@@ -62,3 +62,34 @@ def graph_pattern_loss(image, text, a, b, u, c, *, alpha, beta, discrepancy="abs
             unpaired += (rho(vt - d[i, j]) + rho(vv - d[i, j]) + rho(tt - d[i, j])) / n**2
             mutual += (abs(vt - vv) + abs(vt - tt) + abs(vv - tt)) / n**2
     return pairwise + alpha * unpaired + beta * mutual, (pairwise, unpaired, mutual)
+
+
+def soft_contrastive(image, text, a, b, similarity, *, scale, within=1.0, own=1.0, where=None, groups=None):
+    """The loss as a Python float."""
+    if a is None:
+        image, text = image[:, None], text[:, None]
+        a = b = np.ones((len(image), 1))
+    present = [i for i in range(len(image)) if where is None or where[i]]
+    v, t, a, b = (np.asarray(x, np.float64) for x in (image, text, a, b))
+
+    def entropy(i, distance, others):  # distance: of one instance of pair i to one of each other pair
+        weights = {}
+        for j in others:
+            is_partner = i == j or (groups is not None and groups[i] == groups[j])
+            weights[j] = own if is_partner else max(float(similarity[i, j]), 0.0)
+        if sum(weights.values()) == 0:
+            return 0.0
+        logits = {j: scale * (1 - distance(j)) for j in others}
+        highest = max(logits.values())
+        normalizer = highest + np.log(sum(np.exp(z - highest) for z in logits.values()))
+        return -sum(weights[j] / sum(weights.values()) * (logits[j] - normalizer) for j in others)
+
+    total = 0.0
+    for i in present:
+        others = [j for j in present if j != i]
+        cross = entropy(i, lambda j, i=i: pair_distance(v[i], t[j], a[i], b[j]), present)
+        cross += entropy(i, lambda j, i=i: pair_distance(v[j], t[i], a[j], b[i]), present)
+        inner = entropy(i, lambda j, i=i: pair_distance(v[i], v[j], a[i], a[j]), others)
+        inner += entropy(i, lambda j, i=i: pair_distance(t[i], t[j], b[i], b[j]), others)
+        total += (cross + within * inner) / 2
+    return total / max(len(present), 1)
