@@ -13,7 +13,8 @@ sees more than its own share, one guest and a tile.
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,43 +66,8 @@ def reshard(arrays, plan: SweepPlan):
     return jax.sharding.reshard(arrays, jax.sharding.NamedSharding(plan.mesh, jax.sharding.PartitionSpec(plan.axis)))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def loss_and_terms(pairs: Pairs, alpha, beta, plan: SweepPlan):
-    """The loss of Eq. 9 and its three terms, scalars. Differentiable once, in reverse, in features and weights."""
-    terms, _ = _terms_and_gradient(pairs, None, plan)
-    return _weighted(terms, alpha, beta), terms
-
-
-def _forward(pairs, alpha, beta, plan):
-    pairs, alpha, beta = jax.tree.map(lambda x: x.value, (pairs, alpha, beta))
-    terms, gradient = _terms_and_gradient(pairs, (1.0, alpha, beta), plan)
-    return (_weighted(terms, alpha, beta), terms), (gradient, terms, pairs, alpha, beta)
-
-
-def _backward(plan, residuals, cotangents):
-    gradient, (_, unpaired, mutual), pairs, alpha, beta = residuals
-    is_zero = [isinstance(x, jax.custom_derivatives.SymbolicZero) for x in jax.tree.leaves(cotangents)]
-    of_loss, *of_terms = (0.0 if zero else x for zero, x in zip(is_zero, jax.tree.leaves(cotangents), strict=True))
-
-    def of_the_loss():
-        return jax.tree.map(lambda x: of_loss * x, gradient)
-
-    def of_single_terms():  # one more sweep, with the weights that this gives
-        weights = (of_loss + of_terms[0], of_loss * alpha + of_terms[1], of_loss * beta + of_terms[2])
-        return _terms_and_gradient(pairs, weights, plan)[1]
-
-    if all(is_zero[1:]):
-        gradient = of_the_loss()
-    else:  # the terms that a scan hands on come with zeros, too
-        gradient = jax.lax.cond(jnp.any(jnp.stack(of_terms) != 0), of_single_terms, of_the_loss)
-    return Pairs(*gradient, None, None, None), of_loss * unpaired, of_loss * mutual
-
-
-loss_and_terms.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _terms_and_gradient(pairs, weights, plan):
+def terms_and_gradient(pairs, weights, plan):
     """The terms, and the gradient of their weighted sum; `None` for no weights."""
     if plan.mesh is None:
         return _sweep(pairs, weights, plan)
@@ -116,7 +82,7 @@ def _terms_and_gradient(pairs, weights, plan):
     )(pairs, weights)
 
 
-@_terms_and_gradient.defjvp
+@terms_and_gradient.defjvp
 def _no_second_derivative(plan, primals, tangents):
     raise NotImplementedError(
         "this implementation of the graph pattern loss has first derivatives only; "
@@ -124,164 +90,227 @@ def _no_second_derivative(plan, primals, tangents):
     )
 
 
-def _weighted(terms, alpha, beta):
-    pairwise, unpaired, mutual = terms
-    return pairwise + alpha * unpaired + beta * mutual
+class Side(NamedTuple):
+    """A device's share of the pairs.
 
-
-class _Side(NamedTuple):
-    """A device's share of the pairs."""
+    Attributes:
+        pairs: n of them.
+        statistics: theirs.
+        extra: what else a loss knows of each pair; it travels with them.
+    """
 
     pairs: Pairs
     statistics: Statistics
+    extra: Any = None
 
 
-class _Task(NamedTuple):
-    """What stays the same during a sweep.
-
-    Attributes:
-        host: the device's own share.
-        target_scale: one over the mean of `d_ori`.
-        weights: of the unpaired, mutual and pairwise sums; `None` where no gradient is wanted.
-        plan: how to compute.
-    """
-
-    host: _Side
-    target_scale: jax.Array
-    weights: tuple[jax.Array, jax.Array, jax.Array] | None
-    plan: SweepPlan
-
-
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """Block i of the host, as the rows of tiles."""
 
     i: jax.Array
     instances: _tiles.Instances
     expanded: jax.Array
-    unit_inputs: list[jax.Array]
+    extra: Any  # what `Job.read` gives
     is_counted: jax.Array
 
 
+class Job(NamedTuple):
+    """What a sweep does with the tiles that it visits.
+
+    Attributes:
+        read: `(side, tiling, i)`; what all tiles with block i as their rows need beside its instances.
+        start: `(tiling)`; the sums of a sweep before its first tile, a tuple of arrays.
+        visit: `(sums, row, guest, tiling, j, columns, share, own)`; the sums with those of one tile, and what it finds
+            for its rows and for its columns; for the columns only where the rows are the columns, `own`.
+        empty: `(instances)`; what is found for a block before its first tile.
+        merge: two findings for the same block or side, as one.
+        put: `(found, of_block, tiling, i)`; what is found for a side, with the finding for block i merged into it.
+    """
+
+    read: Callable
+    start: Callable
+    visit: Callable
+    empty: Callable
+    merge: Callable
+    put: Callable
+
+
+class _Task(NamedTuple):
+    """What stays the same during the sweep of the graph pattern loss.
+
+    Attributes:
+        target_scale: one over the mean of `d_ori`.
+        weights: of the unpaired, mutual and pairwise sums; `None` where no gradient is wanted.
+        plan: how to compute.
+    """
+
+    target_scale: jax.Array
+    weights: tuple[jax.Array, jax.Array, jax.Array] | None
+    plan: SweepPlan
+
+
 def _sweep(pairs: Pairs, weights, plan: SweepPlan):
-    """`_terms_and_gradient` on one device, or on one of several with its share of the pairs."""
-    n, dtype = len(pairs.image), pairs.image.dtype
-    halves, wholes = _tiles.tilings(n, plan.block_size)
-    host = _Side(pairs, _tiles.instance_statistics(pairs, halves))
-    is_present = jnp.ones(n, bool) if pairs.where is None else pairs.where
-    # As floats: n^2 does not fit into 32 bits from n = 46,341 on.
-    number = jnp.maximum(_sum_over_devices(is_present.sum(dtype=dtype), plan), 1)
+    """`terms_and_gradient` on one device, or on one of several with its share of the pairs."""
+    tilings = halves, wholes = _tiles.tilings(len(pairs.image), plan.block_size)
+    host = Side(pairs, _tiles.instance_statistics(pairs, halves))
+    number = number_present(pairs, plan)
     target_scale = _target_scale(host, number, wholes, plan)
     gradient = None
     if weights is not None:
         weights = (weights[1] / number**2, weights[2] / number**2, weights[0] / number)
-        gradient = Gradient(*(jnp.zeros_like(x) for x in (*pairs[:4], host.statistics.gram)))
-    task = _Task(host, target_scale, weights, plan)
+        gradient = no_gradient(host)
+    job = Job(
+        read=lambda side, tiling, i: _tiles.read_unit_inputs(side.pairs, side.statistics, tiling, i),
+        start=functools.partial(_no_terms, dtype=pairs.image.dtype),
+        visit=functools.partial(_visit_tile, _Task(target_scale, weights, plan)),
+        empty=lambda instances: None if weights is None else jax.tree.map(jnp.zeros_like, instances),
+        merge=add,
+        put=accumulate,
+    )
+    sums, gradient = sweep_tiles(job, host, tilings, gradient, plan)
+    pairwise, unpaired, mutual = sum_over_devices(sums, plan)
+    terms = (pairwise / number, unpaired / number**2, mutual / number**2)
+    return terms, None if gradient is None else unlift_gradient(gradient, host, halves)
+
+
+def number_present(pairs: Pairs, plan: SweepPlan):
+    """How many pairs there are on all devices, at least 1; as a float, for n^2 in 32 bits ends at n = 46,340."""
+    is_present = jnp.ones(len(pairs.image), bool) if pairs.where is None else pairs.where
+    return jnp.maximum(sum_over_devices(is_present.sum(dtype=pairs.image.dtype), plan), 1)
+
+
+def sweep_tiles(job: Job, host: Side, tilings: tuple[Tiling, Tiling], found, plan: SweepPlan):
+    """Visits each pair of blocks once.
+
+    Args:
+        job: what to do there.
+        host: the device's own share.
+        tilings: those of `_tiles.tilings`.
+        found: for the host before the first tile; the guests begin with the same.
+        plan: how to compute.
+
+    Returns:
+        The sums of this device, `[m]` for m arrays, and what is found for the host.
+    """
+    halves, wholes = tilings
     # A block with itself: its halves with themselves and with each other, for a tile with itself is computed twice.
-    sums, _, gradient = _meet(
-        task,
+    sums, _, of_host = _meet(
+        job,
+        host,
         host,
         halves,
-        (None, gradient),
+        (None, found),
         first=lambda i: i + 1,
         stop=lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count),
         own=True,
     )
     if wholes.count > 1:
-        others, _, gradient = _meet(task, host, wholes, (None, gradient), first=lambda i: i + 1)
+        others, _, of_host = _meet(job, host, host, wholes, (None, of_host), first=lambda i: i + 1)
         sums += others
-    if _devices(plan) > 1:
-        sums, gradient = _meet_guests(task, wholes, sums, gradient)
-    pairwise, unpaired, mutual = _sum_over_devices(sums, plan)
-    terms = (pairwise / number, unpaired / number**2, mutual / number**2)
-    return terms, None if gradient is None else _unlift_gradient(gradient, host, halves)
+    if devices_of(plan) > 1:
+        sums, of_host = _meet_guests(job, host, wholes, sums, of_host, found, plan)
+    return sums, of_host
 
 
-def _meet_guests(task, tiling, sums, gradient):
+def _meet_guests(job, host, tiling, sums, of_host, of_guest, plan):
     """The host's blocks with those of half of the other devices, which pass by in a ring."""
-    devices = _devices(task.plan)
+    devices = devices_of(plan)
     steps = devices // 2
 
     def step(r, carry):
-        sums, gradient, guest, of_guest = carry
-        guest, of_guest = _shift((guest, of_guest), 1, task.plan)
+        sums, of_host, guest, of_guest = carry
+        guest, of_guest = _shift((guest, of_guest), 1, plan)
         each_once = 2 * r == devices  # opposite each other in the ring, both meet
-        others, gradient, of_guest = _meet(
-            task, guest, tiling, (gradient, of_guest), first=lambda i: jnp.where(each_once, i, 0), each_once=each_once
+        others, of_host, of_guest = _meet(
+            job,
+            host,
+            guest,
+            tiling,
+            (of_host, of_guest),
+            first=lambda i: jnp.where(each_once, i, 0),
+            each_once=each_once,
         )
-        return sums + others, gradient, guest, of_guest
+        return sums + others, of_host, guest, of_guest
 
-    carry = (sums, gradient, task.host, jax.tree.map(jnp.zeros_like, gradient))
-    sums, gradient, _, of_guest = jax.lax.fori_loop(1, steps + 1, step, carry)
-    return sums, jax.tree.map(jnp.add, gradient, _shift(of_guest, -steps, task.plan))
+    sums, of_host, _, of_guest = jax.lax.fori_loop(1, steps + 1, step, (sums, of_host, host, of_guest))
+    return sums, job.merge(of_host, _shift(of_guest, -steps, plan))
 
 
-def _meet(task: _Task, guest: _Side, tiling: Tiling, gradients, first, stop=None, each_once=False, own=False):
+def _meet(job: Job, host: Side, guest: Side, tiling: Tiling, found, first, stop=None, each_once=False, own=False):
     """The host's blocks i, as rows, with the guest's blocks `first(i)` to `stop(i)`, and with themselves for `own`.
 
-    Gradients are added to those of the host and the guest; the host's are `None` where the guest is the host itself.
+    What is found is merged into that for the host and the guest; the host's is `None` where the guest is the host.
     """
-    dtype = task.host.pairs.image.dtype
 
     def row(i, carry):
         stop_i = None if stop is None else stop(i)
-        return _meet_row(task, guest, tiling, i, carry, (first(i), stop_i), each_once, own)
+        return _meet_row(job, host, guest, tiling, i, carry, (first(i), stop_i), each_once, own)
 
-    quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
-    sums = TermSums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
-    sums, of_host, of_guest = tiling.each(row, (sums, *gradients))
-    return jnp.stack([x.sum() for x in sums]), of_host, of_guest
+    sums, of_host, of_guest = tiling.each(row, (job.start(tiling), *found))
+    return jnp.stack([x.sum() for x in sums]) if sums else jnp.zeros(0), of_host, of_guest
 
 
-def _meet_row(task, guest, tiling, i, carry, columns, each_once, own):
+def _meet_row(job, host, guest, tiling, i, carry, columns, each_once, own):
     """Block i of the host with the guest's blocks from `columns[0]` to `columns[1]`."""
     sums, of_host, of_guest = carry
-    row = _read_row(task.host, tiling, i)
+    row = read_row(job, host, tiling, i)
 
     def column(j, carry):
         sums, of_guest, of_row = carry
-        instances = _tiles.read_instances(*guest, tiling, j)
+        instances = _tiles.read_instances(guest.pairs, guest.statistics, tiling, j)
         share = _share(each_once, i, j)
-        tile, of_rows, of_columns = _compute_tile(task, guest, tiling, row, j, instances, share)
-        sums = sums._replace(unpaired=sums.unpaired + share * tile.unpaired, mutual=sums.mutual + share * tile.mutual)
-        return sums, _accumulate(of_guest, of_columns, tiling, j), jax.tree.map(jnp.add, of_row, of_rows)
+        sums, of_rows, of_columns = job.visit(sums, row, guest, tiling, j, instances, share, False)
+        return sums, job.put(of_guest, of_columns, tiling, j), job.merge(of_row, of_rows)
 
-    of_row = None if task.weights is None else jax.tree.map(jnp.zeros_like, row.instances)
+    of_row = job.empty(row.instances)
     if own:
-        tile, _, of_row = _compute_tile(task, guest, tiling, row, i, row.instances, 1, own=True)
+        sums, _, of_row = job.visit(sums, row, guest, tiling, i, row.instances, 1, True)
+    sums, of_guest, of_row = tiling.each(column, (sums, of_guest, of_row), *columns)
+    if of_host is None:
+        return sums, None, job.put(of_guest, of_row, tiling, i)
+    return sums, job.put(of_host, of_row, tiling, i), of_guest
+
+
+def read_row(job: Job, host: Side, tiling: Tiling, i) -> Row:
+    """Block i of the host."""
+    instances = _tiles.read_instances(host.pairs, host.statistics, tiling, i)
+    return Row(
+        i,
+        instances,
+        _tiles.expand(instances.lifted, instances.attention),
+        job.read(host, tiling, i),
+        _tiles.is_counted(host.pairs, tiling, i),
+    )
+
+
+def _no_terms(tiling, dtype):
+    quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
+    return TermSums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
+
+
+def _visit_tile(task, sums, row, guest, tiling, j, columns, share, own):
+    """`Job.visit` of the graph pattern loss: what is found are gradients, where the task has weights."""
+    matmul_config, discrepancy = task.plan.matmul_config, distances.DISCREPANCIES[task.plan.discrepancy]
+    counted = _counted(row.is_counted, row.i, guest.pairs, tiling, j, own)
+    original = _tiles.original_distances(row.extra, guest.pairs, guest.statistics, counted, tiling, j, matmul_config)
+    target = original * task.target_scale
+    arguments = (row.expanded, row.instances, columns, target, counted, discrepancy, matmul_config)
+    of_rows = of_columns = None
+    if task.weights is None:
+        tile = _tiles.tile_terms(*arguments)
+    else:
+        unpaired, mutual, pairwise = task.weights
+        weights = (unpaired * share, mutual * share, jnp.where(row.is_counted, pairwise, 0))
+        tile, of_rows, of_columns = _tiles.tile_gradients(*arguments, weights, own)
+    if own:
         sums = TermSums(
             pairwise=sums.pairwise + jnp.where(row.is_counted, tile.pairwise, 0),
             unpaired=sums.unpaired + tile.unpaired / 2,
             mutual=sums.mutual + tile.mutual / 2,
         )
-    sums, of_guest, of_row = tiling.each(column, (sums, of_guest, of_row), *columns)
-    if of_host is None:
-        return sums, None, _accumulate(of_guest, of_row, tiling, i)
-    return sums, _accumulate(of_host, of_row, tiling, i), of_guest
-
-
-def _read_row(host, tiling, i):
-    instances = _tiles.read_instances(*host, tiling, i)
-    return _Row(
-        i,
-        instances,
-        _tiles.expand(instances.lifted, instances.attention),
-        _tiles.read_unit_inputs(*host, tiling, i),
-        _tiles.is_counted(host.pairs, tiling, i),
-    )
-
-
-def _compute_tile(task, guest, tiling, row, j, columns, share, own=False):
-    """The terms of one tile and, where the task has weights, the gradients of its rows and columns."""
-    matmul_config, discrepancy = task.plan.matmul_config, distances.DISCREPANCIES[task.plan.discrepancy]
-    counted = _counted(row.is_counted, row.i, guest.pairs, tiling, j, own)
-    original = _tiles.original_distances(row.unit_inputs, *guest, counted, tiling, j, matmul_config)
-    target = original * task.target_scale
-    arguments = (row.expanded, row.instances, columns, target, counted, discrepancy, matmul_config)
-    if task.weights is None:
-        return _tiles.tile_terms(*arguments), None, None
-    unpaired, mutual, pairwise = task.weights
-    weights = (unpaired * share, mutual * share, jnp.where(row.is_counted, pairwise, 0))
-    return _tiles.tile_gradients(*arguments, weights, own)
+    else:
+        sums = sums._replace(unpaired=sums.unpaired + share * tile.unpaired, mutual=sums.mutual + share * tile.mutual)
+    return sums, of_rows, of_columns
 
 
 def _counted(rows_counted, i, guest_pairs, tiling, j, own):
@@ -292,7 +321,17 @@ def _counted(rows_counted, i, guest_pairs, tiling, j, own):
     return counted
 
 
-def _accumulate(gradient, of_block, tiling, i):
+def no_gradient(host: Side) -> Gradient:
+    """Zeros, to add gradients to."""
+    return Gradient(*(jnp.zeros_like(x) for x in (*host.pairs[:4], host.statistics.gram)))
+
+
+def add(found, other):
+    """The sum of two gradients, or `None` for none."""
+    return jax.tree.map(jnp.add, found, other)
+
+
+def accumulate(gradient, of_block, tiling, i):
     """The gradient with that of the instances of block i added."""
     if gradient is None:
         return None
@@ -310,8 +349,8 @@ def _accumulate(gradient, of_block, tiling, i):
     )
 
 
-def _unlift_gradient(gradient, host, tiling):
-    """The gradient with respect to images, texts and their attention, of what `_accumulate` has added up."""
+def unlift_gradient(gradient, host, tiling):
+    """The gradient with respect to images, texts and their attention, of what `accumulate` has added up."""
 
     def block(i, gradient):
         representations, attention = _tiles.read_representations(host.pairs, tiling, i)
@@ -338,19 +377,19 @@ def _target_scale(host, number, tiling, plan):
     """One over the mean of `d_ori` over i != j (Eq. 6); 1 where all are 0."""
     # The inputs alone travel.
     inputs = host.pairs._replace(image=None, text=None, image_attention=None, text_attention=None)
-    guest = _Side(inputs, host.statistics)
+    guest = Side(inputs, host.statistics)
     total = jnp.zeros((tiling.size, tiling.size), host.pairs.image.dtype)
     total = _add_original_distances(total, host, guest, tiling, plan, own=True, each_once=True)
-    if _devices(plan) > 1:
+    if devices_of(plan) > 1:
 
         def step(r, carry):
             total, guest = carry
             guest = _shift(guest, 1, plan)
-            each_once = 2 * r == _devices(plan)
+            each_once = 2 * r == devices_of(plan)
             return _add_original_distances(total, host, guest, tiling, plan, own=False, each_once=each_once), guest
 
-        total, _ = jax.lax.fori_loop(1, _devices(plan) // 2 + 1, step, (total, guest))
-    mean = _sum_over_devices(total.sum(), plan) / jnp.maximum(number * (number - 1), 1)
+        total, _ = jax.lax.fori_loop(1, devices_of(plan) // 2 + 1, step, (total, guest))
+    mean = sum_over_devices(total.sum(), plan) / jnp.maximum(number * (number - 1), 1)
     return 1 / jnp.where(mean > 0, mean, 1)
 
 
@@ -358,12 +397,14 @@ def _add_original_distances(total, host, guest, tiling, plan, *, own, each_once)
     """`total` plus twice `d_ori` of the host's and the guest's blocks, tile upon tile: `[t, t]`."""
 
     def row(i, total):
-        inputs = _tiles.read_unit_inputs(*host, tiling, i)
+        inputs = _tiles.read_unit_inputs(host.pairs, host.statistics, tiling, i)
         rows_counted = _tiles.is_counted(host.pairs, tiling, i)
 
         def column(j, total):
             counted = _counted(rows_counted, i, guest.pairs, tiling, j, own)
-            original = _tiles.original_distances(inputs, *guest, counted, tiling, j, plan.matmul_config)
+            original = _tiles.original_distances(
+                inputs, guest.pairs, guest.statistics, counted, tiling, j, plan.matmul_config
+            )
             return total + 2 * _share(each_once, i, j) * original
 
         return tiling.each(column, total, jnp.where(each_once, i, 0))
@@ -376,18 +417,20 @@ def _share(each_once, i, j):
     return jnp.where(each_once & (i == j), 0.5, 1.0)
 
 
-def _devices(plan) -> int:
+def devices_of(plan: SweepPlan) -> int:
+    """How many devices share the pairs."""
     if plan.mesh is None:
         return 1
     return math.prod(plan.mesh.shape[axis] for axis in plan.axis)
 
 
-def _sum_over_devices(x, plan):
+def sum_over_devices(x, plan: SweepPlan):
+    """The sum of what all devices have."""
     return x if plan.mesh is None else jax.lax.psum(x, plan.axis)
 
 
 def _shift(tree, steps, plan):
     """Device i gets what device i + `steps` has."""
-    size = _devices(plan)
+    size = devices_of(plan)
     permutation = [(i, (i - steps) % size) for i in range(size)]
     return jax.tree.map(lambda x: jax.lax.ppermute(x, plan.axis, permutation), tree)

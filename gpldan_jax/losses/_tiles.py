@@ -30,8 +30,8 @@ class Pairs(NamedTuple):
         text: `[n, k, h]`.
         image_attention: `[n, k]`, rows sum to 1; a caller may give `None`.
         text_attention: `[n, k]`; a caller may give `None`.
-        image_inputs: `[n, d_i]`.
-        text_inputs: `[n, d_t]`.
+        image_inputs: `[n, d_i]`; `None` for a loss without inputs.
+        text_inputs: `[n, d_t]`, or `None`.
         where: `[n]` bool or `None`.
     """
 
@@ -39,8 +39,8 @@ class Pairs(NamedTuple):
     text: jax.Array
     image_attention: Any
     text_attention: Any
-    image_inputs: jax.Array
-    text_inputs: jax.Array
+    image_inputs: jax.Array | None
+    text_inputs: jax.Array | None
     where: jax.Array | None
 
 
@@ -50,12 +50,12 @@ class Statistics(NamedTuple):
     Attributes:
         magnitudes: `[2, n]`, the largest of image and text.
         gram: `[g, 2, n]`, inner products of the lifted representations, a <= b.
-        input_scales: `[2, n]`, one over the length of the inputs, 0 for zeros.
+        input_scales: `[2, n]`, one over the length of the inputs, 0 for zeros; `None` for pairs without inputs.
     """
 
     magnitudes: jax.Array
     gram: jax.Array
-    input_scales: jax.Array
+    input_scales: jax.Array | None
 
 
 class Instances(NamedTuple):
@@ -141,15 +141,19 @@ def instance_statistics(pairs: Pairs, tiling: Tiling) -> Statistics:
         representations, attention = read_representations(pairs, tiling, i)
         magnitudes = distances.magnitude(representations)
         gram = representation_gram(distances.lift(representations, attention, magnitudes))
-        input_scales = jnp.stack([_inverse_length(x) for x in _read_inputs(pairs, tiling, i)])
+        input_scales = None
+        if statistics.input_scales is not None:
+            input_scales = jnp.stack([_inverse_length(x) for x in _read_inputs(pairs, tiling, i)])
+            input_scales = tiling.put(statistics.input_scales, input_scales, i, 1)
         return Statistics(
             tiling.put(statistics.magnitudes, magnitudes.reshape(2, -1), i, 1),
             tiling.put(statistics.gram, gram.reshape(-1, 2, tiling.size), i, 2),
-            tiling.put(statistics.input_scales, input_scales, i, 1),
+            input_scales,
         )
 
     zeros = jnp.zeros((2, n), dtype)
-    return tiling.each(block, Statistics(zeros, jnp.zeros((k * (k + 1) // 2, 2, n), dtype), zeros))
+    input_scales = None if pairs.image_inputs is None else zeros
+    return tiling.each(block, Statistics(zeros, jnp.zeros((k * (k + 1) // 2, 2, n), dtype), input_scales))
 
 
 def read_representations(pairs: Pairs, tiling: Tiling, i):
@@ -238,7 +242,7 @@ def tile_terms(
         discrepancy: rho of Eq. 6, elementwise.
         matmul_config: how to multiply.
     """
-    distance = _tile_distances(expanded, rows, columns, matmul_config).distance
+    distance = tile_distances(expanded, rows, columns, matmul_config).distance
     return TermSums(jnp.diagonal(distance[0, :, 1]), *_pattern_terms(distance, target, counted, discrepancy))
 
 
@@ -259,9 +263,8 @@ def tile_gradients(
         own: the rows are the columns. The tile then holds each pair twice, and by symmetry both sides have the same
             gradient; so the columns' gradient of the whole tile is the full gradient of half its sums.
     """
-    s = len(columns.lifted)
-    t = s // 2
-    tile = _tile_distances(expanded, rows, columns, matmul_config)
+    t = len(columns.lifted) // 2
+    tile = tile_distances(expanded, rows, columns, matmul_config)
     (unpaired, mutual), pull = jax.vjp(
         lambda distance: _pattern_terms(distance, target, counted, discrepancy), tile.distance
     )
@@ -269,12 +272,27 @@ def tile_gradients(
     if own:
         is_paired = jnp.eye(t, dtype=bool)[:, None, :] & ~jnp.eye(2, dtype=bool)[:, None, :, None]
         slope += jnp.where(is_paired, weights[2], 0)
-    slopes = _slopes(tile, jnp.where(jnp.abs(tile.cosine) >= 1, 0, slope))  # where the distance is clipped, 0
-    of_parts = (slopes.inner[:, None] * columns.attention[:, :, None]).reshape(s, -1)
     sums = TermSums(jnp.diagonal(tile.distance[0, :, 1]), unpaired, mutual)
+    return sums, *pull_back(slope, tile, expanded, rows, columns, matmul_config, own)
+
+
+def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul_config, own):
+    """The gradients with respect to rows and columns, given that with respect to the distances of a tile.
+
+    Args:
+        slope: `[2, t, 2, t]`, like the distances.
+        tile: `tile_distances` of the other arguments.
+        expanded: `expand` of the rows.
+        rows: s instances.
+        columns: s instances.
+        matmul_config: how to multiply.
+        own: the rows are the columns; there is no gradient for them then, as `tile_gradients` says.
+    """
+    slopes = _slopes(tile, jnp.where(jnp.abs(tile.cosine) >= 1, 0, slope))  # where the distance is clipped, 0
+    of_parts = (slopes.inner[:, None] * columns.attention[:, :, None]).reshape(len(columns.lifted), -1)
     of_columns = _column_gradients(expanded, rows, columns, tile.parts, slopes, of_parts, matmul_config)
     of_rows = None if own else _row_gradients(rows, columns, slopes, of_parts, matmul_config)
-    return sums, of_rows, of_columns
+    return of_rows, of_columns
 
 
 def _column_gradients(expanded, rows, columns, parts, slopes, of_parts, matmul_config):
@@ -320,7 +338,9 @@ def _slopes(tile, slope):
     return _Slopes(inner.reshape(s, s), squared_rows, squared_columns)
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
+    """The distances of a tile and what their gradient needs."""
+
     parts: jax.Array  # [s, k, s], the one large product
     inner: jax.Array  # the rest: [2, t, 2, t], modality and pair of the column, then of the row
     squared_rows: jax.Array  # |Co(row, column)|^2; infinite where it is no more than rounding: cosine and gradient 0
@@ -330,7 +350,8 @@ class _Tile(NamedTuple):
     distance: jax.Array
 
 
-def _tile_distances(expanded, rows, columns, matmul_config) -> _Tile:
+def tile_distances(expanded, rows: Instances, columns: Instances, matmul_config) -> Tile:
+    """All distances of the s instances of the columns to the s of the rows, of which `expanded` is `expand`."""
     s, k, h = columns.lifted.shape
     t = s // 2
     parts = matmul(columns.lifted.reshape(s, k * h), expanded, (1, 1), matmul_config).reshape(s, k, s)
@@ -343,7 +364,7 @@ def _tile_distances(expanded, rows, columns, matmul_config) -> _Tile:
     squared_columns = distances.without_cancellation(squared_columns, _trace(columns.gram, k).reshape(2, t, 1, 1))
     norm = jnp.sqrt(squared_rows) * jnp.sqrt(squared_columns)
     cosine = inner / norm
-    return _Tile(parts, inner, squared_rows, squared_columns, norm, cosine, jnp.clip(1 - cosine, 0, 2))
+    return Tile(parts, inner, squared_rows, squared_columns, norm, cosine, jnp.clip(1 - cosine, 0, 2))
 
 
 def _pattern_terms(distance, target, counted, discrepancy):

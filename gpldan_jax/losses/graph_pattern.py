@@ -234,7 +234,7 @@ def _checked_loss(pairs: Pairs, alpha, beta, implementation: str, plan: _sweep.S
 def _loss(pairs, alpha, beta, *, implementation, plan):
     pairs, alpha, beta = _as_pairs(pairs, alpha, beta)
     if implementation == "blocked":
-        loss, terms = _sweep.loss_and_terms(_sweep.reshard(pairs, plan), alpha, beta, plan)
+        loss, terms = _blocked_loss(_sweep.reshard(pairs, plan), alpha, beta, plan)
         return loss, GraphPatternTerms(*terms)
 
     where = jnp.ones(len(pairs.image), bool) if pairs.where is None else pairs.where
@@ -255,6 +255,46 @@ def _loss(pairs, alpha, beta, *, implementation, plan):
         mutual=jnp.where(not_paired, mutual, 0).sum() / n**2,
     )
     return terms.pairwise + alpha * terms.unpaired + beta * terms.mutual, terms
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _blocked_loss(pairs: Pairs, alpha, beta, plan: _sweep.SweepPlan):
+    """The loss of Eq. 9 and its three terms, scalars. Differentiable once, in reverse, in features and weights."""
+    terms, _ = _sweep.terms_and_gradient(pairs, None, plan)
+    return _weighted(terms, alpha, beta), terms
+
+
+def _forward(pairs, alpha, beta, plan):
+    pairs, alpha, beta = jax.tree.map(lambda x: x.value, (pairs, alpha, beta))
+    terms, gradient = _sweep.terms_and_gradient(pairs, (1.0, alpha, beta), plan)
+    return (_weighted(terms, alpha, beta), terms), (gradient, terms, pairs, alpha, beta)
+
+
+def _backward(plan, residuals, cotangents):
+    gradient, (_, unpaired, mutual), pairs, alpha, beta = residuals
+    is_zero = [isinstance(x, jax.custom_derivatives.SymbolicZero) for x in jax.tree.leaves(cotangents)]
+    of_loss, *of_terms = (0.0 if zero else x for zero, x in zip(is_zero, jax.tree.leaves(cotangents), strict=True))
+
+    def of_the_loss():
+        return jax.tree.map(lambda x: of_loss * x, gradient)
+
+    def of_single_terms():  # one more sweep, with the weights that this gives
+        weights = (of_loss + of_terms[0], of_loss * alpha + of_terms[1], of_loss * beta + of_terms[2])
+        return _sweep.terms_and_gradient(pairs, weights, plan)[1]
+
+    if all(is_zero[1:]):
+        gradient = of_the_loss()
+    else:  # the terms that a scan hands on come with zeros, too
+        gradient = jax.lax.cond(jnp.any(jnp.stack(of_terms) != 0), of_single_terms, of_the_loss)
+    return Pairs(*gradient, None, None, None), of_loss * unpaired, of_loss * mutual
+
+
+_blocked_loss.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _weighted(terms, alpha, beta):
+    pairwise, unpaired, mutual = terms
+    return pairwise + alpha * unpaired + beta * mutual
 
 
 def _as_pairs(pairs, alpha, beta):

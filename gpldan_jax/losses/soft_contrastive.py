@@ -9,37 +9,14 @@ Letters: `n` pairs of the mini-batch; `k` representations of one instance, each 
 
 import functools
 import numbers
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import distances
-from gpldan_jax.losses._sweep import SweepPlan
+from gpldan_jax.losses import _sweep, distances
+from gpldan_jax.losses._soft_sweep import Graph, Weights, blocked_loss
 from gpldan_jax.losses._tiles import Pairs
 from gpldan_jax.losses.graph_pattern import make_plan
-
-
-class Graph(NamedTuple):
-    """What the targets are made from, `None` where not given.
-
-    Attributes:
-        similarity: `[n, n]`, or `None` where there are rows.
-        rows: `[n, d]`, whose inner products are the similarity.
-        groups: `[n]` whole numbers.
-    """
-
-    similarity: jax.Array | None
-    rows: jax.Array | None
-    groups: jax.Array | None
-
-
-class Weights(NamedTuple):
-    """Scalars in the dtype of the loss."""
-
-    scale: jax.Array
-    within: jax.Array
-    own: jax.Array
 
 
 def soft_contrastive(
@@ -128,7 +105,7 @@ def soft_contrastive(
     return _checked_loss(pairs, graph, Weights(scale, within, own), implementation, plan)
 
 
-def _checked_loss(pairs, graph, weights, implementation: str, plan: SweepPlan):
+def _checked_loss(pairs, graph, weights, implementation: str, plan: _sweep.SweepPlan):
     """The loss; known values that are out of range raise `ValueError`."""
     if isinstance(weights.own, numbers.Real) and not weights.own >= 0:
         raise ValueError(f"own must be at least 0, got {weights.own!r}")
@@ -140,7 +117,11 @@ def _checked_loss(pairs, graph, weights, implementation: str, plan: SweepPlan):
 
 @functools.partial(jax.jit, static_argnames=("implementation", "plan"))
 def _loss(pairs, graph, weights, *, implementation, plan):
-    return _dense_loss(*_as_arrays(pairs, graph, weights), plan.matmul_config)
+    pairs, graph, weights = _as_arrays(pairs, graph, weights)
+    if implementation == "blocked":
+        pairs, graph = _sweep.reshard((pairs, graph), plan)
+        return blocked_loss(pairs, graph, weights, plan)
+    return _dense_loss(pairs, graph, weights, plan.matmul_config)
 
 
 def _as_arrays(pairs, graph, weights):
@@ -191,8 +172,7 @@ def _dense_loss(pairs, graph, weights, matmul_config):
     )
     similarity = graph.similarity
     if similarity is None:
-        rows = distances.masked(graph.rows, where)
-        similarity = distances.matmul(rows, rows, (1, 1), matmul_config)
+        similarity = distances.matmul(graph.rows, graph.rows, (1, 1), matmul_config)
     is_self = jnp.eye(n, dtype=bool)
     is_partner = is_self if graph.groups is None else is_self | (graph.groups[:, None] == graph.groups[None, :])
     counts = where[:, None] & where[None, :]

@@ -14,6 +14,8 @@ from tests.losses.test_graph_pattern import batch
 
 IMPLEMENTATIONS = [
     pytest.param({"implementation": "dense"}, id="dense"),
+    pytest.param({"implementation": "blocked"}, id="one block"),
+    pytest.param({"implementation": "blocked", "block_size": 4}, id="blocks of 4"),
 ]
 # Float32 against float64: distances are O(1), logits up to `scale`.
 FLOAT32_TOLERANCE = 1e-5
@@ -92,6 +94,18 @@ def test_gradients_of_the_dense_form_are_those_of_the_loop():
                 sides.append(loop_reference.soft_contrastive(*moved, a, b, similarity, **options))
             expected = 0.0 if index[0] == 2 else (sides[0] - sides[1]) / (2 * step)  # 2 is left out
             np.testing.assert_allclose(found[index], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block_size", [None, 2, 5, 6])
+@pytest.mark.parametrize("k, case", [(None, "all"), (4, "all"), (4, "plain"), (2, "no own"), (2, "groups")])
+def test_gradients_of_the_blocked_form_are_those_of_the_dense(k, case, block_size):
+    with jax.enable_x64(True):
+        features, options, _ = problem(k, **CASES[case])
+        expected = value_and_gradients(features, **options, implementation="dense")
+        found = value_and_gradients(features, **options, block_size=block_size)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12 * options["scale"])
 
 
 def test_two_pairs_by_hand():
