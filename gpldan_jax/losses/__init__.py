@@ -11,4 +11,5 @@ from gpldan_jax.losses.graph_pattern import graph_pattern_loss as graph_pattern_
 from gpldan_jax.losses.graph_pattern import sharded_graph_pattern_loss as sharded_graph_pattern_loss
 from gpldan_jax.losses.neighbourhoods import nearest_neighbours as nearest_neighbours
 from gpldan_jax.losses.neighbourhoods import neighbourhood_rows as neighbourhood_rows
+from gpldan_jax.losses.soft_contrastive import sharded_soft_contrastive as sharded_soft_contrastive
 from gpldan_jax.losses.soft_contrastive import soft_contrastive as soft_contrastive

@@ -311,6 +311,5 @@ def _merge(found: _Sums, other: _Sums) -> _Sums:
 
 
 def _put(found: _Sums, of_block: _Sums, tiling, i) -> _Sums:
-    axes = _Sums(2, 2, 0)
-    block = _merge(_Sums(*(tiling.take(x, i, axis) for x, axis in zip(found, axes, strict=True))), of_block)
-    return _Sums(*(tiling.put(x, new, i, axis) for x, new, axis in zip(found, block, axes, strict=True)))
+    block = _merge(_Sums(*(tiling.take(x, i, x.ndim - 1) for x in found)), of_block)
+    return _Sums(*(tiling.put(x, new, i, x.ndim - 1) for x, new in zip(found, block, strict=True)))

@@ -417,7 +417,7 @@ def _share(each_once, i, j):
     return jnp.where(each_once & (i == j), 0.5, 1.0)
 
 
-def devices_of(plan: SweepPlan) -> int:
+def devices_of(plan) -> int:
     """How many devices share the pairs."""
     if plan.mesh is None:
         return 1

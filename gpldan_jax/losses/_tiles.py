@@ -350,7 +350,7 @@ class Tile(NamedTuple):
     distance: jax.Array
 
 
-def tile_distances(expanded, rows: Instances, columns: Instances, matmul_config) -> Tile:
+def tile_distances(expanded, rows, columns, matmul_config) -> Tile:
     """All distances of the s instances of the columns to the s of the rows, of which `expanded` is `expand`."""
     s, k, h = columns.lifted.shape
     t = s // 2

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from gpldan_jax.losses import _sweep, distances
 from gpldan_jax.losses._soft_sweep import Graph, Weights, blocked_loss
 from gpldan_jax.losses._tiles import Pairs
-from gpldan_jax.losses.graph_pattern import make_plan
+from gpldan_jax.losses.graph_pattern import checked_axes, make_plan
 
 
 def soft_contrastive(
@@ -105,9 +105,75 @@ def soft_contrastive(
     return _checked_loss(pairs, graph, Weights(scale, within, own), implementation, plan)
 
 
+def sharded_soft_contrastive(
+    image: jax.Array,
+    text: jax.Array,
+    image_attention: jax.Array | None = None,
+    text_attention: jax.Array | None = None,
+    *,
+    mesh: jax.sharding.Mesh,
+    axis: str | tuple[str, ...],
+    similarity_rows: jax.Array,
+    scale: float | jax.Array,
+    within: float | jax.Array = 1.0,
+    own: float | jax.Array = 1.0,
+    where: jax.Array | None = None,
+    groups: jax.Array | None = None,
+    block_size: int | None = None,
+    precision: str = "highest",
+    compute_dtype: str | jax.typing.DTypeLike | None = None,
+) -> jax.Array:
+    """Returns `soft_contrastive` of a global mini-batch whose pairs are spread over the devices of a mesh.
+
+    Each device holds an equal share of the pairs. The shares travel around the ring of devices, as those of
+    `sharded_graph_pattern_loss` do; twice, where there is a gradient. Value and gradient are those of
+    `soft_contrastive` but for the order of summation. Call it with global arrays, inside `jax.jit` or outside, not
+    inside `shard_map`.
+
+    Args:
+        image: `[n, k, h]` or `[n, H]`; n divides evenly among the devices (pad with `where`).
+        text: as in `soft_contrastive`, like the following.
+        image_attention: `[n, k]` or `None`.
+        text_attention: `[n, k]` or `None`.
+        mesh: the devices, as in `sharded_graph_pattern_loss`.
+        axis: the name of the axis of the mesh that the pairs are spread over, or several names.
+        similarity_rows: `[n, d]`. A matrix `similarity` is not for many devices: it has no share for each.
+        scale: s, positive.
+        within: weight of the terms within each modality.
+        own: weight of a pair itself and of its partners.
+        where: `[n]` bool; pairs where it is False are left out.
+        groups: `[n]` whole numbers.
+        block_size: pairs in a tile, at most.
+        precision: of the large matrix products.
+        compute_dtype: of their operands.
+
+    Returns:
+        The loss, a replicated scalar.
+
+    Raises:
+        ValueError: as in `soft_contrastive`; no `similarity_rows`; an axis that the mesh does not have; n that does not
+            divide.
+        NotImplementedError: a second derivative.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> image, text = jax.random.normal(jax.random.key(0), (2, 8, 16))
+        >>> rows = jax.random.normal(jax.random.key(1), (8, 32))
+        >>> mesh = jax.make_mesh((jax.device_count(),), ("data",))
+        >>> with jax.set_mesh(mesh):
+        ...     loss = sharded_soft_contrastive(image, text, similarity_rows=rows, scale=10.0, mesh=mesh, axis="data")
+    """
+    if similarity_rows is None:
+        raise ValueError("over several devices the graph must come as similarity_rows [n, d], got None")
+    axes = checked_axes(mesh, axis, jnp.shape(image)[0])
+    plan = make_plan(None, block_size, precision, compute_dtype, mesh, axes)
+    pairs = Pairs(image, text, image_attention, text_attention, None, None, where)
+    return _checked_loss(pairs, Graph(None, similarity_rows, groups), Weights(scale, within, own), "blocked", plan)
+
+
 def _checked_loss(pairs, graph, weights, implementation: str, plan: _sweep.SweepPlan):
     """The loss; known values that are out of range raise `ValueError`."""
-    if isinstance(weights.own, numbers.Real) and not weights.own >= 0:
+    if isinstance(weights.own, numbers.Real) and not float(weights.own) >= 0:
         raise ValueError(f"own must be at least 0, got {weights.own!r}")
     loss = _loss(pairs, graph, weights, implementation=implementation, plan=plan)
     distances.check_attention(pairs.image_attention, "image", pairs.where)
