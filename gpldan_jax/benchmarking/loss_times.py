@@ -1,4 +1,4 @@
-"""Times the graph pattern loss: every implementation at every size, in the same rounds."""
+"""Times a loss: every implementation at every size, in the same rounds."""
 
 import dataclasses
 import functools
@@ -16,7 +16,8 @@ from gpldan_jax.benchmarking import results, timing
 from gpldan_jax.benchmarking.problem import (
     ALPHA,
     BETA,
-    IMPLEMENTATIONS,
+    LOSSES,
+    SCALE,
     TORCH_IMPLEMENTATIONS,
     Problem,
     arrays,
@@ -43,11 +44,14 @@ def measure(
     modes: Sequence[str] = ("forward_and_grad",),
     precisions: Sequence[str] = ("highest",),
     block_size: int | None = None,
+    loss: str = "graph_pattern",
 ) -> dict[str, Any]:
-    """Times the loss; `block_size` is for the implementations `"blocked"` and `"sharded"`."""
-    names = _choose(implementations, precisions)
+    """Times a loss of `LOSSES`; `block_size` is for the implementations `"blocked"` and `"sharded"`."""
+    names = _choose(implementations, precisions, loss)
     h = part_width(width, representations)
-    problem = {"k": representations, "h": h, "image_inputs": image_inputs, "text_inputs": text_inputs}
+    problem: dict[str, Any] = {"k": representations, "h": h, "image_inputs": image_inputs, "text_inputs": text_inputs}
+    if loss != "graph_pattern":  # which records do not name, for they are older than other losses
+        problem["loss"] = loss
 
     def prepare(n):
         at_n = Problem(n, **problem)
@@ -68,17 +72,19 @@ def measure(
     return {"benchmark": "loss", "problem": problem, "block_size": block_size, "ceilings": ceilings, "rows": rows}
 
 
-def _choose(wanted, precisions):
+def _choose(wanted, precisions, loss="graph_pattern"):
     """Returns the implementations to time: those that are wanted, or all that can run here."""
-    obstacles = {}
+    names = LOSSES[loss]
+    obstacles = {name: f"is no implementation of {loss}, which has {', '.join(names)}" for name in wanted or ()}
+    obstacles = {name: reason for name, reason in obstacles.items() if name not in names}
     if jax.device_count() == 1:
         obstacles["sharded"] = "needs more than one device: jax_num_cpu_devices=2 makes them of CPU cores"
     only_highest = None if "highest" in precisions else "has the precision 'highest' only"
-    return choose(wanted, IMPLEMENTATIONS, obstacles | peer_obstacles(IMPLEMENTATIONS, only_highest))
+    return choose(wanted, names, peer_obstacles(names, only_highest) | obstacles)
 
 
-def _loss_function(implementation: str, precision: str, block_size: int | None) -> Callable:
-    """Returns a jax implementation of the loss as a function of the six arrays alone."""
+def _loss_function(implementation: str, precision: str, block_size: int | None, loss_name: str) -> Callable:
+    """Returns a jax implementation of a loss as a function of the arrays alone."""
     options: dict[str, Any] = {}
     if precision == "bfloat16":
         options["compute_dtype"] = jnp.bfloat16
@@ -86,11 +92,15 @@ def _loss_function(implementation: str, precision: str, block_size: int | None) 
         options["precision"] = precision
     if block_size and implementation in ("blocked", "sharded"):
         options["block_size"] = block_size
-    loss: Callable = losses.graph_pattern_loss
+    is_soft = loss_name == "soft_contrastive"
+    loss: Callable = losses.soft_contrastive if is_soft else losses.graph_pattern_loss
     if implementation == "sharded":
-        loss = functools.partial(losses.sharded_graph_pattern_loss, mesh=_mesh(), axis=_AXIS)
+        loss = losses.sharded_soft_contrastive if is_soft else losses.sharded_graph_pattern_loss
+        loss = functools.partial(loss, mesh=_mesh(), axis=_AXIS)
     elif implementation != "default":
         options["implementation"] = implementation
+    if is_soft:
+        return lambda *arguments: loss(*arguments[:4], similarity_rows=arguments[4], scale=SCALE, **options)
     return lambda *arguments: loss(*arguments, alpha=ALPHA, beta=BETA, **options)[0]
 
 
@@ -108,7 +118,7 @@ def _prepare(problem, arguments, mode, precision, name, block_size) -> tuple[Row
     if name == "sharded":
         row = dataclasses.replace(row, devices=jax.device_count())
     try:
-        loss = _loss_function(name, precision, block_size)
+        loss = _loss_function(name, precision, block_size, problem.loss)
         by_pairs = jax.NamedSharding(_mesh(), jax.sharding.PartitionSpec(_AXIS))
         arguments = jax.device_put(arguments, by_pairs if name == "sharded" else jax.devices()[0])
         if mode == "forward":

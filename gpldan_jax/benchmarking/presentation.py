@@ -140,7 +140,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _title(record, mode):
-    parts = (MODE_TITLES[mode], record.get("dataset"), machine_title(record["machine"]))
+    loss = record["problem"].get("loss", "").replace("_", " ") if record["benchmark"] == "loss" else None
+    parts = (MODE_TITLES[mode], loss, record.get("dataset"), machine_title(record["machine"]))
     return ", ".join(part for part in parts if part)
 
 

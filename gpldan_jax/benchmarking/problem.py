@@ -19,14 +19,20 @@ from typing import Any
 
 import numpy as np
 
-ALPHA, BETA = 1.0, 0.1  # weights of the loss's terms; times do not depend on them
+ALPHA, BETA = 1.0, 0.1  # weights of the terms of the graph pattern loss; times do not depend on them
+SCALE = 20.0  # of the logits of the soft contrastive loss
 MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
 
 TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 IMPLEMENTATIONS = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS)
-"""Of the loss."""
+"""Of the graph pattern loss."""
+LOSSES = {
+    "graph_pattern": IMPLEMENTATIONS,
+    "soft_contrastive": ("default", "dense", "blocked", "sharded", "torch-matmul"),
+}
+"""The losses that can be timed, and the implementations of each."""
 
 GRIDS = {"grid": None, "grid-in-turn": 1}
 """How many runs of a grid `vmap` computes side by side; `None` for all."""
@@ -50,6 +56,7 @@ class Problem:
     h: int
     image_inputs: int  # d_i
     text_inputs: int  # d_t
+    loss: str = "graph_pattern"  # a key of `LOSSES`
 
 
 def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
@@ -57,7 +64,8 @@ def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
 
     Returns:
         Image and text features `[n, k, h]`, their attention `[n, k]`, rows of which sum to 1, image inputs `[n, d_i]`
-        and text inputs `[n, d_t]`.
+        and text inputs `[n, d_t]`. For the soft contrastive loss the inputs are one array, the similarity rows
+        `[n, d_i + d_t]`: both side by side, each row of length 1.
     """
     random = np.random.default_rng(0)
 
@@ -70,14 +78,19 @@ def arrays(problem: Problem) -> tuple[np.ndarray, ...]:
 
     features = [normal(problem.n, problem.k, problem.h) for _ in range(2)]
     inputs = [normal(problem.n, width) for width in (problem.image_inputs, problem.text_inputs)]
-    return (*features, attention(), attention(), *inputs)
+    arguments = (*features, attention(), attention())
+    if problem.loss == "graph_pattern":
+        return (*arguments, *inputs)
+    rows = np.concatenate(inputs, axis=1)
+    return (*arguments, rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def minimum_flops(problem: Problem, mode: str) -> int:
     """Returns the floating point operations that every implementation by matrix products needs in a mode.
 
     Two of the three distance matrices are symmetric, so all three cost as much as two full ones, at `2 h k^2`
-    operations for each entry. The gradient costs twice as much again. The target distances cost `2 (d_i + d_t)`.
+    operations for each entry. The gradient costs twice as much again. The target distances, or the similarity of the
+    soft contrastive loss, cost `2 (d_i + d_t)`.
 
     Example:
         >>> minimum_flops(Problem(n=1, k=4, h=256, image_inputs=0, text_inputs=0), "forward_and_grad")

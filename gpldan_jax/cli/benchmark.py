@@ -1,6 +1,7 @@
 """Measures how fast the loss, training, search and image networks are on this machine, beside PyTorch and NumPy.
 
     gpldan benchmark loss --sizes 64 256 2048
+    gpldan benchmark loss --loss=soft_contrastive
     gpldan benchmark train --dataset=emoji --sizes 64 256
     gpldan benchmark quality --config=configs/wikipedia.py --target 0.5
     gpldan benchmark search --sizes 20000 1000000
@@ -11,7 +12,8 @@
 `loss`, `train`, `quality`, `search` and `features` print tables and write a JSON file. A time is that of a call that
 waits for its result, without compilation; the implementations are timed in turn. "of ceiling" is the minimum FLOPs of
 the loss or the search divided by the time, relative to the fastest matrix product of the same library in the same run;
-"of best" is relative to the fastest product of all libraries. `train` and `quality` read the data that the config
+"of best" is relative to the fastest product of all libraries. The similarity rows of `soft_contrastive` are as wide as
+the inputs of both modalities together. `train` and `quality` read the data that the config
 names; with `--config.dataset.synthetic` they generate data of the same shapes.
 """
 
@@ -127,6 +129,7 @@ def _record(options: argparse.Namespace, settings: dict[str, dict[str, Any]]) ->
         modes=options.mode,
         precisions=options.precisions,
         block_size=options.block_size,
+        loss=options.loss,
     )
 
 
@@ -156,7 +159,7 @@ def _parser(program: str = "gpldan benchmark") -> Parser:
     def command(name, about):
         return commands.add_parser(name, help=about, description=about).add_argument
 
-    _add_loss(command("loss", "Times the graph pattern loss."))
+    _add_loss(command("loss", "Times the graph pattern loss, or another loss."))
     _add_training(command)
     _add_search(command("search", "Times the exact search of an index on disk."))
     add = command("features", "Times fc7 of an image network with random weights.")
@@ -174,6 +177,8 @@ def _parser(program: str = "gpldan benchmark") -> Parser:
 
 
 def _add_loss(add):
+    about = f"of {', '.join(problem.LOSSES)}; default %(default)s"
+    add("--loss", choices=problem.LOSSES, default="graph_pattern", metavar="NAME", help=about)
     _add_implementations(add, problem.IMPLEMENTATIONS)
     for flag, choices, default in (
         ("--mode", problem.MODES, "forward_and_grad"),

@@ -7,6 +7,7 @@ import jax
 import pytest
 
 import gpldan_jax
+from gpldan_jax import losses
 from gpldan_jax.benchmarking import loss_times, problem
 from gpldan_jax.training import mesh
 from tests.benchmarking.records import benchmark
@@ -44,6 +45,36 @@ def test_the_figures_of_a_run_by_hand(tmp_path, capsys):
     assert found["machine"]["versions"]["jax"] == jax.__version__ and "--sizes 8 4" in found["command"]
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(table) == 4 and "|median ms" in table[0].replace(" |", "|").replace("| ", "|")
+
+
+@pytest.mark.slow
+def test_the_soft_contrastive_loss(tmp_path, capsys):
+    names = ["default", "dense"] + (["torch-matmul"] if importlib.util.find_spec("torch") else [])
+    out = tmp_path / "found.json"
+    assert run_loss(out, "--loss=soft_contrastive", "--sizes=8", "--implementations", *names) == 0
+    found = json.loads(out.read_text())
+    assert found["problem"] == {"k": 2, "h": 8, "image_inputs": 6, "text_inputs": 5, "loss": "soft_contrastive"}
+    arrays = problem.arrays(problem.Problem(n=8, **found["problem"]))
+    assert arrays[4].shape == (8, 6 + 5) and (arrays[4] ** 2).sum(1) == pytest.approx(1)
+    loss = losses.soft_contrastive(*arrays[:4], similarity_rows=arrays[4], scale=20.0, implementation="dense")
+    assert [one["implementation"] for one in found["rows"]] == names
+    for one in found["rows"]:
+        assert one["loss"] == pytest.approx(float(loss), rel=1e-5) and one["fraction_of_ceiling"] > 0
+        assert one["flops"] == 8**2 * (2 * 3 * 2 * 8 * 2**2 + 2 * (6 + 5))
+    assert "value and gradient, soft contrastive, " in capsys.readouterr().out
+    assert run_loss(out, "--loss=soft_contrastive", "--sizes=8", "--implementations=dense", f"--compare={out}") in (
+        0,
+        1,
+    )
+    assert run_loss(tmp_path / "other.json", "--sizes=4", "--implementations=dense", f"--compare={out}") == 2
+    assert "cannot compare runs of different problem: loss soft_contrastive and None" in capsys.readouterr().err
+
+
+def test_an_implementation_that_the_loss_does_not_have_is_named(tmp_path, capsys):
+    flags = ("--loss=soft_contrastive", "--sizes=4", "--implementations", "dense", "torch-broadcast")
+    assert run_loss(tmp_path / "found.json", *flags) == 2
+    assert "torch-broadcast is no implementation of soft_contrastive, which has default, " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

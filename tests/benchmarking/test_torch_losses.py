@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gpldan_jax
+from gpldan_jax import losses
 from gpldan_jax.benchmarking import problem
 from tests.benchmarking.records import benchmark
 from tests.benchmarking.test_loss_times import SMALL
@@ -37,6 +38,25 @@ def test_peers_compute_the_same_loss_and_gradients():
                 theirs = theirs - (theirs * arrays[i]).sum(1, keepdims=True)
                 ours = ours - (ours * arrays[i]).sum(1, keepdims=True)
             np.testing.assert_allclose(theirs, ours, atol=PEER_TOLERANCE * np.abs(ours).max(), err_msg=name)
+
+
+def test_the_peer_of_the_soft_loss_computes_the_same():
+    arrays = problem.arrays(problem.Problem(9, 3, 8, image_inputs=12, text_inputs=10, loss="soft_contrastive"))
+
+    def loss(*features):
+        return losses.soft_contrastive(
+            *features, similarity_rows=arrays[4], scale=problem.SCALE, implementation="dense"
+        )
+
+    expected, gradients = jax.value_and_grad(loss, argnums=(0, 1))(*arrays[:4])
+    (peer,) = torch_losses.SOFT_LOSSES.values()
+    found, peer_gradients = torch_losses.evaluate(peer, list(map(torch.from_numpy, arrays)), "forward_and_grad")
+    assert float(found) == pytest.approx(float(expected), rel=PEER_TOLERANCE)
+    for ours, theirs in zip(gradients, peer_gradients[:2], strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=PEER_TOLERANCE * np.abs(ours).max())
+    alone = [torch.from_numpy(array[:1]) for array in arrays]
+    found, peer_gradients = torch_losses.evaluate(peer, alone, "forward_and_grad")
+    assert all(torch.isfinite(x).all() for x in (found, *peer_gradients))
 
 
 def test_peers_are_finite_on_zeros_and_duplicates():
