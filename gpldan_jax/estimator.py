@@ -16,6 +16,13 @@ from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.config import default
 from gpldan_jax.data.frames import check_column_names, check_pairs, column_names, feature_rows
 from gpldan_jax.data.paired import dataset_from_checked
+from gpldan_jax.estimator_parameters import (
+    check_parameters,
+    config_of,
+    parameters_of_recipe,
+    parameters_of_run,
+    plain,
+)
 from gpldan_jax.retrieval import metrics
 
 try:
@@ -26,19 +33,6 @@ except ImportError as error:
     raise ImportError("gpldan_jax.GPLDAN needs scikit-learn: pip install 'gpldan_jax[sklearn]'") from error
 
 DIRECTIONS = ("image_to_text", "text_to_image")
-# Which setting of `gpldan_jax.config` a parameter is; `validation_fraction` and `random_state` are of the estimator.
-_KEYS = {"image_denoising": "denoise.image", "text_denoising": "denoise.text"} | {
-    key.rpartition(".")[2]: key
-    for key in settings.SETTINGS
-    if key.partition(".")[0] in ("model", "loss", "optim", "train")
-    or key in ("dataset.image_scaling", "dataset.text_scaling", "mesh.resident")
-    if key not in ("loss.target", "train.seed")
-}
-_RULES = {name: settings.SETTINGS[key].rule for name, key in _KEYS.items()} | {
-    "selection": settings.one_of("auto", "map", "recall", "last"),
-    "neighbours": settings.optional(settings.SETTINGS["loss.neighbours"].rule),
-    "validation_fraction": settings.number(0, 1, open_ends=True),
-}
 
 
 class GPLDAN(BaseEstimator):
@@ -56,6 +50,8 @@ class GPLDAN(BaseEstimator):
             the paper's distances of the inputs.
         contrastive: ours: weight of an InfoNCE term, 0 for none.
         temperature: ours: of that term, above 0.
+        soft_contrastive: ours: weight of a contrastive term with targets from the neighbourhoods, 0 for none.
+        soft_temperature: ours: of that term, above 0.
         image_denoising, text_denoising: share of the columns set to zero in training, in [0, 1].
         learning_rate, weight_decay: of the projector's Adam.
         classifier_learning_rate: of the modality classifier's RMSprop.
@@ -67,12 +63,16 @@ class GPLDAN(BaseEstimator):
         batch_size: pairs of a mini-batch.
         remainder: the pairs that do not fill a batch: "drop" or "mask".
         selection: which epoch's model is kept, by held-out pairs: "map" (map@50, needs labels), "recall" (recall@1, 5
-            and 10), "auto" (map where there are labels, else recall); or "last", for which no pairs are held out.
+            and 10), "agreement" (with the neighbourhoods of both modalities), "auto" (map where there are labels, else
+            agreement); or "last", for which no pairs are held out.
         validation_fraction: share of the pairs to hold out, above 0 and below 1, each class in proportion where there
             are labels; not used with `fit(..., validation=...)` or "last".
         evaluate_every: epochs from one evaluation to the next.
         patience: evaluations without a better one after which training ends, 0 for never.
         image_scaling, text_scaling: "standardize" (by the training pairs) or "raw".
+        bank: ours: training pairs that retrieval goes through, at most; 0 for none, see `gpldan_jax.models.move`.
+        bank_neighbours: ours: how many of them are the nearest ones of an item.
+        bank_weight: ours: how far they move an item, at least 0.
         resident: whether the training pairs lie on the device; False where they do not fit there.
         random_state: an int from 0 to 2**32 - 1 is the seed of the run; an instance of `RandomState`, or with `None`
             NumPy's global one, draws the seed. The same seed and data give the same bits on the same machine.
@@ -116,6 +116,8 @@ class GPLDAN(BaseEstimator):
         neighbours=None,
         contrastive=default("loss.contrastive"),
         temperature=default("loss.temperature"),
+        soft_contrastive=default("loss.soft_contrastive"),
+        soft_temperature=default("loss.soft_temperature"),
         image_denoising=default("denoise.image"),
         text_denoising=default("denoise.text"),
         learning_rate=default("optim.learning_rate"),
@@ -134,6 +136,9 @@ class GPLDAN(BaseEstimator):
         patience=default("train.patience"),
         image_scaling=default("dataset.image_scaling"),
         text_scaling=default("dataset.text_scaling"),
+        bank=default("retrieval.bank"),
+        bank_neighbours=default("retrieval.bank_neighbours"),
+        bank_weight=default("retrieval.bank_weight"),
         resident=default("mesh.resident"),
         random_state=None,
     ):
@@ -144,6 +149,8 @@ class GPLDAN(BaseEstimator):
         self.neighbours = neighbours
         self.contrastive = contrastive
         self.temperature = temperature
+        self.soft_contrastive = soft_contrastive
+        self.soft_temperature = soft_temperature
         self.image_denoising = image_denoising
         self.text_denoising = text_denoising
         self.learning_rate = learning_rate
@@ -162,8 +169,31 @@ class GPLDAN(BaseEstimator):
         self.patience = patience
         self.image_scaling = image_scaling
         self.text_scaling = text_scaling
+        self.bank = bank
+        self.bank_neighbours = bank_neighbours
+        self.bank_weight = bank_weight
         self.resident = resident
         self.random_state = random_state
+
+    @classmethod
+    def from_recipe(cls, recipe: str, **parameters) -> "GPLDAN":
+        """Returns an estimator with the settings of a recipe.
+
+        Args:
+            recipe: "paper" or "ours", see `gpldan_jax.config.RECIPES`.
+            parameters: other parameters; they come before those of the recipe.
+
+        Returns:
+            The estimator, not fitted.
+
+        Raises:
+            ValueError: no such recipe.
+
+        Example:
+            >>> GPLDAN.from_recipe("ours", epochs=5).bank > 0
+            True
+        """
+        return cls(**parameters_of_recipe(recipe) | parameters)
 
     def fit(self, images, texts, labels=None, *, groups=None, validation=None) -> "GPLDAN":
         """Trains on n pairs.
@@ -188,7 +218,7 @@ class GPLDAN(BaseEstimator):
             TypeError: sparse matrices.
             gpldan_jax.training.NotFinite: a loss became NaN or infinite. What was fitted before is left as it was.
         """
-        _check_parameters(self.get_params())
+        check_parameters(self.get_params())
         seed = _seed(self.random_state)
         dataset = self._dataset(images, texts, labels, groups, validation, seed)
         names = column_names(images, texts)
@@ -197,9 +227,9 @@ class GPLDAN(BaseEstimator):
         dataset, standardization = data.standardize(
             dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
         )
-        config = self._config(seed)
+        config = config_of(self.get_params(), seed)
         if self.selection == "auto":
-            config["train"]["selection"] = "recall" if labels is None else "map"
+            config["train"]["selection"] = "agreement" if labels is None else "map"
         history: list[dict] = []
         state, progress = training.train(
             training.state_from_config(config, dataset.image_dim, dataset.text_dim),
@@ -213,6 +243,7 @@ class GPLDAN(BaseEstimator):
         history = [{key: value for key, value in record.items() if key != "seconds"} for record in history]
         fitted: dict = {"parameters": self._plain_parameters(seed), "seed": seed, "history": history}
         fitted |= {"feature_names": names} if names else {}
+        make_bank = training.make_bank_maker(dataset.train, training.bank_options(config))
         model = models.TrainedModel(
             projector=state.projector,
             parameters=jax.device_get(state.projector_parameters),
@@ -222,6 +253,7 @@ class GPLDAN(BaseEstimator):
                 "estimator": fitted,
                 "version": importlib.metadata.version("gpldan_jax"),
             },
+            bank=make_bank(state.projector, state.projector_parameters),
         )
         return self._with_model(model, seed, history)
 
@@ -249,7 +281,11 @@ class GPLDAN(BaseEstimator):
         texts = feature_rows(texts, "texts", self.n_text_features_in_)
         scaling = self.model_.standardization
         return retrieval.retrieval_distances(
-            self.model_.projector, self.model_.parameters, scaling.images(images), scaling.texts(texts)
+            self.model_.projector,
+            self.model_.parameters,
+            scaling.images(images),
+            scaling.texts(texts),
+            bank=self.model_.bank,
         )
 
     def rank(self, queries, gallery, *, direction: str, k: int | None = None) -> np.ndarray:
@@ -326,7 +362,7 @@ class GPLDAN(BaseEstimator):
             saved = model.metadata["estimator"]
             parameters, seed, history = saved["parameters"], saved["seed"], saved["history"]
         elif "config" in model.metadata:
-            parameters, history = _parameters_of_run(model.metadata["config"], path), []
+            parameters, history = parameters_of_run(model.metadata["config"], path), []
             seed = parameters["random_state"]
         else:
             raise ValueError(f"{path} holds a model without the settings of its training; use gpldan_jax.load_model")
@@ -362,7 +398,7 @@ class GPLDAN(BaseEstimator):
             raise ValueError("groups decide which pairs are held out; with validation pairs, leave them out")
         labels = pairs.labels
         if self.selection == "map" and labels is None:
-            raise ValueError("selection='map' needs labels; 'auto', 'recall' and 'last' do not")
+            raise ValueError("selection='map' needs labels; 'auto', 'agreement', 'recall' and 'last' do not")
         n, rows, held_out = len(pairs.images), slice(None), slice(0)
         if validation is not None:
             validation = _validation_pairs(validation, labels)
@@ -390,16 +426,8 @@ class GPLDAN(BaseEstimator):
             )
         return rows, held_out
 
-    def _config(self, seed):
-        """The config of the run that `fit` makes."""
-        values = {key: _plain(getattr(self, name)) for name, key in _KEYS.items()}
-        values |= {"train.seed": seed, "loss.target": "neighbours"}
-        if self.neighbours is None:
-            values |= {"loss.target": "inputs", "loss.neighbours": default("loss.neighbours")}
-        return settings.with_values(settings.default_config(), values)
-
     def _plain_parameters(self, seed):
-        values = {name: _plain(value) for name, value in self.get_params().items()}
+        values = {name: plain(value) for name, value in self.get_params().items()}
         if not isinstance(values["random_state"], (int, type(None))):
             values["random_state"] = seed
         return values
@@ -412,33 +440,6 @@ def _validation_pairs(validation, labels):
     if (labels is None) != (pairs.labels is None):
         raise ValueError("labels must be given for the training and the validation pairs, or for neither")
     return pairs
-
-
-def _plain(value):
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _check_parameters(parameters):
-    """`ValueError`, naming the parameter, for the first that is out of its range."""
-    for name, value in parameters.items():
-        rule = _RULES.get(name)  # `random_state` has none: scikit-learn checks it
-        if rule and not rule.is_valid(value):
-            raise ValueError(f"{name} must be {rule.expected}, got {value!r}")
-    if parameters["width"] % parameters["parts"]:
-        raise ValueError(f"parts must divide width, got {parameters['parts']} and {parameters['width']}")
-
-
-def _parameters_of_run(config, path):
-    """The parameters of a run, from the config in its model file `path`; `ValueError` where the config lacks one."""
-    values = settings.flat(config)
-    try:
-        parameters = {name: values[key] for name, key in _KEYS.items() if name != "resident"}
-        parameters["random_state"] = values["train.seed"]
-        if values["loss.target"] != "neighbours":
-            parameters["neighbours"] = None
-    except KeyError as error:
-        raise ValueError(f"{path} is of another version of gpldan_jax: its config lacks {error}") from error
-    return parameters
 
 
 def _seed(random_state) -> int:

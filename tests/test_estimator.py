@@ -63,7 +63,7 @@ def test_defaults_are_those_of_the_configs():
     ours = {key: parameters[key] for key in named}
     assert ours.pop("neighbours") is None and defaults["loss"]["target"] == "inputs" and named.pop("neighbours")
     assert ours.pop("selection") == "auto" and named.pop("selection") == "map"
-    assert ours == named and len(named) == 21
+    assert ours == named and len(named) == 26
     denoising = parameters["image_denoising"], parameters["text_denoising"]
     assert denoising == (defaults["denoise"]["image"], defaults["denoise"]["text"])
 
@@ -316,7 +316,12 @@ def test_other_files_are_refused(fitted, tmp_path):
         ({"patience": True}, "patience must be a whole number of at least 0, got True"),
         ({"resident": 1}, "resident must be True or False, got 1"),
         ({"parts": 3}, "parts must divide width, got 3 and 8"),
-        ({"selection": "best"}, "selection must be one of auto, map, recall, last, got 'best'"),
+        ({"selection": "best"}, "selection must be one of auto, map, recall, agreement, last, got 'best'"),
+        ({"bank": 1}, "bank must be 0 or at least 2, got 1"),
+        (
+            {"soft_contrastive": 0.1},
+            "soft_contrastive takes its targets from neighbourhoods, so neighbours must not be",
+        ),
         ({"selection": "map"}, "selection='map' needs labels"),
         ({"validation_fraction": 1}, "validation_fraction must be a number above 0 and below 1, got 1"),
         ({"validation_fraction": 0.001}, "validation_fraction=0.001 of 60 pairs is none to choose an epoch by"),

@@ -24,7 +24,7 @@ RANKS = {
     for rank, rooms in enumerate(
         [
             ["_extras", "_files", "config"],
-            ["_deprecated"],
+            ["_deprecated", "estimator_parameters"],
             ["losses"],
             ["models"],
             ["data", "features"],

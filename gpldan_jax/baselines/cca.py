@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from gpldan_jax.baselines.encoded_distances import CosineDistances
 from gpldan_jax.baselines.method import Distances, Method, Score
-from gpldan_jax.baselines.perceptrons import cosine_distances_between
 from gpldan_jax.data import PairedSplit
 
 _RIDGES = (1e-3, 1.0, 10.0)
@@ -79,7 +79,7 @@ def fit_ridge_cca(
 
 
 def _distances(project_images, project_texts, *_):
-    return lambda images, texts: cosine_distances_between(project_images(images), project_texts(texts))
+    return CosineDistances(project_images, project_texts)
 
 
 def _whitened(inputs, ridge):

@@ -3,6 +3,7 @@
 Letters: `n`, `m` items, `d` width of an input, `h` width of a code.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gpldan_jax.baselines.encoded_distances import CosineDistances
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
-from gpldan_jax.baselines.perceptrons import apply_mlp, cosine_distances_between, initial_parameters
+from gpldan_jax.baselines.perceptrons import apply_mlp, initial_parameters
 from gpldan_jax.losses import co_attention_distances
 
 
@@ -82,8 +84,8 @@ def _initialize(key, train, settings):
     return initial_parameters(key, widths, xavier=True)
 
 
-def _distances(parameters, images, texts):
-    return cosine_distances_between(_encode(parameters["image"], images), _encode(parameters["text"], texts))
+def _distances(parameters):
+    return CosineDistances(*(functools.partial(_encode, parameters[name]) for name in ("image", "text")))
 
 
 def _norms(x):

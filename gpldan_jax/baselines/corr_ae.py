@@ -59,8 +59,10 @@ def _initialize(key, train, settings):
     return initial_parameters(key, widths)
 
 
-def _distances(parameters, images, texts):
-    return euclidean_distances_between(_encode(parameters["image"], images), _encode(parameters["text"], texts))
+def _distances(parameters):
+    return lambda images, texts: euclidean_distances_between(
+        _encode(parameters["image"], images), _encode(parameters["text"], texts)
+    )
 
 
 def _squared_error(x, y):

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.baselines.cca import ridge_cca
+from gpldan_jax.baselines.encoded_distances import CosineDistances
 from gpldan_jax.baselines.method import Distances, Method, Score
 from gpldan_jax.baselines.network_method import LabelledBatch, initial_key, train_network
-from gpldan_jax.baselines.perceptrons import apply_mlp, cosine_distances_between, initial_parameters
+from gpldan_jax.baselines.perceptrons import apply_mlp, initial_parameters
 from gpldan_jax.data import PairedDataset, PairedSplit, standardize
 
 EPOCHS = 60
@@ -134,7 +135,7 @@ def fit_dcca(
     parameters = train_network(
         initial_parameters(initial_key(seed), widths),
         dccae_loss if reconstruction > 0 else dcca_loss,
-        lambda parameters, images, texts: _cca_distances(parameters, train, ridge)(images, texts),
+        lambda parameters: _cca_distances(parameters, train, ridge),
         train,
         validation,
         score,
@@ -143,8 +144,11 @@ def fit_dcca(
         batch_size=batch_size,
         hyperparameters=rates | {"weight_decay": weight_decay, "reconstruction": reconstruction},
     )
-    distances = _cca_distances(parameters, train, ridge)
-    return lambda images, texts: distances(scaling.images(images), scaling.texts(texts))
+    of_standardized = _cca_distances(parameters, train, ridge)
+    return CosineDistances(
+        lambda images: of_standardized.encode_images(scaling.images(images)),
+        lambda texts: of_standardized.encode_texts(scaling.texts(texts)),
+    )
 
 
 def _loss(parameters, batch, hyperparameters):
@@ -159,8 +163,9 @@ def _cca_distances(parameters, train, ridge):
     encode_image, encode_text = (functools.partial(apply_mlp, parameters[name]) for name in ("image", "text"))
     outputs = np.asarray(encode_image(train.images)), np.asarray(encode_text(train.texts))
     project_image, project_text, _ = ridge_cca(*outputs, ridge=ridge, components=outputs[0].shape[1])
-    return lambda images, texts: cosine_distances_between(
-        project_image(np.asarray(encode_image(images))), project_text(np.asarray(encode_text(texts)))
+    return CosineDistances(
+        lambda images: project_image(np.asarray(encode_image(images))),
+        lambda texts: project_text(np.asarray(encode_text(texts))),
     )
 
 

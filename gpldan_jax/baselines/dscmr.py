@@ -10,14 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from gpldan_jax.baselines.class_labels import class_targets, count_classes, share_a_class
+from gpldan_jax.baselines.encoded_distances import ProjectorDistances
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Linear, Projector
-from gpldan_jax.retrieval import retrieval_distances
 
 
 def dscmr_loss(parameters: Any, batch: LabelledBatch, hyperparameters: Mapping[str, jax.Array]) -> jax.Array:
@@ -80,9 +79,9 @@ def project(parameters: Any, images: jax.Array, texts: jax.Array) -> tuple[jax.A
     return image.features, text.features
 
 
-def projected_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Returns cosine distances `[n, m]` between the features of images `[n, d_i]` and of texts `[m, d_t]`."""
-    return retrieval_distances(_projector(parameters["projector"]), parameters["projector"], images, texts)
+def projected_distances(parameters: Any) -> ProjectorDistances:
+    """Returns the cosine distances between the features of images and those of texts."""
+    return ProjectorDistances(_projector(parameters["projector"]), parameters["projector"])
 
 
 def _initialize(key, train, settings):

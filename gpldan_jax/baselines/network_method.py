@@ -51,8 +51,8 @@ class LabelledBatch(flax.struct.PyTreeNode):
 Loss = Callable[[Any, LabelledBatch, Mapping[str, jax.Array]], jax.Array]
 """Takes parameters, a mini-batch and hyperparameters; returns a scalar. A function of a module, not a closure."""
 
-PairDistances = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]
-"""Takes parameters, images `[n, d_i]` and texts `[m, d_t]`; returns the distances `[n, m]`."""
+DistancesOf = Callable[[Any], Distances]
+"""Takes parameters; returns the distances that they give."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class NetworkMethod:
     """
 
     initialize: Callable[[jax.Array, PairedSplit, Settings], Any]
-    distances: PairDistances
+    distances: DistancesOf
     settings: Settings  # all with their defaults; `learning_rate`, `epochs` and `batch_size` are among them
     hyperparameters: tuple[str, ...]  # the settings that the loss and Adam take as numbers: all compile once
     loss: Loss | None = None
@@ -94,7 +94,7 @@ class NetworkMethod:
             batch_size=settings["batch_size"],
             hyperparameters={name: settings[name] for name in self.hyperparameters},
         )
-        return functools.partial(self.distances, parameters)
+        return self.distances(parameters)
 
     def as_method(
         self, name: str, title: str, supervision: str, source: str, choices: tuple[Settings, ...], **defaults: Any
@@ -107,7 +107,7 @@ class NetworkMethod:
 def train_network(
     parameters: Any,
     loss: Loss,
-    distances: PairDistances,
+    distances: DistancesOf,
     train: PairedSplit,
     validation: PairedSplit,
     score: Score,
@@ -136,7 +136,7 @@ def train_network(
         return {"loss": np.asarray(losses)[None]}
 
     def evaluate(member, epoch):
-        return score(distances(state[0], validation.images, validation.texts)), None
+        return score(distances(state[0])(validation.images, validation.texts)), None
 
     best = parameters
     for result in train_epochs(train_epoch, evaluate, epochs=epochs):

@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from gpldan_jax.baselines.method import Distances
 from gpldan_jax.baselines.network_method import LabelledBatch, NetworkMethod
 from gpldan_jax.baselines.perceptrons import (
     apply_mlp,
@@ -85,9 +85,11 @@ def adversarial_parameters(key: jax.Array, widths: Mapping[str, tuple[int, ...]]
     return parameters | {"modality": ModalityClassifier(CLASSIFIER_HIDDEN).init(classifier_key, codes)["params"]}
 
 
-def code_distances(parameters: Any, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Returns the Euclidean distances `[n, m]` between the codes of images `[n, d_i]` and of texts `[m, d_t]`."""
-    return euclidean_distances_between(_encode(parameters["image"], images), _encode(parameters["text"], texts))
+def code_distances(parameters: Any) -> Distances:
+    """Returns the Euclidean distances between the codes of images and those of texts."""
+    return lambda images, texts: euclidean_distances_between(
+        _encode(parameters["image"], images), _encode(parameters["text"], texts)
+    )
 
 
 def _initialize(key, train, settings):

@@ -21,9 +21,9 @@ from gpldan_jax.data.arrays import as_array
 from gpldan_jax.data.paired import as_features
 from gpldan_jax.losses.distances import lift
 from gpldan_jax.models import Representation, TrainedModel
+from gpldan_jax.models import encode as encode_inputs
 
 MODALITIES = ("image", "text")
-_METHODS = {"image": "encode_image", "text": "encode_text"}
 _BLOCK = 1024  # inputs that go through the network at a time
 _ROUNDING_ERRORS = 64  # units of float64; a distance below this carries no information and counts as zero
 _ALIGNMENT = 64  # bytes; jax computes on aligned arrays in place and copies others
@@ -63,7 +63,7 @@ def other_modality(modality: str) -> str:
 def encode(
     model: TrainedModel, features: np.ndarray, modality: str, on_items: Callable[[int], None] = lambda items: None
 ) -> Iterator[EncodedBatch]:
-    """Encodes features of one modality, in blocks of NumPy arrays.
+    """Encodes features of one modality, in blocks of NumPy arrays; a bank of the model moves them first.
 
     Args:
         model: the network, and how its inputs are scaled.
@@ -78,14 +78,14 @@ def encode(
         ValueError: features that are not finite, or for which the output of the network is not finite.
     """
     scale = getattr(model.standardization, f"{modality}s")
-    parameters = jax.device_put(model.parameters)
+    parameters, bank = jax.device_put((model.parameters, model.bank))
     size = min(_BLOCK, 1 << (len(features) - 1).bit_length())  # all of one size, so that they compile once
     for start in range(0, len(features), size):
         block = as_features(features[start : start + size], where=f"{modality} features from row {start} on")
         with np.errstate(over="ignore"):  # an overflow is reported below
             block = scale(block)
         padded = np.pad(block, ((0, size - len(block)), (0, 0)))
-        encoded = _encode_block(model.projector, parameters, padded, modality)
+        encoded = _encode_block(model.projector, parameters, padded, modality, bank)
         encoded = EncodedBatch(*(np.asarray(array)[: len(block)] for array in encoded))
         if not np.isfinite(encoded.values).all():
             row = start + int(np.argmin(np.isfinite(encoded.values).all(axis=1)))
@@ -95,8 +95,8 @@ def encode(
 
 
 @jax.jit(static_argnames=("projector", "modality"))
-def _encode_block(projector, parameters, inputs, modality):
-    return encode_representation(projector.apply({"params": parameters}, inputs, method=_METHODS[modality]))
+def _encode_block(projector, parameters, inputs, modality, bank):
+    return encode_representation(encode_inputs(projector, parameters, inputs, modality, bank))
 
 
 def encode_representation(representation: Representation) -> EncodedBatch:

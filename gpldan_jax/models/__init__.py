@@ -1,5 +1,13 @@
 """The networks of GPLDAN as pure Flax Linen modules, and a trained model as one file."""
 
+from gpldan_jax.models.bank import Bank as Bank
+from gpldan_jax.models.bank import BankPairs as BankPairs
+from gpldan_jax.models.bank import BankSide as BankSide
+from gpldan_jax.models.bank import choose_pairs as choose_pairs
+from gpldan_jax.models.bank import encode as encode
+from gpldan_jax.models.bank import make_bank as make_bank
+from gpldan_jax.models.bank import move as move
+from gpldan_jax.models.bank import network_bank as network_bank
 from gpldan_jax.models.classifier import ModalityClassifier as ModalityClassifier
 from gpldan_jax.models.projector import Attention as Attention
 from gpldan_jax.models.projector import Linear as Linear

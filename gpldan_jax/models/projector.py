@@ -126,17 +126,17 @@ class Projector(nn.Module):
 
     def encode_image(self, images: jax.Array) -> Representation:
         """Returns the `Representation` of image inputs `[n, d_i]`."""
-        return self._represent(self.image_hidden(images))
+        return self.represent(self.shared(nn.relu(self.image_hidden(images))))
 
     def encode_text(self, texts: jax.Array) -> Representation:
         """Returns the `Representation` of text inputs `[n, d_t]`."""
-        return self._represent(self.text_hidden(texts))
+        return self.represent(self.shared(nn.relu(self.text_hidden(texts))))
 
     def __call__(self, images: jax.Array, texts: jax.Array) -> tuple[Representation, Representation]:
         """Returns the representations of both modalities of n pairs, `[n, d_i]` and `[n, d_t]`."""
         return self.encode_image(images), self.encode_text(texts)
 
-    def _represent(self, hidden):
-        features = self.shared(nn.relu(hidden))
+    def represent(self, features: jax.Array) -> Representation:
+        """Returns the `Representation` that has the features `[n, H]`: its parts, and the attention of these."""
         parts = features.reshape(*features.shape[:-1], self.parts, -1)
         return Representation(features=features, parts=parts, attention=self.attention(parts))

@@ -1,7 +1,8 @@
 """A trained model and its file: plain safetensors, no pickles.
 
-The tensors of a model file are `projector/...`, the parameters, and `standardization/...`, the means and standard
-deviations of the inputs. Its header holds one JSON text: the sizes of the projector and the metadata.
+The tensors of a model file are `projector/...`, the parameters; `standardization/...`, the means and standard
+deviations of the inputs; and, where the model has a bank, `bank/...`. Its header holds one JSON text: the sizes of the
+projector, the two numbers of the bank, and the metadata.
 """
 
 import dataclasses
@@ -15,10 +16,12 @@ import jax
 import numpy as np
 
 from gpldan_jax import _files
+from gpldan_jax.models.bank import MODALITIES, Bank, BankSide
 from gpldan_jax.models.projector import Projector
 
 _HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
+_BANK_SIDE = tuple(field.name for field in dataclasses.fields(BankSide))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,12 +59,14 @@ class TrainedModel:
         standardization: how inputs were scaled in training; scale new inputs the same way.
         metadata: JSON values: the dataset, the selected epoch, the config, the version, and under "features" which
             extractors made the inputs, see `gpldan_jax.features.extractor`.
+        bank: the training pairs by which items are moved, see `gpldan_jax.models.encode`; `None` for none.
     """
 
     projector: Projector
     parameters: dict
     standardization: Standardization
     metadata: Mapping[str, Any]
+    bank: Bank | None = None
 
 
 def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
@@ -89,7 +94,14 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # One entry: safetensors writes several in random order, and the same run should give the same bytes.
     settings = {name: getattr(model.projector, name) for name in _SETTINGS}
-    header = {_HEADER: json.dumps({**model.metadata, "projector": settings}, sort_keys=True)}
+    about = {**model.metadata, "projector": settings}
+    if model.bank is not None:
+        for name in MODALITIES:
+            for field in _BANK_SIDE:
+                tensors[f"bank/{name}/{field}"] = np.ascontiguousarray(getattr(getattr(model.bank, name), field))
+        tensors["bank/joint"] = np.ascontiguousarray(model.bank.joint)
+        about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
+    header = {_HEADER: json.dumps(about, sort_keys=True)}
     with _files.replacing(path) as temporary:
         # Not `save_file`, whose files only their owner may read.
         temporary.write_bytes(safetensors.numpy.save(tensors, header))
@@ -129,12 +141,39 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
             projector=Projector(**sizes),
             parameters=nested["projector"],
             standardization=Standardization(**nested["standardization"]),
+            bank=_bank(nested.get("bank"), metadata.pop("bank", None)),
             metadata=metadata,
         )
         _check_shapes(model)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole model of gpldan_jax: {type(error).__name__} {error}") from error
     return model
+
+
+def _bank(tensors, numbers):
+    """The bank of a file; `None` for none."""
+    if tensors is None and numbers is None:
+        return None
+    if tensors is None or numbers is None:
+        raise ValueError("it has a part of a bank of training pairs only")
+    sides = {name: BankSide(**tensors[name]) for name in MODALITIES}
+    return Bank(**sides, joint=tensors["joint"], neighbours=int(numbers["neighbours"]), weight=float(numbers["weight"]))
+
+
+def _check_bank(bank, widths, width):
+    """`ValueError` naming the first tensor of a bank that does not fit the model, or is not of finite floats."""
+    b = len(bank.joint)
+    expected = {"joint": (b, width)}
+    found = {"joint": bank.joint}
+    for name, d in widths.items():
+        shapes = {"inputs": (b, d), "center": (d,), "bandwidth": (), "coefficients": (b, width)}
+        expected |= {f"{name}/{field}": shape for field, shape in shapes.items()}
+        found |= {f"{name}/{field}": getattr(getattr(bank, name), field) for field in shapes}
+    for name, shape in expected.items():
+        if found[name].shape != shape or found[name].dtype.kind != "f" or not np.isfinite(found[name]).all():
+            raise ValueError(f"bank/{name} must be finite floats {list(shape)}, got {list(found[name].shape)}")
+    if not 1 <= bank.neighbours <= b:
+        raise ValueError(f"the bank's neighbours must be from 1 to {b}, got {bank.neighbours}")
 
 
 def _check_shapes(model):
@@ -152,3 +191,5 @@ def _check_shapes(model):
         shapes = [getattr(of.get(name), "shape", None) for of in (expected, found)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"projector/{name} must be of shape {shapes[0]}, got {shapes[1]}")
+    if model.bank is not None:
+        _check_bank(model.bank, widths, model.projector.width)

@@ -106,7 +106,7 @@ def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | 
     test, figures = dataset.test, run.test or {}
     metric = main_metric(figures)
     items = test.images[test.image_rows()], test.texts[test.text_rows()]
-    distances = retrieval.retrieval_distances(model.projector, model.parameters, *items)
+    distances = retrieval.retrieval_distances(model.projector, model.parameters, *items, bank=model.bank)
     found, expected = retrieval.evaluate_pairs(distances, test)[metric]["average"], figures[metric]["average"]
     if abs(found - expected) > _AGREEMENT:
         return None, f"{path.name} gives {metric} {found:.3f}, results.json {expected:.3f}"

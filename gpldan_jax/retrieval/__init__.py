@@ -4,6 +4,8 @@ Search in a collection is in `gpldan_jax.index`; its old names here still work, 
 """
 
 from gpldan_jax._deprecated import moved as _moved
+from gpldan_jax.retrieval.agreement import agreement as agreement
+from gpldan_jax.retrieval.agreement import neighbourhood_relevance as neighbourhood_relevance
 from gpldan_jax.retrieval.evaluation import chance as chance
 from gpldan_jax.retrieval.evaluation import chance_of_pairs as chance_of_pairs
 from gpldan_jax.retrieval.evaluation import different_items as different_items

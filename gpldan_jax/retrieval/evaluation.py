@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.arrays import as_array
 from gpldan_jax.losses import co_attention_distances
-from gpldan_jax.models import Projector, Representation
+from gpldan_jax.models import Bank, Projector, Representation, encode
 from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at, row_chunks
 from gpldan_jax.retrieval.relevance import Gains, as_groups, as_labels, rank_by_relevance
 
@@ -30,7 +30,13 @@ _MAP: Mapping[str, Mapping[str, Any]] = {
 
 
 def retrieval_distances(
-    projector: Projector, parameters: dict, images: np.ndarray, texts: np.ndarray, *, block_size: int = _BLOCK
+    projector: Projector,
+    parameters: dict,
+    images: np.ndarray,
+    texts: np.ndarray,
+    *,
+    bank: Bank | None = None,
+    block_size: int = _BLOCK,
 ) -> np.ndarray:
     """Returns the distances `l_p(v_i, t_j)` of n images and m texts, Eq. 2-5: co-attention alone, as the paper tests.
 
@@ -41,6 +47,8 @@ def retrieval_distances(
         parameters: of the projector, `{"image_hidden": ..., ...}`.
         images: `[n, d_i]` float32, scaled as in training.
         texts: `[m, d_t]` float32, scaled as in training.
+        bank: training pairs through which both are moved first, see `gpldan_jax.models.encode`; `None` for none, as the
+            paper tests.
         block_size: rows and columns of a tile.
 
     Returns:
@@ -63,8 +71,8 @@ def retrieval_distances(
     if not len(images) or not len(texts) or block_size < 1:
         raise ValueError(f"need images, texts and a block_size, got {len(images)}, {len(texts)} and {block_size}")
     distances = np.empty((len(images), len(texts)), np.float32)
-    text_blocks = list(_encode_blocks(projector, parameters, texts, "encode_text", block_size))
-    for row, v in _encode_blocks(projector, parameters, images, "encode_image", block_size):
+    text_blocks = list(_encode_blocks(projector, parameters, texts, "text", bank, block_size))
+    for row, v in _encode_blocks(projector, parameters, images, "image", bank, block_size):
         for column, t in text_blocks:
             tile = distances[row : row + block_size, column : column + block_size]
             block = co_attention_distances(v.parts, t.parts, v.attention, t.attention)
@@ -72,18 +80,16 @@ def retrieval_distances(
     return distances
 
 
-def _encode_blocks(projector, parameters, inputs, method, block_size) -> Iterator[tuple[int, Representation]]:
+def _encode_blocks(projector, parameters, inputs, modality, bank, block_size) -> Iterator[tuple[int, Representation]]:
     """Yields the first row of each block and the block encoded, all of one size, so that they compile once."""
     block_size = min(block_size, len(inputs))
     for start in range(0, len(inputs), block_size):
         block = inputs[start : start + block_size]
         padded = np.pad(block, ((0, block_size - len(block)), (0, 0)))
-        yield start, _encode(projector, parameters, jnp.asarray(padded), method)
+        yield start, _encode(projector, parameters, jnp.asarray(padded), modality, bank)
 
 
-@jax.jit(static_argnames=("projector", "method"))
-def _encode(projector, parameters, inputs, method):
-    return projector.apply({"params": parameters}, inputs, method=method)
+_encode = jax.jit(encode, static_argnames=("projector", "modality"))
 
 
 def evaluate(

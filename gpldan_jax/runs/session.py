@@ -20,6 +20,7 @@ from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import versions
 from gpldan_jax.runs.run_data import load as load
 from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
+from gpldan_jax.training.mesh import on_one_device
 
 Config = Mapping[str, Mapping[str, Any]]
 
@@ -80,10 +81,10 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         except training.NotFinite as error:
             print(f"error: {error}; {directory}/checkpoints keeps the epoch before", file=sys.stderr)
             return 1
-        results = _results(config, dataset, state, progress)
+        parameters, epoch = on_one_device(state.projector_parameters), progress.selection.epoch
+        model = trained_model(config, dataset, standardization, parameters, epoch)
+        results = _results(config, dataset, model, progress)
         if first:
-            parameters, epoch = state.projector_parameters, progress.selection.epoch
-            model = trained_model(config, dataset, standardization, parameters, epoch)
             models.save_model(directory / workdirs.MODEL, model)
             _files.write_json(directory / workdirs.RESULTS, results)
             show(results, console)
@@ -111,14 +112,16 @@ def initial_state(
 def trained_model(
     config: Config, dataset: data.PairedDataset, standardization: data.Standardization, parameters: dict, epoch: int
 ) -> models.TrainedModel:
-    """Returns what a run saves of its selected epoch."""
+    """Returns what a run saves of its selected epoch; with a bank, where the config asks for one."""
     features = {"features": dataset.features} if dataset.features and not dataset.synthetic else {}
     about = {"dataset": dataset.title, "epoch": epoch, "config": config}
+    projector, parameters = training.projector_from_config(config), jax.device_get(parameters)
     return models.TrainedModel(
-        projector=training.projector_from_config(config),
-        parameters=jax.device_get(parameters),
+        projector=projector,
+        parameters=parameters,
         standardization=standardization,
         metadata={**about, "version": importlib.metadata.version("gpldan_jax"), **features},
+        bank=training.make_bank_maker(dataset.train, training.bank_options(config))(projector, parameters),
     )
 
 
@@ -196,7 +199,7 @@ def _check_epochs(checkpoints, directory, config, previous, is_finished):
         ) from error
 
 
-def _results(config, dataset, state, progress):
+def _results(config, dataset, model, progress):
     found: dict[str, Any] = {
         "dataset": dataset.title,
         "synthetic": dataset.synthetic,
@@ -204,8 +207,9 @@ def _results(config, dataset, state, progress):
         "selection": {"criterion": config["train"]["selection"], **dataclasses.asdict(progress.selection)},
     }
     for name in ("validation", "test"):
-        split = getattr(dataset, name)
-        found[name] = training.evaluate_split(state, split) if len(split) else None
+        evaluate = training.make_evaluator(dataset, name, criterion=config["train"]["selection"])
+        figures = evaluate(model.projector, model.parameters, model.bank)
+        found[name] = training.from_first_process(figures) if figures else None
     if dataset.test.groups is not None:
         found["test_items"] = {"images": len(dataset.test.image_rows()), "texts": len(dataset.test.text_rows())}
     return found | {"chance": retrieval.chance_of_pairs(dataset.test) if len(dataset.test) else None}

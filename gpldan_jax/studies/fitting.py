@@ -1,7 +1,7 @@
 """GPLDAN as a method of a comparison, and fitting methods with kept results: finished fits are skipped.
 
 METHOD/settings.json   the settings that were tried on validation, with which seed, and the chosen ones
-METHOD/seed-0.json     validation and test figures of the chosen settings with a seed
+METHOD/seed-0.json     validation and test figures of the chosen settings with a seed, without and with a bank
 """
 
 import dataclasses
@@ -16,25 +16,36 @@ import numpy as np
 
 from gpldan_jax import _files, retrieval, training
 from gpldan_jax.baselines import Method
+from gpldan_jax.baselines.encoded_distances import ProjectorDistances
 from gpldan_jax.baselines.method import Distances
-from gpldan_jax.config import with_values
+from gpldan_jax.config import RECIPES, default, with_values
 from gpldan_jax.data import PairedDataset, PairedSplit, is_labelled
 from gpldan_jax.data.paired import Pairs, split_from_checked
+from gpldan_jax.retrieval.agreement import AGREEMENT
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_points import Config
 from gpldan_jax.studies.tables import DIRECTIONS
 
-GPLDAN_NAMES = ("gpldan", "gpldan-neighbours", "gpldan-infonce", "gpldan-both")
-"""GPLDAN and our changes to it, by name."""
+OURS = "ours"
+GPLDAN_NAMES = ("gpldan", "ours-pattern", "ours-soft", "ours-attention", OURS)
+"""GPLDAN as in the paper; our recipe without its contrastive term, with that term alone, with attention; the recipe."""
 
 _SOURCE = "Chen, Zhang and Zhan, arXiv 2106.13552"
-_NEIGHBOURS: dict[str, Any] = {"loss.target": "neighbours", "loss.neighbours": 20}
-_CONTRASTIVE: tuple[dict[str, Any], ...] = (
-    {"loss.contrastive": 0.3, "loss.temperature": 0.5},
-    {"loss.contrastive": 1.0, "loss.temperature": 0.5},
-    {"loss.contrastive": 0.3, "loss.temperature": 0.2},
-)
+# Our recipe and what it is without one of its parts: one setting each, for every dataset.
+_RECIPE = {**RECIPES[OURS], "retrieval.bank": 0}  # each method is evaluated without a bank and with one
+_WITHOUT_PARTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "ours-pattern": ("ours, graph pattern loss alone", {"loss.soft_contrastive": 0.0}),
+    "ours-soft": ("ours, soft contrastive loss alone", {"loss.alpha": 0.0, "loss.beta": 0.0}),
+    "ours-attention": ("ours with attention, k = 4", {"model.parts": 4}),
+    OURS: ("ours", {}),
+}
+BANK: Mapping[str, Any] = {
+    "pairs": RECIPES[OURS]["retrieval.bank"],
+    "neighbours": default("retrieval.bank_neighbours"),
+    "weight": default("retrieval.bank_weight"),
+}
+"""The bank of training pairs that each method is evaluated with; of a method without codes there is none."""
 # How a fit may fail: bad settings, a loss that is not finite, a matrix that cannot be solved, memory.
 _FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
 
@@ -51,42 +62,42 @@ class Row:
     trials: tuple[Mapping[str, Any], ...]
     figures: tuple[Mapping, ...]  # on test
     validation: tuple[Mapping, ...]
+    banked: tuple[Mapping, ...]  # on test, with a bank; empty for a method that cannot have one
+    banked_validation: tuple[Mapping, ...]
     seconds: float  # of fitting and of the test distances, the median over seeds
     failed: str = ""  # the reason why there are no figures
 
-    def values(self, metric: str, direction: str = "average") -> list[float]:
+    def values(self, metric: str, direction: str = "average", *, bank: bool = False) -> list[float]:
         """Returns a test figure of each seed."""
-        return [figures[metric][direction] for figures in self.figures]
+        return [figures[metric][direction] for figures in (self.banked if bank else self.figures)]
 
-    def csv_lines(self, published: float | None) -> list[list[Any]]:
+    def csv_lines(self, published: float | None, *, bank: bool = False) -> list[list[Any]]:
         """Returns for each seed and metric: the place of the seed, the metric, its directions, the published MAP@50."""
         return [
             [place, metric, *(found[direction] for direction in DIRECTIONS), published if metric == "map@50" else None]
-            for place, figures in enumerate(self.figures)
+            for place, figures in enumerate(self.banked if bank else self.figures)
             for metric, found in figures.items()
         ]
 
 
 def gpldan_methods(config: Config, dataset: PairedDataset) -> dict[str, Method]:
-    """Returns GPLDAN with the settings of a config, and with our changes; each tries three settings."""
+    """Returns GPLDAN with the settings of a config, of which it tries three; and our recipe, whole and in parts."""
     alpha = config["loss"]["alpha"]
-    settings: tuple[tuple[Mapping[str, Any], ...], ...] = (
-        ({}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha}),
-        tuple(_NEIGHBOURS | change for change in ({}, {"loss.neighbours": 60}, {"loss.alpha": 2 * alpha})),
-        _CONTRASTIVE,
-        tuple(_NEIGHBOURS | change for change in _CONTRASTIVE),
-    )
-    titles = "GPLDAN", "GPLDAN, neighbours", "GPLDAN, InfoNCE", "GPLDAN, both"
+    tried: tuple[Mapping[str, Any], ...] = ({}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha})
+    methods = {"gpldan": ("GPLDAN", _SOURCE, tried)}
+    for name, (title, changes) in _WITHOUT_PARTS.items():
+        settings = {**_RECIPE, **changes, "train.selection": config["train"]["selection"]}
+        methods[name] = (title, f"{_SOURCE}, with changes of our own", (settings,))
     return {
         name: Method(
             name=name,
-            title=title if name == "gpldan" else f"{title} (ours)",
+            title=title,
             supervision="unsupervised",
-            source=_SOURCE if name == "gpldan" else f"{_SOURCE}, with changes of our own",
+            source=source,
             fit=functools.partial(_train_gpldan, config, dataset),
-            settings=of_method,
+            settings=settings,
         )
-        for name, title, of_method in zip(GPLDAN_NAMES, titles, settings, strict=True)
+        for name, (title, source, settings) in methods.items()
     }
 
 
@@ -134,7 +145,7 @@ def fit_all(
         try:
             rows.append(_row(task, seeds, report, on_fits_of_method))
         except _FAILURES as error:
-            rows.append(Row(method, None, (), (), (), 0.0, _files.one_line(error)))
+            rows.append(Row(method, None, (), (), (), (), (), 0.0, _files.one_line(error)))
             report(f"{method.title}: failed: {_files.one_line(error)}")
         done += _fit_count(method, seeds)
         on_fits(done)
@@ -179,10 +190,13 @@ class _Task:
     folder: Path
     criterion: str
     length: Mapping[str, int]  # the number of epochs as keyword argument, empty for a method without epochs
+    relevance: Any  # of the validation pairs, for the criterion "agreement"; else `None`
 
     def score(self, distances: np.ndarray) -> float:
         """Returns the value of the criterion for the distances of the validation pairs."""
         figures = retrieval.evaluate_pairs(distances, self.dataset.validation)
+        if self.relevance is not None:
+            figures |= {AGREEMENT: retrieval.agreement(distances, self.relevance)}
         return training.criterion_value(self.criterion, figures, 0)
 
 
@@ -195,7 +209,10 @@ def _task(method, dataset, folder, criterion, epochs):
     validation = PairedSplit(dataset.validation.images, dataset.validation.texts)
     # A small dataset has few steps an epoch: no method should lose because it was trained less than GPLDAN.
     length = {} if method.epochs is None else {"epochs": max(method.epochs, epochs)}
-    return _Task(method, dataset, train, validation, folder, criterion, length)
+    relevance = None
+    if criterion == "agreement":
+        relevance = retrieval.neighbourhood_relevance(dataset.validation, dataset.train)
+    return _Task(method, dataset, train, validation, folder, criterion, length, relevance)
 
 
 def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fits: Callable[[int], None]) -> Row:
@@ -217,9 +234,12 @@ def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fi
         if place:
             report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
             on_fits(len(method.settings) + place)
-    figures, validation = (tuple(result[split] for result in results) for split in ("test", "validation"))
+    found = [
+        tuple(result[split] for result in results if split in result)
+        for split in ("test", "validation", "test with bank", "validation with bank")
+    ]
     seconds = statistics.median(result["seconds"] for result in results)
-    return Row(method, settings, tuple(record["tried"]), figures, validation, seconds)
+    return Row(method, settings, tuple(record["tried"]), *found, seconds)
 
 
 def _choose_settings(task, seed, path, report, on_fits):
@@ -264,6 +284,11 @@ def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> N
     record["validation"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
     if test.labels is not None:
         record |= _by_labels(*retrieval.different_items(found, test))
+    if hasattr(distances, "with_bank"):
+        banked = distances.with_bank(task.train, BANK)
+        found, on_validation = banked(test.images, test.texts), banked(task.validation.images, task.validation.texts)
+        record["test with bank"] = retrieval.evaluate_pairs(found, test)
+        record["validation with bank"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
     _files.write_json(_seed_path(task, seed), record)
 
 
@@ -283,4 +308,6 @@ def _train_gpldan(config, dataset, train, validation, score, *, seed, **changes)
     state = session.initial_state(settings, dataset)
     options = training.train_options(settings)
     state, _ = training.train(state, dataset, training.CheckpointsInMemory(), **options)
-    return functools.partial(retrieval.retrieval_distances, state.projector, state.projector_parameters)
+    projector, parameters = state.projector, state.projector_parameters
+    bank = training.make_bank_maker(dataset.train, options["bank"])(projector, parameters)
+    return ProjectorDistances(projector, parameters, bank)

@@ -216,7 +216,7 @@ def _result(search, member, progress, parameters):
     model = session.trained_model(config, search.dataset, search.standardization, parameters, epoch)
     models.save_model(_model_path(search, member), model)
     figures = {
-        name: training.evaluate_parameters(model.projector, parameters, getattr(search.dataset, name))
+        name: _evaluate(search, name, model)
         for name in ("validation", *["test"] * search.on_test)
         if len(getattr(search.dataset, name))
     }
@@ -284,5 +284,9 @@ def _with_test(search, result):
     if result.test or not len(search.dataset.test):
         return result
     model = models.load_model(_model_path(search, result.member))
-    figures = training.evaluate_parameters(model.projector, model.parameters, search.dataset.test)
-    return dataclasses.replace(result, test=figures)
+    return dataclasses.replace(result, test=_evaluate(search, "test", model))
+
+
+def _evaluate(search, split, model):
+    evaluate = training.make_evaluator(search.dataset, split, criterion=search.criterion)
+    return evaluate(model.projector, model.parameters, model.bank)

@@ -13,9 +13,9 @@ from gpldan_jax.data import is_labelled
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting, tables
-from gpldan_jax.studies.fitting import Row
+from gpldan_jax.studies.fitting import BANK, OURS, Row
 from gpldan_jax.studies.grid_points import Config
-from gpldan_jax.studies.tables import DIRECTIONS, TITLES, seeds_in_words
+from gpldan_jax.studies.tables import DIRECTIONS, SELECTION, TITLES, seeds_in_words
 
 TABLES = ("table2.md", "table2.csv", "table2.json")
 
@@ -101,33 +101,45 @@ def compare(
         rows = fitting.fit_and_show(chosen, dataset, seeds, folder, criterion=criterion, epochs=epochs)
         metric = fitting.main_metric_of(dataset)
         name = "" if dataset.synthetic else config["dataset"]["name"]  # nothing is published for generated features
-        text = _markdown(rows, dataset=dataset.title, name=name, metric=metric, seeds=seeds, command=command)
+        shown = {"name": name, "metric": metric, "seeds": seeds, "criterion": criterion, "command": command}
+        text = _markdown(rows, dataset=dataset.title, **shown)
         about = {"dataset": dataset.title, "synthetic": dataset.synthetic, "seeds": seeds, "command": command}
+        about |= {"criterion": criterion, "bank": BANK}
         about["versions"] = description["versions"]
         tables.write_tables(folder, TABLES, text, _csv(rows, name=name), _record(rows, about))
     print(f"\n{text}\nwritten to {folder}: {', '.join(TABLES)}")
     return int(any(row.failed for row in rows))
 
 
-def _markdown(rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], command: str) -> str:
+def _markdown(
+    rows: Sequence[Row], *, dataset: str, name: str, metric: str, seeds: Sequence[int], criterion: str, command: str
+) -> str:
     """Returns a table for a paper or an issue: means over seeds, the best average of each supervision in bold."""
-    averages = [(row.method.supervision, row.method.name, row.values(metric)) for row in rows if row.figures]
-    best = tables.best_of_groups((group, of, statistics.mean(values)) for group, of, values in averages)
+    best = {
+        bank: tables.best_of_groups(
+            (row.method.supervision, row.method.name, statistics.mean(row.values(metric, bank=bank)))
+            for row in rows
+            if row.figures and (row.banked or not bank)
+        )
+        for bank in (False, True)
+    }
     lines = []
     for row in rows:
         method = row.method
         cells = [method.title, method.supervision + (", transductive" if method.transductive else "")]
         if row.failed:
-            lines.append([*cells, f"failed: {row.failed}", "", "", "", "", ""])
+            lines.append([*cells, f"failed: {row.failed}", "", "", "", "", "", ""])
             continue
         cells += [str(tables.mean_and_sd(row.values(metric, direction))) for direction in DIRECTIONS]
-        if method.name in best:
-            cells[-1] = f"**{cells[-1]}**"
+        cells.append(str(tables.mean_and_sd(row.values(metric, bank=True))) if row.banked else "")
+        for place, bank in ((-2, False), (-1, True)):
+            if method.name in best[bank] and cells[place]:
+                cells[place] = f"**{cells[place]}**"
         cells.append(f"{statistics.mean(figures[metric]['average'] for figures in row.validation):.3f}")
         lines.append([*cells, published_text(name, method.name), f"{row.seconds:.1f}"])
-    columns = [f"{dataset}, {metric}", "supervision", *TITLES.values(), "on validation", "published", "seconds"]
-    table = tables.markdown_table(columns, lines, "llrrrrrr")
-    return "\n".join([*table, "", " ".join(_notes(rows, name, seeds)), "", f"    {command}", ""])
+    columns = [f"{dataset}, {metric}", "supervision", *TITLES.values(), "average with a bank"]
+    table = tables.markdown_table([*columns, "on validation", "published", "seconds"], lines, "llrrrrrrr")
+    return "\n".join([*table, "", " ".join(_notes(rows, name, seeds, criterion)), "", f"    {command}", ""])
 
 
 def _csv(rows: Sequence[Row], *, name: str) -> str:
@@ -135,8 +147,10 @@ def _csv(rows: Sequence[Row], *, name: str) -> str:
     lines = []
     for row in rows:
         *_, average = _published(name, row.method.name) or (None,)
-        lines += [[row.method.name, row.method.supervision, *line] for line in row.csv_lines(average)]
-    return tables.csv_text(["method", "supervision", "run", "metric", *DIRECTIONS, "published_average"], lines)
+        for bank in (False, True):
+            about = [row.method.name, row.method.supervision, int(bank)]
+            lines += [[*about, *line] for line in row.csv_lines(average, bank=bank)]
+    return tables.csv_text(["method", "supervision", "bank", "run", "metric", *DIRECTIONS, "published_average"], lines)
 
 
 def _record(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,20 +159,27 @@ def _record(rows: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
     for row in rows:
         record = {key: getattr(row.method, key) for key in ("name", "title", "supervision", "transductive", "source")}
         record |= {"settings": row.settings, "tried": len(row.method.settings)}
-        record |= {key: getattr(row, key) for key in ("trials", "figures", "validation", "seconds", "failed")}
+        names = ("trials", "figures", "validation", "banked", "banked_validation", "seconds", "failed")
+        record |= {name: getattr(row, name) for name in names}
         methods.append(record)
     return {**about, "methods": methods}
 
 
-def _notes(rows, name, seeds):
+def _notes(rows, name, seeds, criterion):
     budget = ", ".join(f"{row.method.title} {len(row.method.settings)}" for row in rows)
     yield (
         f"On test; {seeds_in_words(seeds)}. The settings of each method were chosen on validation with the first seed, "
         f"among: {budget}."
     )
+    yield f"Epochs and settings were chosen by {SELECTION[criterion]}."
     yield "On validation: the average, mean over seeds. Seconds are of one fit and its test distances, the median."
-    if any(row.method.title.endswith("(ours)") for row in rows):
-        yield "Ours: GPLDAN with targets from neighbourhoods of training pairs, with an InfoNCE term, and with both."
+    if any(row.banked for row in rows):
+        yield (
+            f"With a bank: the same fits, after each item was moved by {BANK['pairs']} training pairs at most "
+            "(gpldan_jax.models.move); empty for methods that do not encode each item by itself as a direction."
+        )
+    if any(row.method.name == OURS for row in rows):
+        yield "Ours: the recipe of configs/ours.py, one setting for every dataset, and what it is without its parts."
     if any(_published(name, row.method.name) for row in rows):
         yield (
             "Published (arXiv 2106.13552: image to text / text to image / average) are figures of other features: "

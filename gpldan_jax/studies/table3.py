@@ -31,7 +31,6 @@ _WITHOUT = {"loss.alpha": 0.0, "loss.beta": 0.0, "loss.adversarial": 0.0, "model
 _PARTS = ("mutual", "unpaired", "classifier", "attention")  # in the order of their columns
 _COLUMNS = ("L_pd", "L_md", "L_ud", "classifier", "attention", *TITLES.values(), "step")
 _ERRORS = 2  # standard errors that a difference must exceed to be shown
-_SELECTION = {"map": "average map@50", "recall": "mean of recall@1, @5 and @10"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,10 +213,10 @@ def _markdown(
         lines.append([*cells, "" if row.failed else f"{row.seconds:.1f}"])
     columns = [f"{dataset}, {metric}", *_COLUMNS, *["published"] * with_published, "seconds"]
     notes = [
-        f"On test; {seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen on validation by "
-        f"{_SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as in the "
-        "config. A step is the difference of the average to that of row 1 (rows 2 and 3), row 3 (row 4) or the row "
-        "above, with the same seed. Seconds are of one run and its test distances, compilation included."
+        f"On test; {seeds_in_words(seeds)}. Chance is {chance:.3f}. The epoch of each run was chosen by "
+        f"{tables.SELECTION[criterion]}. Terms without a mark are left out (without attention k = 1), all else is as "
+        "in the config. A step is the difference of the average to that of row 1 (rows 2 and 3), row 3 (row 4) or the "
+        "row above, with the same seed. Seconds are of one run and its test distances, compilation included."
     ]
     if with_published:
         notes.append("The published averages are of other features (VGG-19 and BERT).")

@@ -20,6 +20,13 @@ DIRECTIONS = ("image_to_text", "text_to_image", "average")
 TITLES = {"image_to_text": "image to text", "text_to_image": "text to image", "average": "average"}
 """The name of each direction in tables and plots."""
 
+SELECTION = {
+    "map": "average map@50 on validation, which uses its labels",
+    "recall": "the mean of recall@1, @5 and @10 on validation",
+    "agreement": "agreement@50 on validation, which needs no labels",
+}
+"""What each criterion of `train.selection` chooses by, in a sentence."""
+
 _ALIGNMENTS = {"l": "---", "c": ":-:", "r": "---:"}
 
 

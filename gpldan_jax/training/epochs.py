@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.data import DataError, PairedDataset
+from gpldan_jax.retrieval.agreement import AGREEMENT
 
-CRITERIA = ("map", "recall", "last")
-TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "contrastive", "classifier")
+CRITERIA = ("map", "recall", "agreement", "last")
+TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "contrastive", "soft_contrastive", "classifier")
 """The losses of a training step beside their sum, `loss`, in the order in which they are looked at."""
 
 
@@ -170,8 +171,10 @@ def criterion_value(criterion: str, figures: Mapping[str, Mapping[str, float]], 
 
     Args:
         criterion: `"map"`: the average map@50; `"recall"`: the average of recall@1, 5 and 10 over both directions,
-            which needs no labels; `"last"`: the epoch itself, so that the last one wins.
-        figures: from `gpldan_jax.retrieval.evaluate`; not looked at by `"last"`.
+            which needs no labels; `"agreement"`: the average of `gpldan_jax.retrieval.agreement`, which needs none and
+            is closer to map@50; `"last"`: the epoch itself, so that the last one wins.
+        figures: from `gpldan_jax.retrieval.evaluate`, for `"agreement"` with that figure as well; not looked at by
+            `"last"`.
         epoch: epochs trained.
 
     Returns:
@@ -183,6 +186,8 @@ def criterion_value(criterion: str, figures: Mapping[str, Mapping[str, float]], 
     """
     if criterion == "map":
         return figures["map@50"]["average"]
+    if criterion == "agreement":
+        return figures[AGREEMENT]["average"]
     if criterion == "recall":
         recalls = [values["average"] for name, values in figures.items() if name.startswith("recall@")]
         return sum(recalls) / len(recalls)
@@ -211,4 +216,4 @@ def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> No
     if criterion != "last" and not len(dataset.validation):
         raise DataError(f"selection by {criterion} needs validation pairs, {dataset.title} has none; use 'last'")
     if criterion == "map" and dataset.train.labels is None:
-        raise DataError(f"selection by map needs labels, {dataset.title} has none; use 'recall' or 'last'")
+        raise DataError(f"selection by map needs labels, {dataset.title} has none; use 'agreement', 'recall' or 'last'")

@@ -4,7 +4,7 @@ A stacked state is a `TrainState` whose arrays have a leading axis of `m` member
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -16,7 +16,7 @@ from gpldan_jax.data import PairedDataset
 from gpldan_jax.training.batches import ResidentPairs, resident_pairs
 from gpldan_jax.training.checkpoints import Checkpoints
 from gpldan_jax.training.epochs import Interrupted, Member, Selection, check_fits, criterion_value, train_epochs
-from gpldan_jax.training.loop import evaluate_parameters
+from gpldan_jax.training.evaluators import make_bank_maker, make_evaluator
 from gpldan_jax.training.mesh import AXIS, replicated, row_sharding
 from gpldan_jax.training.state import TrainState
 from gpldan_jax.training.step import train_epoch
@@ -116,6 +116,7 @@ def train_grid(
     criterion: str = "map",
     evaluate_every: int = 1,
     patience: int = 0,
+    bank: Mapping[str, Any] | None = None,
     at_once: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
     on_epoch: Callable[[int], None] = lambda epoch: None,
@@ -136,6 +137,7 @@ def train_grid(
         criterion: as in `train`.
         evaluate_every: as in `train`.
         patience: as in `train`, of each member.
+        bank: as in `train`.
         at_once: as in `train_grid_epoch`.
         mesh: as in `train_grid_epoch`.
         on_epoch: takes the number of epochs done.
@@ -162,11 +164,12 @@ def train_grid(
         grid = grid.replace(states=states)
         return jax.device_get(metrics)
 
+    evaluate_validation = make_evaluator(dataset, "validation", criterion=criterion)
+    make_bank = make_bank_maker(dataset.train, bank)
+
     def evaluate(index, epoch):
-        figures = {}
-        if len(dataset.validation):
-            parameters = member_of(grid.states.projector_parameters, index)
-            figures = evaluate_parameters(grid.states.projector, parameters, dataset.validation)
+        projector, parameters = grid.states.projector, member_of(grid.states.projector_parameters, index)
+        figures = evaluate_validation(projector, parameters, make_bank(projector, parameters))
         return criterion_value(criterion, figures, epoch), figures
 
     for result in train_epochs(

@@ -7,9 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpldan_jax.data import DataError, PairedDataset, PairedSplit
-from gpldan_jax.models import Projector
-from gpldan_jax.retrieval import evaluate_pairs, retrieval_distances
+from gpldan_jax.data import DataError, PairedDataset
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
 from gpldan_jax.training.epochs import (
@@ -22,6 +20,7 @@ from gpldan_jax.training.epochs import (
     describe_not_finite,
     train_epochs,
 )
+from gpldan_jax.training.evaluators import make_bank_maker, make_evaluator
 from gpldan_jax.training.mesh import device_memory, from_first_process, on_one_device, replicated, shares
 from gpldan_jax.training.state import TrainState
 from gpldan_jax.training.step import train_epoch, train_step
@@ -76,6 +75,7 @@ def train(
     criterion: str = "map",
     evaluate_every: int = 1,
     patience: int = 0,
+    bank: Mapping[str, Any] | None = None,
     report: Callable[[dict[str, Any]], None] = lambda record: None,
     on_step: Callable[[int], None] = lambda step: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -95,9 +95,11 @@ def train(
         remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
         resident: whether the training pairs stay on the device and an epoch is one program, which is faster; otherwise
             mini-batches are sent one by one, for pairs that do not fit there. Both give the same bits on a CPU.
-        criterion: `"map"`, `"recall"` or `"last"`, see `criterion_value`.
+        criterion: `"map"`, `"recall"`, `"agreement"` or `"last"`, see `criterion_value`.
         evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
         patience: evaluations without a better one after which training ends; 0 for never.
+        bank: `pairs`, `neighbours` and `weight` of the bank that validation pairs are moved by, see
+            `gpldan_jax.models.make_bank`; `None` for none.
         report: takes the record of each epoch, plain numbers that fit a JSON line.
         on_step: takes the number of steps done so far.
         should_stop: asked after every epoch; where `resident` is False and there is one process, after every step.
@@ -146,8 +148,13 @@ def train(
         save=save,
     )
 
+    evaluate = make_evaluator(dataset, "validation", criterion=criterion)
+    make_bank = make_bank_maker(dataset.train, bank)
+
     def evaluate_epoch(member, epoch):
-        figures = evaluate_split(run.state, dataset.validation) if len(dataset.validation) else {}
+        projector, parameters = run.state.projector, on_one_device(run.state.projector_parameters)
+        figures = evaluate(projector, parameters, make_bank(projector, parameters))
+        figures = from_first_process(figures) if figures else {}
         return criterion_value(criterion, figures, epoch), figures
 
     for result in train_epochs(
@@ -245,7 +252,7 @@ def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         config: as `gpldan_jax.config.default_config` returns it.
 
     Returns:
-        `epochs`, `batch_size`, `remainder`, `evaluate_every`, `patience` and `criterion`.
+        `epochs`, `batch_size`, `remainder`, `evaluate_every`, `patience`, `criterion` and `bank`.
 
     Example:
         >>> from gpldan_jax.config import default_config
@@ -253,7 +260,27 @@ def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         64
     """
     names = ("epochs", "batch_size", "remainder", "evaluate_every", "patience")
-    return {name: config["train"][name] for name in names} | {"criterion": config["train"]["selection"]}
+    options = {name: config["train"][name] for name in names}
+    return options | {"criterion": config["train"]["selection"], "bank": bank_options(config)}
+
+
+def bank_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Returns `pairs`, `neighbours` and `weight` of the bank that a config asks for; `None` where it asks for none.
+
+    Args:
+        config: with the group `retrieval`; without it there is no bank.
+
+    Returns:
+        Keyword arguments of `gpldan_jax.models.choose_pairs` and `make_bank`.
+
+    Example:
+        >>> bank_options({"retrieval": {"bank": 2048, "bank_neighbours": 10, "bank_weight": 1.0}})
+        {'pairs': 2048, 'neighbours': 10, 'weight': 1.0}
+    """
+    options = config.get("retrieval", {})
+    if not options.get("bank"):
+        return None
+    return {"pairs": options["bank"], "neighbours": options["bank_neighbours"], "weight": options["bank_weight"]}
 
 
 def check_epochs(progress: Mapping[str, Any], *, epochs: int, previous: int, evaluate_every: int) -> None:
@@ -313,45 +340,6 @@ def check_resident(dataset: PairedDataset, mesh: jax.sharding.Mesh | None) -> No
             f"the training pairs of {dataset.title} take {needed / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB; "
             "the setting mesh.resident=False sends them batch by batch"
         )
-
-
-def evaluate_split(state: TrainState, split: PairedSplit) -> dict[str, dict[str, float]]:
-    """Returns all metrics of a split under the projector of a state, the same in every process.
-
-    Args:
-        state: of a run.
-        split: scaled features.
-
-    Returns:
-        As `gpldan_jax.retrieval.evaluate`.
-
-    Example:
-        See `evaluate_parameters`, which does the same for the parameters of one device.
-    """
-    figures = evaluate_parameters(state.projector, on_one_device(state.projector_parameters), split)
-    return from_first_process(figures)
-
-
-def evaluate_parameters(projector: Projector, parameters: dict, split: PairedSplit) -> dict[str, dict[str, float]]:
-    """Returns all metrics of a split under a projector.
-
-    Args:
-        projector: the network.
-        parameters: its parameters, on one device.
-        split: scaled features.
-
-    Returns:
-        As `gpldan_jax.retrieval.evaluate`.
-
-    Example:
-        >>> projector = Projector(hidden=8, width=8, parts=2)
-        >>> split = PairedSplit(np.ones((3, 5), np.float32), np.ones((3, 4), np.float32))
-        >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
-        >>> evaluate_parameters(projector, parameters, split)["recall@10"]["average"]
-        1.0
-    """
-    images, texts = split.images[split.image_rows()], split.texts[split.text_rows()]
-    return evaluate_pairs(retrieval_distances(projector, parameters, images, texts), split)
 
 
 def _as_floats(window) -> tuple[dict[str, float], ...]:

@@ -112,6 +112,8 @@ class Hyperparameters(flax.struct.PyTreeNode):
         classifier_learning_rate: of the classifier's optimiser.
         contrastive: weight of the contrastive term, which is ours; `None` for none.
         temperature: of the contrastive term; `None` with none.
+        soft_contrastive: weight of the contrastive term with soft targets, which is ours; `None` for none.
+        soft_temperature: of that term; `None` with none.
     """
 
     alpha: float | jax.Array
@@ -122,6 +124,8 @@ class Hyperparameters(flax.struct.PyTreeNode):
     classifier_learning_rate: float | jax.Array
     contrastive: float | jax.Array | None = None
     temperature: float | jax.Array | None = None
+    soft_contrastive: float | jax.Array | None = None
+    soft_temperature: float | jax.Array | None = None
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -185,6 +189,8 @@ def create_train_state(
     text_denoising: float = 0.0,
     contrastive: float | jax.Array | None = None,
     temperature: float | jax.Array | None = None,
+    soft_contrastive: float | jax.Array | None = None,
+    soft_temperature: float | jax.Array | None = None,
     neighbours: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> TrainState:
@@ -209,6 +215,8 @@ def create_train_state(
         text_denoising: share of the text columns set to zero, in [0, 1].
         contrastive: weight of the InfoNCE term; `None` for none.
         temperature: of the InfoNCE term; `None` with none.
+        soft_contrastive: weight of the contrastive term with soft targets; `None` for none. It needs `neighbours`.
+        soft_temperature: of that term; `None` with none.
         neighbours: pairs in a neighbourhood; `None` for the distances of the inputs.
         mesh: the devices that share each mini-batch; `None` for one.
 
@@ -216,7 +224,8 @@ def create_train_state(
         The state.
 
     Raises:
-        ValueError: one of `contrastive` and `temperature` without the other.
+        ValueError: one of `contrastive` and `temperature`, or of `soft_contrastive` and `soft_temperature`, without the
+            other; `soft_contrastive` without `neighbours`.
 
     Example:
         >>> state = create_train_state(
@@ -227,6 +236,10 @@ def create_train_state(
     """
     if (contrastive is None) != (temperature is None):
         raise ValueError("contrastive and temperature belong together, got one of them")
+    if (soft_contrastive is None) != (soft_temperature is None):
+        raise ValueError("soft_contrastive and soft_temperature belong together, got one of them")
+    if soft_contrastive is not None and neighbours is None:
+        raise ValueError("soft_contrastive takes its targets from neighbourhoods, so it needs neighbours")
     hyperparameters = Hyperparameters(
         alpha=alpha,
         beta=beta,
@@ -236,6 +249,8 @@ def create_train_state(
         classifier_learning_rate=classifier_learning_rate,
         contrastive=contrastive,
         temperature=temperature,
+        soft_contrastive=soft_contrastive,
+        soft_temperature=soft_temperature,
     )
     networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
@@ -289,6 +304,8 @@ def state_from_config(
         **{name: optim[name] for name in ("learning_rate", "weight_decay", "classifier_learning_rate")},
         contrastive=loss["contrastive"] or None,
         temperature=loss["temperature"] if loss["contrastive"] else None,
+        soft_contrastive=loss["soft_contrastive"] or None,
+        soft_temperature=loss["soft_temperature"] if loss["soft_contrastive"] else None,
         neighbours=loss["neighbours"] if loss["target"] == "neighbours" else None,
         image_denoising=config["denoise"]["image"],
         text_denoising=config["denoise"]["text"],

@@ -12,6 +12,8 @@ from gpldan_jax.losses import (
     infonce,
     modality_classifier_loss,
     sharded_graph_pattern_loss,
+    sharded_soft_contrastive,
+    soft_contrastive,
 )
 from gpldan_jax.training.batches import Batch, ResidentPairs, epoch_rows, steps_per_epoch, zero_columns
 from gpldan_jax.training.mesh import AXIS, shares
@@ -24,7 +26,7 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
 
     The projector gets denoised inputs. The target distances of Eq. 6 come from the clean inputs, or from neighbourhoods
     if `state.neighbours` is set. If `state.hyperparameters.contrastive` is set, `infonce` of the co-attention cosines
-    is added to L_G.
+    is added to L_G; if `soft_contrastive` is set, the loss of this name, whose targets come from the neighbourhoods.
 
     Args:
         state: the state before the step; it is donated, so use the returned one.
@@ -32,10 +34,11 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
 
     Returns:
         The next state, and scalars on the device: `loss` (L_G), its unweighted terms `pairwise`, `unpaired`, `mutual`
-        and `adversarial` (and `contrastive`, if it is set), and `classifier` (L_D).
+        and `adversarial` (and `contrastive` and `soft_contrastive`, if they are set), and `classifier` (L_D).
 
     Raises:
-        ValueError: a state with `neighbours` and a batch without neighbourhoods, or the reverse.
+        ValueError: a state with `neighbours` and a batch without neighbourhoods, or the reverse; `soft_contrastive`
+            without neighbourhoods.
 
     Example:
         See `train_epoch`, which takes such steps.
@@ -46,11 +49,14 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
     if (state.neighbours is None) != (batch.neighbourhoods is None):
         raise ValueError(f"state.neighbours is {state.neighbours}, so the batch must be made with the same neighbours")
     hyperparameters = state.hyperparameters
+    if hyperparameters.soft_contrastive is not None and batch.neighbourhoods is None:
+        raise ValueError("soft_contrastive takes its targets from neighbourhoods, so the state must have neighbours")
     classifier_optimizer = state.classifier_optimizer(hyperparameters.classifier_learning_rate)
     projector_optimizer = state.projector_optimizer(hyperparameters.learning_rate, hyperparameters.weight_decay)
-    pattern_loss = graph_pattern_loss
+    pattern_loss, soft_loss = graph_pattern_loss, soft_contrastive
     if state.mesh:
         pattern_loss = functools.partial(sharded_graph_pattern_loss, mesh=state.mesh, axis=AXIS)
+        soft_loss = functools.partial(sharded_soft_contrastive, mesh=state.mesh, axis=AXIS)
 
     image_key, text_key = jax.random.split(denoising_key(state.key, state.step))
     images = zero_columns(batch.images, image_key, state.image_denoising)
@@ -101,6 +107,18 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
                 1 - distances, 1 / hyperparameters.temperature, where=batch.where, groups=batch.groups
             )
             loss += hyperparameters.contrastive * terms["contrastive"]
+        if hyperparameters.soft_contrastive is not None:
+            terms["soft_contrastive"] = soft_loss(
+                image.parts,
+                text.parts,
+                image.attention,
+                text.attention,
+                similarity_rows=target_inputs[0],
+                scale=1 / hyperparameters.soft_temperature,
+                where=batch.where,
+                groups=batch.groups,
+            )
+            loss += hyperparameters.soft_contrastive * terms["soft_contrastive"]
         return loss, terms
 
     (loss, terms), gradients = jax.value_and_grad(projector_objective, has_aux=True)(state.projector_parameters)

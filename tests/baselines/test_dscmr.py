@@ -77,7 +77,7 @@ def test_distances_are_those_of_cosines():
     v = projected(of["projector"], inputs.images, "image_hidden")
     t = projected(of["projector"], inputs.texts, "text_hidden")[:4]
     expected = [[1 - x @ y / np.sqrt((x @ x) * (y @ y)) for y in t] for x in v]
-    found = dscmr.projected_distances(of, np.asarray(inputs.images), np.asarray(inputs.texts[:4]))
+    found = dscmr.projected_distances(of)(np.asarray(inputs.images), np.asarray(inputs.texts[:4]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

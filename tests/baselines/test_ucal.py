@@ -94,7 +94,7 @@ def test_labels_are_not_looked_at():
 
 def test_distances_are_euclidean():
     of, inputs = parameters(), batch(0.0)
-    found = ucal.code_distances(of, np.asarray(inputs.images), np.asarray(inputs.texts[:4]))
+    found = ucal.code_distances(of)(np.asarray(inputs.images), np.asarray(inputs.texts[:4]))
     v, t = (np.asarray(ucal.encode(of[name], getattr(inputs, f"{name}s"))) for name in ("image", "text"))
     expected = [[np.linalg.norm(x - y) for y in t[:4]] for x in v]
     np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -162,7 +162,11 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_checkp
     "dataset, options, message",
     [
         (tiny.dataset(), {"batch_size": 41}, "batch_size must not exceed the training pairs of tiny, 40, got 41"),
-        (tiny.dataset(labels=False), {}, "selection by map needs labels, tiny has none; use 'recall' or 'last'"),
+        (
+            tiny.dataset(labels=False),
+            {},
+            "selection by map needs labels, tiny has none; use 'agreement', 'recall' or 'last'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, dataset, options, message):

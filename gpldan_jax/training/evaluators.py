@@ -1,0 +1,124 @@
+"""The figures of a network in training and at its end: with a bank or without, with a figure that needs no labels."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpldan_jax.data import PairedDataset, PairedSplit
+from gpldan_jax.models import Bank, Projector, choose_pairs, network_bank
+from gpldan_jax.retrieval import evaluate_pairs, retrieval_distances
+from gpldan_jax.retrieval.agreement import AGREEMENT, agreement, neighbourhood_relevance
+from gpldan_jax.retrieval.relevance import Gains
+from gpldan_jax.training.mesh import from_first_process, on_one_device
+from gpldan_jax.training.state import TrainState
+
+Figures = dict[str, dict[str, float]]
+
+
+def make_evaluator(dataset: PairedDataset, split: str, *, criterion: str) -> Callable[..., Figures]:
+    """Returns the function that evaluates a network on a split; what it needs of the data is prepared once.
+
+    Args:
+        dataset: scaled features.
+        split: `"validation"` or `"test"`.
+        criterion: as in `criterion_value`; `"agreement"` adds that figure.
+
+    Returns:
+        It takes a projector, its parameters on one device, and a bank or `None`; it returns the figures of
+        `evaluate_parameters`, none where the split is empty.
+
+    Example:
+        >>> import jax
+        >>> split = PairedSplit(np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32))
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
+        >>> evaluate = make_evaluator(PairedDataset("mine", split, split, split), "test", criterion="agreement")
+        >>> sorted(evaluate(projector, parameters, None))
+        ['agreement@50', 'recall@1', 'recall@10', 'recall@5']
+    """
+    pairs: PairedSplit = getattr(dataset, split)
+    if not len(pairs):
+        return lambda projector, parameters, bank: {}
+    relevance = neighbourhood_relevance(pairs, dataset.train) if criterion == "agreement" else None
+    return functools.partial(_evaluate, pairs, relevance)
+
+
+def make_bank_maker(train: PairedSplit, bank: Mapping[str, Any] | None) -> Callable[[Projector, dict], Bank | None]:
+    """Returns the function that makes the bank of a network; what it needs of the training pairs is prepared once.
+
+    Args:
+        train: the training pairs, scaled features.
+        bank: `pairs`, `neighbours` and `weight`; `None` for none.
+
+    Returns:
+        It takes a projector and its parameters on one device; it returns the bank, `None` for none.
+
+    Example:
+        >>> import jax
+        >>> split = PairedSplit(np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32))
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
+        >>> make_bank_maker(split, {"pairs": 4, "neighbours": 2, "weight": 1.0})(projector, parameters).joint.shape
+        (4, 8)
+    """
+    if bank is None:
+        return lambda projector, parameters: None
+    options = dict(bank)
+    pairs = choose_pairs(train.images, train.texts, pairs=options.pop("pairs"))
+    return lambda projector, parameters: network_bank(projector, parameters, pairs, **options)
+
+
+def evaluate_split(state: TrainState, split: PairedSplit, *, bank: Bank | None = None) -> Figures:
+    """Returns all metrics of a split under the projector of a state, the same in every process.
+
+    Args:
+        state: of a run.
+        split: scaled features.
+        bank: of training pairs, by which the items are moved; `None` for none.
+
+    Returns:
+        As `gpldan_jax.retrieval.evaluate`.
+
+    Example:
+        See `evaluate_parameters`, which does the same for the parameters of one device.
+    """
+    figures = evaluate_parameters(state.projector, on_one_device(state.projector_parameters), split, bank=bank)
+    return from_first_process(figures)
+
+
+def evaluate_parameters(
+    projector: Projector,
+    parameters: dict,
+    split: PairedSplit,
+    *,
+    bank: Bank | None = None,
+    relevance: Gains | None = None,
+) -> Figures:
+    """Returns all metrics of a split under a projector.
+
+    Args:
+        projector: the network.
+        parameters: its parameters, on one device.
+        split: scaled features.
+        bank: of training pairs, by which the items are moved; `None` for none.
+        relevance: as `gpldan_jax.retrieval.neighbourhood_relevance` returns it for this split; adds `"agreement@50"`.
+
+    Returns:
+        As `gpldan_jax.retrieval.evaluate`.
+
+    Example:
+        >>> import jax
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> split = PairedSplit(np.ones((3, 5), np.float32), np.ones((3, 4), np.float32))
+        >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
+        >>> evaluate_parameters(projector, parameters, split)["recall@10"]["average"]
+        1.0
+    """
+    images, texts = split.images[split.image_rows()], split.texts[split.text_rows()]
+    distances = retrieval_distances(projector, parameters, images, texts, bank=bank)
+    figures = evaluate_pairs(distances, split)
+    return figures | ({AGREEMENT: agreement(distances, relevance)} if relevance else {})
+
+
+def _evaluate(split, relevance, projector, parameters, bank):
+    return evaluate_parameters(projector, parameters, split, bank=bank, relevance=relevance)
