@@ -1,5 +1,6 @@
 """`gpldan_jax.GPLDAN`: the run of the commands, behind scikit-learn's conventions."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -248,6 +249,23 @@ def test_a_saved_estimator_comes_back_as_it_was(pairs, fitted, tmp_path):
     loaded.save(tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
     assert models.load_model(tmp_path / "model.safetensors").projector == fitted.model_.projector
+
+
+@pytest.mark.slow
+def test_our_recipe_needs_no_labels_and_its_bank_is_saved(pairs, tmp_path):
+    images, texts, _ = pairs
+    small = SMALL | {"parts": 1, "bank": 30, "bank_neighbours": 3, "epochs": 3}
+    model = GPLDAN.from_recipe("ours", **small, random_state=0).fit(images, texts)
+    assert model.selection == "agreement" and "agreement@50" in model.history_[-1]["validation"]
+    assert model.model_.bank.joint.shape[0] == 30 and model.model_.bank.neighbours == 3
+    without = dataclasses.replace(model.model_, bank=None)
+    distances = model.distances(images, texts)
+    model.save(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(GPLDAN.load(tmp_path / "model.safetensors").distances(images, texts), distances)
+    model.model_ = without
+    assert np.abs(model.distances(images, texts) - distances).max() > 0.01
+    with pytest.raises(ValueError, match="recipe must be one of paper, ours, got 'mine'"):
+        GPLDAN.from_recipe("mine")
 
 
 def test_values_of_numpy_are_saved(pairs, tmp_path):

@@ -130,7 +130,7 @@ def config_parser(program: str, description: str | None) -> Parser:
     add = parser.add_argument_group("settings").add_argument
     add("--config", metavar="FILE[:ARGUMENT]", help="a config file, such as configs/emoji.py")
     add("--dataset", metavar="NAME[:VARIANT]", help="instead of --config: the package's own config of a dataset")
-    add("--recipe", default="paper", help=f"with --dataset: {' or '.join(config.RECIPES)}; default %(default)s")
+    add("--recipe", default="paper", help=f"changes the config: {' or '.join(config.RECIPES)}; default %(default)s")
     add("--data", metavar="PATH", help="the same as --config.dataset.path: the file or folder of the data")
     add("--config.GROUP.NAME", dest="_", metavar="VALUE", help="changes a setting, such as --config.loss.alpha=0.5")
     add = parser.add_argument_group("the folder").add_argument
@@ -147,15 +147,18 @@ def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict
     """
     if bool(options.config) == bool(options.dataset):
         raise ValueError("give --config=FILE or --dataset=NAME; try --dataset=emoji")
-    if options.recipe != "paper" and not options.dataset:
-        raise ValueError("--recipe goes with --dataset")
+    if options.recipe not in config.RECIPES:
+        raise ValueError(f"--recipe={options.recipe}: expected one of {', '.join(config.RECIPES)}")
+    recipe = "" if options.recipe == "paper" else options.recipe
     if options.dataset:
         name, _, variant = options.dataset.partition(":")
         file, argument = str(_DATASET_CONFIG), ",".join((name, variant, options.recipe))
-        parts = [name, variant, options.recipe if options.recipe != "paper" else ""]
+        parts = [name, variant, recipe]
     else:
         file, _, argument = options.config.partition(":")
-        parts = [Path(file).stem, argument]
+        parts = [Path(file).stem, argument, recipe]
+        # Before the flags of the user, which come later and win.
+        rest = [*(f"--config.{key}={value}" for key, value in config.RECIPES[options.recipe].items()), *rest]
     if not Path(file).is_file():
         raise ValueError(f"no config file {file}")
     place = getattr(options, "data", None)  # `gpldan benchmark` has no such flag

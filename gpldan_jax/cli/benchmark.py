@@ -201,7 +201,7 @@ def _add_training(command):
         _add_implementations(add, names)
         add("--config", metavar="FILE[:ARGUMENT]", help="a file of configs/; --config.KEY=VALUE changes a setting")
         add("--dataset", metavar="NAME[:VARIANT]", help="instead of --config: the package's own config of a dataset")
-        add("--recipe", default="paper", help=f"with --dataset: {' or '.join(config.RECIPES)}; default %(default)s")
+        add("--recipe", default="paper", help=f"changes the config: {' or '.join(config.RECIPES)}; default %(default)s")
     about = "runs of the grid, of other seeds and alphas; default %(default)s"
     add_steps("--members", type=positive, default=9, help=about)
     _add_timing(add_steps, "pairs", [64, 256])

@@ -91,16 +91,17 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
     for field in dataclasses.fields(Standardization):
         tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     # One entry: safetensors writes several in random order, and the same run should give the same bytes.
     settings = {name: getattr(model.projector, name) for name in _SETTINGS}
     about = {**model.metadata, "projector": settings}
     if model.bank is not None:
         for name in MODALITIES:
             for field in _BANK_SIDE:
-                tensors[f"bank/{name}/{field}"] = np.ascontiguousarray(getattr(getattr(model.bank, name), field))
-        tensors["bank/joint"] = np.ascontiguousarray(model.bank.joint)
+                tensors[f"bank/{name}/{field}"] = getattr(getattr(model.bank, name), field)
+        tensors["bank/joint"] = model.bank.joint
         about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
+    # Not `ascontiguousarray`, which makes a row of a scalar.
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     header = {_HEADER: json.dumps(about, sort_keys=True)}
     with _files.replacing(path) as temporary:
         # Not `save_file`, whose files only their owner may read.

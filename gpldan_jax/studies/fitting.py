@@ -62,10 +62,10 @@ class Row:
     trials: tuple[Mapping[str, Any], ...]
     figures: tuple[Mapping, ...]  # on test
     validation: tuple[Mapping, ...]
-    banked: tuple[Mapping, ...]  # on test, with a bank; empty for a method that cannot have one
-    banked_validation: tuple[Mapping, ...]
     seconds: float  # of fitting and of the test distances, the median over seeds
     failed: str = ""  # the reason why there are no figures
+    banked: tuple[Mapping, ...] = ()  # on test, with a bank; empty for a method that cannot have one
+    banked_validation: tuple[Mapping, ...] = ()
 
     def values(self, metric: str, direction: str = "average", *, bank: bool = False) -> list[float]:
         """Returns a test figure of each seed."""
@@ -145,7 +145,7 @@ def fit_all(
         try:
             rows.append(_row(task, seeds, report, on_fits_of_method))
         except _FAILURES as error:
-            rows.append(Row(method, None, (), (), (), (), (), 0.0, _files.one_line(error)))
+            rows.append(Row(method, None, (), (), (), 0.0, _files.one_line(error)))
             report(f"{method.title}: failed: {_files.one_line(error)}")
         done += _fit_count(method, seeds)
         on_fits(done)
@@ -234,12 +234,21 @@ def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fi
         if place:
             report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
             on_fits(len(method.settings) + place)
-    found = [
+    figures, validation, banked, banked_validation = (
         tuple(result[split] for result in results if split in result)
         for split in ("test", "validation", "test with bank", "validation with bank")
-    ]
+    )
     seconds = statistics.median(result["seconds"] for result in results)
-    return Row(method, settings, tuple(record["tried"]), *found, seconds)
+    return Row(
+        method,
+        settings,
+        tuple(record["tried"]),
+        figures,
+        validation,
+        seconds,
+        banked=banked,
+        banked_validation=banked_validation,
+    )
 
 
 def _choose_settings(task, seed, path, report, on_fits):

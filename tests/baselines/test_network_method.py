@@ -32,8 +32,8 @@ def broken(parameters, batch, hyperparameters):
     return parameters["offset"].sum() * jnp.where(batch.progress > 0.4, jnp.nan, 1.0)
 
 
-def offset_distances(parameters, images, texts):
-    return np.full((len(images), len(texts)), float(parameters["offset"][0]))
+def offset_distances(parameters):
+    return lambda images, texts: np.full((len(images), len(texts)), float(parameters["offset"][0]))
 
 
 def fit(loss=squared, parameters=None, score=lambda distances: float(distances[0, 0]), train=None, **options):

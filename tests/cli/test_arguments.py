@@ -105,6 +105,12 @@ def test_a_dataset_is_a_config_with_a_name():
     assert parse("--dataset=emoji", "--config.dataset.synthetic")[1] == "emoji-synthetic"
 
 
+def test_a_recipe_changes_a_config_file_and_the_flags_change_the_recipe():
+    found, name = parse("--config=configs/cub.py", "--recipe=ours", "--config.loss.neighbours=7")
+    expected = settings.dataset_config("cub", recipe="ours")
+    assert found == settings.with_values(expected, {"loss.neighbours": 7}) and name == "cub-ours"
+
+
 def test_data_is_short_for_the_path_of_the_dataset():
     assert parse("--dataset=npz", "--data=my folder/a.npz")[0]["dataset"]["path"] == "my folder/a.npz"
     with pytest.raises(ValueError, match=r"^--data and --config\.dataset\.path are the same, give one of them$"):
@@ -140,7 +146,7 @@ def test_a_file_from_before_the_package_had_the_settings_is_read(tmp_path, monke
         (("--config=a.py", "--dataset=emoji"), "give --config=FILE or --dataset=NAME"),
         (("--config=nowhere.py",), "no config file nowhere.py"),
         (("--dataset=emojis",), "unknown dataset 'emojis' (did you mean 'emoji'?)"),
-        (("--dataset=emoji", "--recipe=mine"), "unknown recipe 'mine'"),
+        (("--dataset=emoji", "--recipe=mine"), "--recipe=mine: expected one of paper, ours"),
         (("--dataset=emoji", "--config.loss.alhpa=1"), "unknown config key"),
         (("--dataset=emoji", "--config.loss.alpha=x"), "config.loss.alpha"),
         (("--dataset=emoji", "--config.loss.alpha=-1"), "config.loss.alpha must be a number of at least 0, got -1.0"),

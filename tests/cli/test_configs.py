@@ -87,11 +87,10 @@ def test_the_configs_are_those_of_the_package():
     assert dataset_config.get_config("cub,,ours") == get("ours:cub")
 
 
-def test_ours_is_the_datasets_own_config_but_for_its_loss():
-    for name in ("emoji", "wikipedia:raw", "cub"):
-        own, changed = get(name), get(f"ours:{name.replace(':', '_')}")
-        assert changed.loss.target == "neighbours" and own.loss.target == "inputs"
-        changed.loss = own.loss
-        assert changed == own
+def test_ours_is_one_recipe_that_changes_the_datasets_own_config():
+    for name in ("emoji", "wikipedia:raw", "cub", "npz"):
+        own, changed = (settings.flat(get(of).to_dict()) for of in (name, f"ours:{name.replace(':', '_')}"))
+        assert changed == own | dict(settings.RECIPES["ours"]) and changed["dataset.name"] == own["dataset.name"]
+        assert changed["train.selection"] == "agreement"  # no label is used
     with pytest.raises(settings.ConfigError, match="unknown dataset 'emojis' "):
         get("ours:emojis")

@@ -1,11 +1,13 @@
 """The index as its users meet it: building, adding, searching, and what it refuses."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 import gpldan_jax.index
-from gpldan_jax import retrieval, training
+from gpldan_jax import models, retrieval, training
 from gpldan_jax.data import DataError
 from gpldan_jax.index import EncodedBatch, Index
 from tests.containers import NA, Column
@@ -23,6 +25,29 @@ def test_distances_are_those_of_the_evaluation():
         model.standardization.texts(texts),
     ).T
     np.testing.assert_allclose(index.distances(texts), expected, atol=1e-6)  # that is computed in float32
+
+
+@pytest.mark.slow
+def test_a_bank_moves_the_items_when_they_come_in_and_the_queries(tmp_path):
+    plain = galleries.model()
+    images, texts = galleries.features(40, seed=5), galleries.features(40, galleries.TEXT_DIM, seed=6)
+    scaled = plain.standardization.images(images), plain.standardization.texts(texts)
+    pairs = models.choose_pairs(*scaled, pairs=40)
+    bank = models.network_bank(plain.projector, plain.parameters, pairs, neighbours=3, weight=1.0)
+    model = dataclasses.replace(plain, bank=bank)
+    items, queries = galleries.features(30), galleries.features(4, galleries.TEXT_DIM, seed=1)
+    index = Index.build(model, items[:20], list(range(20)), "image").add(items[20:], list(range(20, 30)))
+    inputs = model.standardization.images(items), model.standardization.texts(queries)
+    expected = retrieval.retrieval_distances(model.projector, model.parameters, *inputs, bank=bank).T
+    np.testing.assert_allclose(index.distances(queries), expected, atol=1e-6)
+    without = retrieval.retrieval_distances(model.projector, model.parameters, *inputs).T
+    assert np.abs(expected - without).max() > 0.01
+    # What the exact scan promises holds for moved items.
+    found = index.search(queries, 30)
+    np.testing.assert_array_equal(np.take_along_axis(index.distances(queries), found.ids, axis=1), found.distances)
+    index.save(tmp_path / "index")
+    again = Index.load(tmp_path / "index").search(queries, 30)
+    np.testing.assert_array_equal(again.distances, found.distances)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

@@ -1,13 +1,17 @@
 """Fitting the methods of a comparison: choices on validation, labels, failures, and kept results."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from gpldan_jax import config as settings
+from gpldan_jax import retrieval
 from gpldan_jax.baselines import Method
+from gpldan_jax.baselines.chance import random_distances
 from gpldan_jax.baselines.registry import METHODS
+from gpldan_jax.data import PairedSplit
 from gpldan_jax.studies import fitting
 from tests.training import tiny
 
@@ -107,10 +111,49 @@ def test_settings_are_chosen_on_validation(tmp_path):
     assert [figures["recall@1"]["average"] for figures in row.figures] == [0.0, 0.0]
 
 
-def test_gpldan_and_our_changes_try_equally_many_settings():
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cca-ridge", "cdpae", "infonce", "dcca"])
+def test_methods_that_encode_are_evaluated_with_a_bank_as_well(tmp_path, name):
+    dataset = tiny.dataset()
+    small = {"infonce": {"hidden": 16, "width": 8, "batch_size": 8, "epochs": 2}}
+    small |= {"cdpae": {"width": 8, "batch_size": 8, "epochs": 2}, "cca-ridge": {"ridge": 1.0, "components": (4,)}}
+    small |= {"dcca": {"hidden": (16,), "width": 4, "batch_size": 40, "epochs": 2}}
+    method = dataclasses.replace(METHODS[name], settings=(small[name],), epochs=None)
+    (row,) = fitting.fit_all([method], dataset, (0,), tmp_path, criterion="map", report=lambda line: None)
+    assert not row.failed and len(row.banked) == len(row.banked_validation) == 1
+    # By hand: the same fit, moved by the same bank.
+    train = dataclasses.replace(dataset.train, labels=None)
+    unlabelled = PairedSplit(dataset.validation.images, dataset.validation.texts)
+
+    def score(distances):
+        return retrieval.evaluate_pairs(distances, dataset.validation)["map@50"]["average"]
+
+    distances = METHODS[name].fit(train, unlabelled, score, seed=0, **small[name]).with_bank(train, fitting.BANK)
+    expected = retrieval.evaluate_pairs(distances(dataset.test.images, dataset.test.texts), dataset.test)
+    assert row.banked[0]["map@50"] == expected["map@50"] != row.figures[0]["map@50"]
+
+
+def test_settings_can_be_chosen_without_labels(tmp_path):
+    dataset, seen = tiny.dataset(), []
+
+    def fit(train, validation, score, *, seed):
+        seen.extend([score(random_distances(0, 12, 12)), score(1 - np.eye(12))])
+        return lambda images, texts: random_distances(0, len(images), len(texts))
+
+    method = Method("spy", "Spy", "unsupervised", "nowhere", fit)
+    (row,) = fitting.fit_all([method], dataset, (0,), tmp_path, criterion="agreement", report=lambda line: None)
+    relevance = retrieval.neighbourhood_relevance(dataset.validation, dataset.train)
+    assert seen[0] == retrieval.agreement(random_distances(0, 12, 12), relevance)["average"] < seen[1]
+    assert row.banked == ()  # it does not encode items
+
+
+def test_gpldan_tries_three_settings_and_our_recipe_one_for_every_dataset():
     config = settings.default_config()
     methods = fitting.gpldan_methods(config, tiny.dataset())
-    assert tuple(methods) == fitting.GPLDAN_NAMES and {len(of.settings) for of in methods.values()} == {3}
+    assert tuple(methods) == fitting.GPLDAN_NAMES and len(methods["gpldan"].settings) == 3
+    assert {len(methods[name].settings) for name in fitting.GPLDAN_NAMES[1:]} == {1}
+    recipe = settings.RECIPES["ours"] | {"retrieval.bank": 0, "train.selection": config["train"]["selection"]}
+    assert methods["ours"].settings == (recipe,)
     assert methods["gpldan"].settings[0] == {} and methods["gpldan"].title == "GPLDAN"
     for method in methods.values():
         for changes in method.settings:

@@ -126,7 +126,7 @@ def test_the_table_has_marks_steps_and_the_published_averages():
     assert cells(lines[7])[9:] == ["+0.027 ± 0.021", "0.513", "2.5"]
     assert [cells(line)[10] for line in lines[2:8]] == ["0.202", "0.233", "0.481", "0.487", "0.496", "0.513"]
     assert "The published averages are of other features (VGG-19 and BERT)." in text
-    assert "Chance is 0.125." in text and "chosen on validation by average map@50" in text
+    assert "Chance is 0.125." in text and "was chosen by average map@50 on validation, which uses its labels." in text
     without = markdown(rows(), published=False)
     assert "published" not in without and {len(cells(line)) for line in without.splitlines()[:8]} == {11}
 

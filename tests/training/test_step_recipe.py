@@ -1,4 +1,4 @@
-"""What is ours in a training step: targets from neighbourhoods and the contrastive term."""
+"""What is ours in a training step: targets from neighbourhoods and the two contrastive terms."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from gpldan_jax.data import PairedSplit
 from gpldan_jax.training.batches import split_neighbourhoods
 from tests.training import tiny
 
-OURS = {"neighbours": 5, "contrastive": 0.3, "temperature": 0.5}
+OURS = {"neighbours": 5, "contrastive": 0.3, "temperature": 0.5, "soft_contrastive": 0.2, "soft_temperature": 0.25}
 UNSPOILT = {"image_denoising": 0.0, "text_denoising": 0.0}
 
 
@@ -24,7 +24,7 @@ def first_batch(dataset, state, **options):
 
 
 @pytest.mark.slow
-def test_a_step_takes_its_targets_from_neighbourhoods_and_adds_the_contrastive_term():
+def test_a_step_takes_its_targets_from_neighbourhoods_and_adds_the_contrastive_terms():
     dataset, state = tiny.dataset(), tiny.state(**OURS, **UNSPOILT)
     batch = first_batch(dataset, state)
     image, text = state.projector.apply({"params": state.projector_parameters}, batch.images, batch.texts)
@@ -37,21 +37,34 @@ def test_a_step_takes_its_targets_from_neighbourhoods_and_adds_the_contrastive_t
     )
     cosines = 1 - losses.co_attention_distances(image.parts, text.parts, image.attention, text.attention)
     contrastive = losses.infonce(cosines, 2.0)
+    soft = losses.soft_contrastive(
+        image.parts, text.parts, image.attention, text.attention, similarity=rows @ rows.T, scale=4.0
+    )
     _, found = training.train_step(state, batch)
     for name in terms._fields:
         np.testing.assert_allclose(found[name], getattr(terms, name), rtol=1e-5)
     np.testing.assert_allclose(found["contrastive"], contrastive, rtol=1e-5)
-    np.testing.assert_allclose(found["loss"], loss + 0.01 * found["adversarial"] + 0.3 * contrastive, rtol=1e-5)
+    np.testing.assert_allclose(found["soft_contrastive"], soft, rtol=1e-5)
+    expected = loss + 0.01 * found["adversarial"] + 0.3 * contrastive + 0.2 * soft
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("without", [{"neighbours": None}, {"contrastive": None, "temperature": None}])
-def test_both_change_what_is_learned(without):
+@pytest.mark.parametrize(
+    "without",
+    [
+        {"neighbours": None, "soft_contrastive": None, "soft_temperature": None},
+        {"contrastive": None, "temperature": None},
+        {"soft_contrastive": None, "soft_temperature": None},
+    ],
+)
+def test_each_changes_what_is_learned(without):
     after = []
     for changes in (OURS, OURS | without):
         dataset, state = tiny.dataset(), tiny.state(**changes)
         state, metrics = training.train_step(state, first_batch(dataset, state))
-        assert ("contrastive" in metrics) == (changes["contrastive"] is not None)
+        for name in ("contrastive", "soft_contrastive"):
+            assert (name in metrics) == (changes[name] is not None)
         after.append(np.asarray(state.projector_parameters["shared"]["kernel"]))
     assert np.abs(after[0] - after[1]).max() > 1e-4
 
@@ -126,6 +139,12 @@ def test_a_batch_without_the_neighbourhoods_that_the_state_wants_is_refused():
         training.train_step(state, batch)
     with pytest.raises(ValueError, match="contrastive and temperature belong together"):
         tiny.state(contrastive=0.3)
+    with pytest.raises(ValueError, match="soft_contrastive and soft_temperature belong together"):
+        tiny.state(soft_contrastive=0.3, neighbours=5)
+    with pytest.raises(ValueError, match="soft_contrastive takes its targets from neighbourhoods, so it needs"):
+        tiny.state(soft_contrastive=0.3, soft_temperature=0.2)
+    with pytest.raises(ValueError, match="soft_contrastive takes its targets from neighbourhoods, so the state"):
+        training.train_step(tiny.state(**OURS).replace(neighbours=None), batch)
 
 
 def test_labels_make_no_neighbours():
@@ -138,7 +157,8 @@ def test_captions_of_one_image_are_no_negatives_in_training():
     split = tiny.dataset(n=16).train
     groups = np.arange(16) // 2
     images = split.images[groups * 2]  # two captions of each of eight images
-    state = tiny.state(**OURS | UNSPOILT | {"neighbours": None})
+    without = {"neighbours": None, "soft_contrastive": None, "soft_temperature": None}
+    state = tiny.state(**OURS | UNSPOILT | without)
     represented = state.projector.apply({"params": state.projector_parameters}, images, split.texts)
     cosines = 1 - losses.co_attention_distances(
         *(of.parts for of in represented), *(of.attention for of in represented)
