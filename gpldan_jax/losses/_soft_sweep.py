@@ -156,8 +156,7 @@ def _sweep_twice(pairs, graph, weights, plan, has_gradient):
 
 
 def _one_tile(host, tiling, weights, plan, has_gradient):
-    job = _job(visit=None)
-    row = _sweep.read_row(job, host, tiling, 0)
+    row = _sweep.read_row(host, tiling, 0, _read_extra)
     entries = _entries(row, host, tiling, 0, weights, plan, own=True)
     tile = _tiles.tile_distances(row.expanded, row.instances, row.instances, plan.matmul_config)
     sums = _sums_of_rows(tile.distance, entries, weights)
@@ -182,7 +181,14 @@ def _first_sweep(host, tilings, weights, plan):
         return sums, of_rows, _sums_of_columns(distance, entries, weights, share)
 
     dtype, n = host.pairs.image.dtype, len(host.pairs.image)
-    job = _job(visit, empty=lambda instances: _no_sums(len(instances.lifted) // 2, dtype), merge=_merge, put=_put)
+    job = _sweep.Job(
+        read=_read_extra,
+        start=lambda tiling: (),
+        visit=visit,
+        empty=lambda instances: _no_sums(len(instances.lifted) // 2, dtype),
+        merge=_merge,
+        put=_put,
+    )
     return _sweep.sweep_tiles(job, host, tilings, _no_sums(n, dtype), plan)[1]
 
 
@@ -199,16 +205,16 @@ def _second_sweep(host, tilings, weights, plan):
         each_pair = 0.5 if own else 1.0
         return (sums[0] + each_pair * slope * tile.distance,), *found
 
-    def start(tiling):
-        return (jnp.zeros((2, tiling.size, 2, tiling.size), host.pairs.image.dtype),)
-
-    job = _job(visit, start, lambda instances: jax.tree.map(jnp.zeros_like, instances), _sweep.add, _sweep.accumulate)
+    job = _sweep.Job(
+        read=_read_extra,
+        start=lambda tiling: (jnp.zeros((2, tiling.size, 2, tiling.size), host.pairs.image.dtype),),
+        visit=visit,
+        empty=lambda instances: jax.tree.map(jnp.zeros_like, instances),
+        merge=_sweep.add,
+        put=_sweep.accumulate,
+    )
     sums, gradient = _sweep.sweep_tiles(job, host, tilings, _sweep.no_gradient(host), plan)
     return gradient, _sweep.sum_over_devices(sums[0], plan)
-
-
-def _job(visit, start=lambda tiling: (), empty=None, merge=None, put=None):
-    return _sweep.Job(_read_extra, start, visit, empty, merge, put)
 
 
 def _read_extra(side, tiling, i) -> _Extra:

@@ -1,10 +1,11 @@
-"""The loss in tiles: memory linear in the mini-batch, gradients in the forward pass, one device or many.
+"""Losses in tiles: memory linear in the mini-batch, gradients in the forward pass, one device or many.
 
 Images and texts of two blocks of t pairs make one tile of `[2 t, 2 t]` distances, which is symmetric as a whole, so
-tiles on and above the diagonal suffice. Given the mean of `d_ori` (a sweep of its own) the loss is a sum over pairs,
-and a tile's share of the loss and of every gradient is computed and added in one sweep. The gradient is accumulated
-with respect to the lifted representations and their gram, in the arrays that become the result, and taken back to the
-representations once at the end.
+tiles on and above the diagonal suffice. `sweep_tiles` visits them, for a loss that says in a `Job` what to do there.
+Here is the graph pattern loss; `_soft_sweep` has the soft contrastive loss. Given the mean of `d_ori` (a sweep of its
+own) the graph pattern loss is a sum over pairs, and a tile's share of the loss and of every gradient is computed and
+added in one sweep. The gradient is accumulated with respect to the lifted representations and their gram, in the arrays
+that become the result, and taken back to the representations once at the end.
 
 Over devices each device holds a block of the pairs (it is their host) and meets half of the other blocks as guests:
 copies travel around a ring together with the gradients accumulated for them, which return to their host. No device
@@ -253,7 +254,7 @@ def _meet(job: Job, host: Side, guest: Side, tiling: Tiling, found, first, stop=
 def _meet_row(job, host, guest, tiling, i, carry, columns, each_once, own):
     """Block i of the host with the guest's blocks from `columns[0]` to `columns[1]`."""
     sums, of_host, of_guest = carry
-    row = read_row(job, host, tiling, i)
+    row = read_row(host, tiling, i, job.read)
 
     def column(j, carry):
         sums, of_guest, of_row = carry
@@ -271,14 +272,14 @@ def _meet_row(job, host, guest, tiling, i, carry, columns, each_once, own):
     return sums, job.put(of_host, of_row, tiling, i), of_guest
 
 
-def read_row(job: Job, host: Side, tiling: Tiling, i) -> Row:
-    """Block i of the host."""
+def read_row(host: Side, tiling: Tiling, i, read: Callable) -> Row:
+    """Block i of the host; `read` as in `Job`."""
     instances = _tiles.read_instances(host.pairs, host.statistics, tiling, i)
     return Row(
         i,
         instances,
         _tiles.expand(instances.lifted, instances.attention),
-        job.read(host, tiling, i),
+        read(host, tiling, i),
         _tiles.is_counted(host.pairs, tiling, i),
     )
 
