@@ -16,13 +16,7 @@ from gpldan_jax import data, models, retrieval, training
 from gpldan_jax.config import default
 from gpldan_jax.data.frames import check_column_names, check_pairs, column_names, feature_rows
 from gpldan_jax.data.paired import dataset_from_checked
-from gpldan_jax.estimator_parameters import (
-    check_parameters,
-    config_of,
-    parameters_of_recipe,
-    parameters_of_run,
-    plain,
-)
+from gpldan_jax.estimator_parameters import check_parameters, config_of, parameters_of_recipe, parameters_of_run, plain
 from gpldan_jax.retrieval import metrics
 
 try:
@@ -51,7 +45,7 @@ class GPLDAN(BaseEstimator):
         contrastive: ours: weight of an InfoNCE term, 0 for none.
         temperature: ours: of that term, above 0.
         soft_contrastive: ours: weight of a contrastive term with targets from the neighbourhoods, 0 for none.
-        soft_temperature: ours: of that term, above 0.
+        soft_temperature, soft_within: ours: of that term; the weight of its parts within each modality.
         image_denoising, text_denoising: share of the columns set to zero in training, in [0, 1].
         learning_rate, weight_decay: of the projector's Adam.
         classifier_learning_rate: of the modality classifier's RMSprop.
@@ -71,8 +65,7 @@ class GPLDAN(BaseEstimator):
         patience: evaluations without a better one after which training ends, 0 for never.
         image_scaling, text_scaling: "standardize" (by the training pairs) or "raw".
         bank: ours: training pairs that retrieval goes through, at most; 0 for none, see `gpldan_jax.models.move`.
-        bank_neighbours: ours: how many of them are the nearest ones of an item.
-        bank_weight: ours: how far they move an item, at least 0.
+        bank_neighbours, bank_weight: ours: how many of them are nearest to an item, and how far they move it.
         resident: whether the training pairs lie on the device; False where they do not fit there.
         random_state: an int from 0 to 2**32 - 1 is the seed of the run; an instance of `RandomState`, or with `None`
             NumPy's global one, draws the seed. The same seed and data give the same bits on the same machine.
@@ -86,7 +79,7 @@ class GPLDAN(BaseEstimator):
         n_epochs_: epochs after which the model was selected.
         history_: for each epoch a dict of plain numbers: `epoch`, `step`, means of `loss` and its terms, and where
             it was evaluated, `validation`, as from `gpldan_jax.retrieval.evaluate`, and `selected`, whether it was the
-            best so far. Empty for a model of `gpldan run`, whose workdir has it.
+            best so far. Empty for a model of `gpldan run`.
         seed_: the seed of the run.
 
     Where scikit-learn asks for `X` and `y`, give images and texts: `GridSearchCV(GPLDAN(selection="last"), {"alpha":
@@ -118,6 +111,7 @@ class GPLDAN(BaseEstimator):
         temperature=default("loss.temperature"),
         soft_contrastive=default("loss.soft_contrastive"),
         soft_temperature=default("loss.soft_temperature"),
+        soft_within=default("loss.soft_within"),
         image_denoising=default("denoise.image"),
         text_denoising=default("denoise.text"),
         learning_rate=default("optim.learning_rate"),
@@ -151,6 +145,7 @@ class GPLDAN(BaseEstimator):
         self.temperature = temperature
         self.soft_contrastive = soft_contrastive
         self.soft_temperature = soft_temperature
+        self.soft_within = soft_within
         self.image_denoising = image_denoising
         self.text_denoising = text_denoising
         self.learning_rate = learning_rate

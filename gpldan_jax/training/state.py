@@ -114,6 +114,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
         temperature: of the contrastive term; `None` with none.
         soft_contrastive: weight of the contrastive term with soft targets, which is ours; `None` for none.
         soft_temperature: of that term; `None` with none.
+        soft_within: weight in that term of its parts within each modality; `None` with none.
     """
 
     alpha: float | jax.Array
@@ -126,6 +127,7 @@ class Hyperparameters(flax.struct.PyTreeNode):
     temperature: float | jax.Array | None = None
     soft_contrastive: float | jax.Array | None = None
     soft_temperature: float | jax.Array | None = None
+    soft_within: float | jax.Array | None = None
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -191,6 +193,7 @@ def create_train_state(
     temperature: float | jax.Array | None = None,
     soft_contrastive: float | jax.Array | None = None,
     soft_temperature: float | jax.Array | None = None,
+    soft_within: float | jax.Array = default("loss.soft_within"),
     neighbours: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> TrainState:
@@ -217,6 +220,7 @@ def create_train_state(
         temperature: of the InfoNCE term; `None` with none.
         soft_contrastive: weight of the contrastive term with soft targets; `None` for none. It needs `neighbours`.
         soft_temperature: of that term; `None` with none.
+        soft_within: weight in that term of its parts within each modality.
         neighbours: pairs in a neighbourhood; `None` for the distances of the inputs.
         mesh: the devices that share each mini-batch; `None` for one.
 
@@ -251,6 +255,7 @@ def create_train_state(
         temperature=temperature,
         soft_contrastive=soft_contrastive,
         soft_temperature=soft_temperature,
+        soft_within=None if soft_contrastive is None else soft_within,
     )
     networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
@@ -306,6 +311,7 @@ def state_from_config(
         temperature=loss["temperature"] if loss["contrastive"] else None,
         soft_contrastive=loss["soft_contrastive"] or None,
         soft_temperature=loss["soft_temperature"] if loss["soft_contrastive"] else None,
+        soft_within=loss["soft_within"],
         neighbours=loss["neighbours"] if loss["target"] == "neighbours" else None,
         image_denoising=config["denoise"]["image"],
         text_denoising=config["denoise"]["text"],

@@ -115,6 +115,7 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
                 text.attention,
                 similarity_rows=target_inputs[0],
                 scale=1 / hyperparameters.soft_temperature,
+                within=hyperparameters.soft_within,
                 where=batch.where,
                 groups=batch.groups,
             )

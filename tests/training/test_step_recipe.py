@@ -11,6 +11,7 @@ from gpldan_jax.training.batches import split_neighbourhoods
 from tests.training import tiny
 
 OURS = {"neighbours": 5, "contrastive": 0.3, "temperature": 0.5, "soft_contrastive": 0.2, "soft_temperature": 0.25}
+OURS |= {"soft_within": 0.5}
 UNSPOILT = {"image_denoising": 0.0, "text_denoising": 0.0}
 
 
@@ -38,7 +39,7 @@ def test_a_step_takes_its_targets_from_neighbourhoods_and_adds_the_contrastive_t
     cosines = 1 - losses.co_attention_distances(image.parts, text.parts, image.attention, text.attention)
     contrastive = losses.infonce(cosines, 2.0)
     soft = losses.soft_contrastive(
-        image.parts, text.parts, image.attention, text.attention, similarity=rows @ rows.T, scale=4.0
+        image.parts, text.parts, image.attention, text.attention, similarity=rows @ rows.T, scale=4.0, within=0.5
     )
     _, found = training.train_step(state, batch)
     for name in terms._fields:
