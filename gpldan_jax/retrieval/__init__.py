@@ -12,6 +12,7 @@ from gpldan_jax.retrieval.evaluation import different_items as different_items
 from gpldan_jax.retrieval.evaluation import evaluate as evaluate
 from gpldan_jax.retrieval.evaluation import evaluate_pairs as evaluate_pairs
 from gpldan_jax.retrieval.evaluation import retrieval_distances as retrieval_distances
+from gpldan_jax.retrieval.metrics import average_precisions as average_precisions
 from gpldan_jax.retrieval.metrics import map_per_class as map_per_class
 from gpldan_jax.retrieval.metrics import mean_average_precision as mean_average_precision
 from gpldan_jax.retrieval.metrics import ndcg as ndcg

@@ -82,17 +82,48 @@ def mean_average_precision(
         >>> mean_average_precision(distances, [[0, 1]], [[1, 1], [1, 0], [0, 1], [1, 0]])  # at ranks 1 and 3
         0.8333333333333333
     """
-    if convention not in CONVENTIONS:
-        raise ValueError(f"convention must be 'hits' or 'trec', got {convention!r}")
-    k = None if k is None else whole_depth(k)
+    relevant_by = query_labels, gallery_labels, relevance
     total = queries = 0
-    for gains, found in _ranked_gains(distances, (query_labels, gallery_labels, relevance), k, exclude):
-        relevant = found > 0
-        precision = np.cumsum(relevant, axis=1) / np.arange(1, relevant.shape[1] + 1)
-        divisor = (relevant if convention == "hits" else gains > 0).sum(axis=1)
-        total += ((precision * relevant).sum(axis=1) / np.maximum(divisor, 1)).sum()
-        queries += len(relevant)
+    for values in _average_precisions(distances, relevant_by, k, convention, exclude):
+        total += values.sum()
+        queries += len(values)
     return float(total / queries)
+
+
+def average_precisions(
+    distances: ArrayLike,
+    query_labels: ArrayLike | None = None,
+    gallery_labels: ArrayLike | None = None,
+    *,
+    k: int | None = 50,
+    convention: str = "hits",
+    exclude: ArrayLike | None = None,
+    relevance: ArrayLike | Gains | None = None,
+) -> np.ndarray:
+    """Returns the average precision of each query, whose mean is `mean_average_precision`.
+
+    Args:
+        distances: as in `mean_average_precision`, like the following.
+        query_labels: of the queries.
+        gallery_labels: of the gallery items.
+        k: depth of the ranking.
+        convention: `"hits"` or `"trec"`.
+        exclude: for each query an item that is not in its gallery.
+        relevance: in place of labels.
+
+    Returns:
+        `[q]` float64 in [0, 1], of the queries with a label, in their order.
+
+    Raises:
+        ValueError: as in `mean_average_precision`.
+
+    Example:
+        >>> import numpy as np
+        >>> average_precisions(np.array([[0.1, 0.2], [0.1, 0.2]]), [0, 1], [0, 1]).tolist()
+        [1.0, 0.5]
+    """
+    relevant_by = query_labels, gallery_labels, relevance
+    return np.concatenate([*_average_precisions(distances, relevant_by, k, convention, exclude)])
 
 
 def ndcg(
@@ -321,6 +352,18 @@ def whole_depth(k) -> int:
     if whole < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
     return whole
+
+
+def _average_precisions(distances, relevant_by, k, convention, exclude) -> Iterator[np.ndarray]:
+    """Yields the average precision of some queries after others."""
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention must be 'hits' or 'trec', got {convention!r}")
+    k = None if k is None else whole_depth(k)
+    for gains, found in _ranked_gains(distances, relevant_by, k, exclude):
+        relevant = found > 0
+        precision = np.cumsum(relevant, axis=1) / np.arange(1, relevant.shape[1] + 1)
+        divisor = (relevant if convention == "hits" else gains > 0).sum(axis=1)
+        yield (precision * relevant).sum(axis=1) / np.maximum(divisor, 1)
 
 
 def _ranked_gains(distances, relevant_by, k, exclude) -> Iterator[tuple[np.ndarray, np.ndarray]]:

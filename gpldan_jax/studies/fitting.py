@@ -66,6 +66,8 @@ class Row:
     failed: str = ""  # the reason why there are no figures
     banked: tuple[Mapping, ...] = ()  # on test, with a bank; empty for a method that cannot have one
     banked_validation: tuple[Mapping, ...] = ()
+    queries: tuple[Mapping, ...] = ()  # the average precision at 50 of each test query, see `significance.PerQuery`
+    banked_queries: tuple[Mapping, ...] = ()
 
     def values(self, metric: str, direction: str = "average", *, bank: bool = False) -> list[float]:
         """Returns a test figure of each seed."""
@@ -234,9 +236,9 @@ def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fi
         if place:
             report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
             on_fits(len(method.settings) + place)
-    figures, validation, banked, banked_validation = (
-        tuple(result[split] for result in results if split in result)
-        for split in ("test", "validation", "test with bank", "validation with bank")
+    names = ("test", "validation", "test with bank", "validation with bank", "queries", "queries with bank")
+    figures, validation, banked, banked_validation, queries, banked_queries = (
+        tuple(result[name] for result in results if name in result) for name in names
     )
     seconds = statistics.median(result["seconds"] for result in results)
     return Row(
@@ -248,6 +250,8 @@ def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fi
         seconds,
         banked=banked,
         banked_validation=banked_validation,
+        queries=queries,
+        banked_queries=banked_queries,
     )
 
 
@@ -293,11 +297,14 @@ def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> N
     record["validation"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
     if test.labels is not None:
         record |= _by_labels(*retrieval.different_items(found, test))
+        record["queries"] = _each_query(*retrieval.different_items(found, test))
     if hasattr(distances, "with_bank"):
         banked = distances.with_bank(task.train, BANK)
         found, on_validation = banked(test.images, test.texts), banked(task.validation.images, task.validation.texts)
         record["test with bank"] = retrieval.evaluate_pairs(found, test)
         record["validation with bank"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
+        if test.labels is not None:
+            record["queries with bank"] = _each_query(*retrieval.different_items(found, test))
     _files.write_json(_seed_path(task, seed), record)
 
 
@@ -306,6 +313,13 @@ def _by_labels(distances, labels) -> dict[str, Any]:
         "curves": retrieval.precision_recall(distances, labels),
         "classes": retrieval.map_per_class(distances, labels),
     }
+
+
+def _each_query(distances, labels) -> dict[str, list[float]]:
+    """Returns the average precision at 50 of each query, rounded: the files would be many times as long."""
+    of_texts = retrieval.average_precisions(np.ascontiguousarray(distances.T), *labels[::-1])
+    found = {"image_to_text": retrieval.average_precisions(distances, *labels), "text_to_image": of_texts}
+    return {direction: values.round(4).tolist() for direction, values in found.items()}
 
 
 def _seed_path(task, seed):

@@ -15,6 +15,7 @@ from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting, tables
 from gpldan_jax.studies.fitting import BANK, OURS, Row
 from gpldan_jax.studies.grid_points import Config
+from gpldan_jax.studies.significance import paired_bootstrap
 from gpldan_jax.studies.tables import DIRECTIONS, SELECTION, TITLES, seeds_in_words
 
 TABLES = ("table2.md", "table2.csv", "table2.json")
@@ -139,7 +140,30 @@ def _markdown(
         lines.append([*cells, published_text(name, method.name), f"{row.seconds:.1f}"])
     columns = [f"{dataset}, {metric}", "supervision", *TITLES.values(), "average with a bank"]
     table = tables.markdown_table([*columns, "on validation", "published", "seconds"], lines, "llrrrrrrr")
-    return "\n".join([*table, "", " ".join(_notes(rows, name, seeds, criterion)), "", f"    {command}", ""])
+    notes = " ".join(_notes(rows, name, seeds, criterion))
+    return "\n".join([*table, "", notes, "", *_differences(rows), f"    {command}", ""])
+
+
+def _differences(rows: Sequence[Row]) -> list[str]:
+    """Returns a table of our recipe against each other unsupervised method, by the paired bootstrap over queries."""
+    ours = next((row for row in rows if row.method.name == OURS and row.queries), None)
+    if ours is None:
+        return []
+    lines = []
+    for row in rows:
+        if row is ours or not row.queries or row.method.supervision != "unsupervised" or row.method.name == "chance":
+            continue
+        cells = [str(paired_bootstrap(ours.queries, row.queries)), "", ""]
+        if row.banked_queries:
+            cells[1] = str(paired_bootstrap(ours.banked_queries, row.banked_queries))
+        cells[2] = str(paired_bootstrap(ours.banked_queries, row.queries))
+        lines.append([row.method.title, *cells])
+    columns = ["ours less this method, map@50", "neither with a bank", "both with a bank", "ours alone with a bank"]
+    explanation = (
+        "The mean over seeds and both directions, and its 95 % interval by the paired bootstrap over queries "
+        "(gpldan_jax.studies.significance)."
+    )
+    return [*tables.markdown_table(columns, lines, "lrrr"), "", explanation, ""] if lines else []
 
 
 def _csv(rows: Sequence[Row], *, name: str) -> str:

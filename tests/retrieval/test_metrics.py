@@ -246,3 +246,19 @@ def test_memory_beside_the_matrix_is_modest(metric, limit):
         assert tracemalloc.get_traced_memory()[1] < limit
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("convention", metrics.CONVENTIONS)
+def test_the_mean_of_the_average_precisions_is_map(convention):
+    rng = np.random.default_rng(3)
+    distances, labels = rng.random((9, 12)), rng.integers(-1, 3, 12)  # -1 is no label
+    options = {"k": 5, "convention": convention}
+    found = metrics.average_precisions(distances, labels[:9], labels, **options)
+    assert found.shape == ((labels[:9] >= 0).sum(),)
+    assert found.mean() == pytest.approx(metrics.mean_average_precision(distances, labels[:9], labels, **options))
+    alone = [
+        metrics.mean_average_precision(distances[i : i + 1], labels[i : i + 1], labels, **options)
+        for i in range(9)
+        if labels[i] >= 0
+    ]
+    np.testing.assert_allclose(found, alone)

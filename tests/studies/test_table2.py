@@ -1,6 +1,7 @@
 """What the table of a comparison says."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -52,6 +53,25 @@ def test_the_table_by_hand():
     assert "chosen by agreement@50 on validation, which needs no labels." in lines[7]
     assert "With a bank: the same fits, after each item was moved by 2048 training pairs at most" in lines[7]
     assert lines[-1] == "    python x"
+
+
+def test_our_recipe_is_compared_with_each_unsupervised_method_query_by_query():
+    def with_queries(of, value, banked=None):
+        queries = ({"image_to_text": [value] * 3, "text_to_image": [value] * 3},) * 2
+        moved = ({"image_to_text": [banked] * 3, "text_to_image": [banked] * 3},) * 2 if banked else ()
+        return dataclasses.replace(of, queries=queries, banked_queries=moved)
+
+    rows = [
+        with_queries(row("jrl", (0.5, 0.5), supervision="supervised"), 0.5),
+        with_queries(row("cca", (0.25, 0.25)), 0.25, 0.5),
+        with_queries(row("ucal", (0.25, 0.25)), 0.125),
+        with_queries(row("ours", (0.5, 0.75), bank=(0.75, 0.75)), 0.5, 0.75),
+    ]
+    about = {"dataset": "Wiki", "name": "", "metric": "map@50", "criterion": "map", "command": "python x"}
+    text = table2._markdown(rows, seeds=(0, 1), **about)
+    assert "| CCA | +0.250 [+0.250, +0.250] | +0.250 [+0.250, +0.250] | +0.500 [+0.500, +0.500] |" in text
+    assert "| UCAL | +0.375 [+0.375, +0.375] |  | +0.625 [+0.625, +0.625] |" in text
+    assert "| JRL | +" not in text and "ours less this method" not in markdown()
 
 
 def test_published_figures_stand_beside_their_dataset_only():
