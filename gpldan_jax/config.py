@@ -127,7 +127,8 @@ _SETTINGS = (
     Setting("optim.weight_decay", 1e-4, number(0), "L2 in the gradient, as PyTorch's Adam takes it, Sec. 3.2"),
     Setting("optim.classifier_learning_rate", 5e-5, number(0, open_ends=True), "RMSprop, Sec. 3.2"),
     Setting("train.seed", 0, SEED, "seed of the run"),
-    Setting("train.epochs", 20, whole(1), "unpublished; ours"),
+    Setting("train.epochs", 20, whole(0), "unpublished; ours; 0 for as many as train.steps needs"),
+    Setting("train.steps", 200, whole(1), "ours: mini-batches to train at least, where train.epochs is 0"),
     Setting("train.batch_size", 64, whole(1), "unpublished; usual in this family of methods"),
     Setting("train.remainder", "drop", one_of("drop", "mask"), "pairs that do not fill a batch: left out, or padded"),
     Setting("train.selection", "map", one_of("map", "recall", "agreement", "last"),
@@ -181,8 +182,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "loss.soft_within": 0.3,
         "denoise.image": 0.0,
         "denoise.text": 0.0,
-        "train.epochs": 30,
-        "train.evaluate_every": 3,  # figures change little from epoch to epoch, and a bank is made for each evaluation
+        "train.epochs": 0,  # train.steps: with a bank, longer training is no better, whatever the size of the data
         "train.selection": "agreement",
         "retrieval.bank": 2048,
     },

@@ -53,7 +53,7 @@ class GPLDAN(BaseEstimator):
         width: H, width of the common space; `parts` divides it.
         parts: k, representations of one instance.
         classifier_hidden: width of the modality classifier's hidden layer.
-        epochs: how many to train.
+        epochs, steps: how many epochs to train; 0 for as many as `steps` mini-batches need.
         batch_size: pairs of a mini-batch.
         remainder: the pairs that do not fill a batch: "drop" or "mask".
         selection: which epoch's model is kept, by held-out pairs: "map" (map@50, needs labels), "recall" (recall@1, 5
@@ -122,6 +122,7 @@ class GPLDAN(BaseEstimator):
         parts=default("model.parts"),
         classifier_hidden=default("model.classifier_hidden"),
         epochs=default("train.epochs"),
+        steps=default("train.steps"),
         batch_size=default("train.batch_size"),
         remainder=default("train.remainder"),
         selection="auto",
@@ -156,6 +157,7 @@ class GPLDAN(BaseEstimator):
         self.parts = parts
         self.classifier_hidden = classifier_hidden
         self.epochs = epochs
+        self.steps = steps
         self.batch_size = batch_size
         self.remainder = remainder
         self.selection = selection
@@ -219,10 +221,10 @@ class GPLDAN(BaseEstimator):
         names = column_names(images, texts)
         if validation is not None:
             check_column_names(validation[0], validation[1], names, "validation ")
+        config = training.with_epochs(config_of(self.get_params(), seed), len(dataset.train))
         dataset, standardization = data.standardize(
             dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
         )
-        config = config_of(self.get_params(), seed)
         if self.selection == "auto":
             config["train"]["selection"] = "agreement" if labels is None else "map"
         history: list[dict] = []

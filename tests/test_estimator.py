@@ -64,7 +64,7 @@ def test_defaults_are_those_of_the_configs():
     ours = {key: parameters[key] for key in named}
     assert ours.pop("neighbours") is None and defaults["loss"]["target"] == "inputs" and named.pop("neighbours")
     assert ours.pop("selection") == "auto" and named.pop("selection") == "map"
-    assert ours == named and len(named) == 27
+    assert ours == named and len(named) == 28
     denoising = parameters["image_denoising"], parameters["text_denoising"]
     assert denoising == (defaults["denoise"]["image"], defaults["denoise"]["text"])
 

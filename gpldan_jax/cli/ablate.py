@@ -7,11 +7,10 @@ The epoch of each run is chosen on validation. The workdir gets table3.md, table
 same command trains what is missing and writes them again.
 """
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import config_parser, parse_config, parse_seeds
+from gpldan_jax.cli.arguments import command_line, config_parser, parse_config, parse_seeds
 
 STOPPED = "stopped; the same command continues after the last fit that was finished"
 
@@ -27,4 +26,4 @@ def main(argv: Sequence[str], program: str) -> int:
     from gpldan_jax.studies import table3  # jax takes seconds to import; a mistyped flag should not wait
 
     workdir = options.workdir or Path("runs") / f"ablate-{name}"
-    return table3.ablate(config, seeds, workdir, fresh=options.fresh, command=f"{program} {shlex.join(argv)}")
+    return table3.ablate(config, seeds, workdir, fresh=options.fresh, command=command_line(program, argv))

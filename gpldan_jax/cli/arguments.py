@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import io
 import json
+import shlex
 import sys
 import threading
 import warnings
@@ -209,6 +210,20 @@ def parse_numbers(settings, name: str, text: str, key: str, kind: type) -> tuple
             raise ValueError(f"{flag}: {value!r} is there twice")
         values.append(value)
     return tuple(values)
+
+
+def command_line(program: str, argv: Sequence[str]) -> str:
+    """Returns a command as it can be printed in a table: of the absolute paths of this machine the last part.
+
+    Example:
+        >>> command_line("gpldan compare", ["--dataset=npz", "--data=/home/me/mine.npz", "--workdir", "runs/mine"])
+        'gpldan compare --dataset=npz --data=mine.npz --workdir runs/mine'
+    """
+    shown = []
+    for argument in argv:
+        flag, separator, value = argument.rpartition("=")
+        shown.append(flag + separator + (Path(value).name if Path(value).is_absolute() else value))
+    return f"{program} {shlex.join(shown)}"
 
 
 def needs_package(package: str, purpose: str, extra: str) -> None:

@@ -20,7 +20,6 @@ names; with `--config.dataset.synthetic` they generate data of the same shapes.
 import argparse
 import importlib
 import re
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from typing import Any
 
 from gpldan_jax import _files, config
 from gpldan_jax.benchmarking import problem, results
-from gpldan_jax.cli.arguments import Parser, needs_package, parse_config, positive
+from gpldan_jax.cli.arguments import Parser, command_line, needs_package, parse_config, positive
 
 STOPPED = "stopped; nothing was written"
 _WITH_CONFIG = ("train", "quality")
@@ -57,7 +56,7 @@ def main(argv: Sequence[str], program: str) -> int:
     if options.command == "compare":
         return _compare(results.read(options.old), results.read(options.new), options.threshold)
     try:
-        return _measure(options, rest, f"{program} {shlex.join(argv)}")
+        return _measure(options, rest, command_line(program, argv))
     except ValueError as error:
         message = _ARGUMENTS.sub(r"--\g<0>", str(error))
         raise ValueError(message.replace("jax_num_cpu_devices=2", "--devices 2")) from error

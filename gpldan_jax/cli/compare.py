@@ -7,11 +7,10 @@ The settings of each method are chosen on validation. The workdir gets table2.md
 command fits what is missing and writes them again.
 """
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import config_parser, parse_config, parse_seeds
+from gpldan_jax.cli.arguments import command_line, config_parser, parse_config, parse_seeds
 
 STOPPED = "stopped; the same command continues after the last fit that was finished"
 
@@ -29,7 +28,7 @@ def main(argv: Sequence[str], program: str) -> int:
 
     methods = table2.method_names() if options.methods == "all" else options.methods.split(",")
     workdir = options.workdir or Path("runs") / f"compare-{name}"
-    command = f"{program} {shlex.join(argv)}"
+    command = command_line(program, argv)
     try:
         return table2.compare(config, methods, seeds, workdir, fresh=options.fresh, command=command)
     except ValueError as error:

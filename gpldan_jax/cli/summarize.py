@@ -1,7 +1,7 @@
 """Prints Markdown tables of finished workdirs: of runs the mean over seeds, of comparisons a column for each.
 
     gpldan summarize runs/emoji-*
-    gpldan summarize runs/compare-*
+    gpldan summarize runs/compare-* --figure=methods.png
 
 Each folder is the workdir of a finished run or comparison.
 """
@@ -9,7 +9,7 @@ Each folder is the workdir of a finished run or comparison.
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import Parser
+from gpldan_jax.cli.arguments import Parser, needs_package
 
 STOPPED = "stopped"
 
@@ -18,9 +18,19 @@ def main(argv: Sequence[str], program: str) -> int:
     """Parses the flags and prints the tables."""
     parser = Parser(prog=program, description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, metavar="WORKDIR", help="finished workdirs")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="a figure of the comparisons, needs matplotlib")
     options = parser.parse_args(argv)
+    if options.figure:
+        needs_package("matplotlib", "--figure", "plots")
     from gpldan_jax.studies import overview_tables
+    from gpldan_jax.studies.overview import read_folders
 
     if lines := overview_tables(options.folders):
         print("\n".join(lines))
+    if options.figure:
+        from gpldan_jax.studies.comparison_figure import compose_comparison
+        from gpldan_jax.studies.figure_style import write_figure
+
+        write_figure(compose_comparison(read_folders(options.folders)[1]), options.figure)
+        print(f"\nwritten to {options.figure}")
     return 0

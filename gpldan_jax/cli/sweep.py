@@ -13,6 +13,7 @@ from typing import Any
 
 from gpldan_jax.cli.arguments import (
     add_switch,
+    command_line,
     config_parser,
     needs_package,
     parse_config,
@@ -56,7 +57,7 @@ def main(argv: Sequence[str], program: str) -> int:
             at_once=options.at_once,
             on_test=options.test,
             figure=options.figure,
-            command=f"{program} {shlex.join(argv)}",
+            command=command_line(program, argv),
             run_command=f"{program.replace('sweep', 'run')} {shlex.join(best)}",
         )
     except ValueError as error:

@@ -78,7 +78,7 @@ def encode(
         ValueError: features that are not finite, or for which the output of the network is not finite.
     """
     scale = getattr(model.standardization, f"{modality}s")
-    parameters, bank = jax.device_put((model.parameters, model.bank))
+    parameters, bank = model.on_device
     size = min(_BLOCK, 1 << (len(features) - 1).bit_length())  # all of one size, so that they compile once
     for start in range(0, len(features), size):
         block = as_features(features[start : start + size], where=f"{modality} features from row {start} on")

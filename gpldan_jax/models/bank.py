@@ -273,10 +273,9 @@ def move(bank: Bank, inputs: jax.Array, features: jax.Array, modality: str) -> j
     nearest, rows = jax.lax.top_k(cosines, bank.neighbours)
     weights = jnp.maximum(nearest, 0)
     weights /= jnp.maximum(weights.sum(axis=1, keepdims=True), jnp.finfo(weights.dtype).tiny)
-    # As one matrix product: a gather of [q, m, H] would be most of the memory.
-    spread = jnp.zeros_like(cosines).at[jnp.arange(len(rows))[:, None], rows].set(weights)
+    mean = (weights[:, :, None] * joint[rows]).sum(axis=1)
     predicted = matmul(jnp.exp((cosines - 1) / bandwidth), coefficients, (1, 0))
-    moved = unit_length(features) + bank.weight * (matmul(spread, joint, (1, 0)) + unit_length(predicted))
+    moved = unit_length(features) + bank.weight * (mean + unit_length(predicted))
     return jnp.linalg.norm(features, axis=1, keepdims=True) * unit_length(moved)
 
 

@@ -6,6 +6,7 @@ projector, the two numbers of the bank, and the metadata.
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax import _files
@@ -67,6 +69,11 @@ class TrainedModel:
     standardization: Standardization
     metadata: Mapping[str, Any]
     bank: Bank | None = None
+
+    @functools.cached_property
+    def on_device(self) -> tuple[dict, Bank | None]:
+        """The parameters and the bank as float32 arrays of the first device, sent once and not for each query."""
+        return jax.tree.map(lambda of: jnp.asarray(of, jnp.float32), (self.parameters, self.bank))
 
 
 def save_model(path: str | os.PathLike, model: TrainedModel) -> None:

@@ -44,6 +44,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
             dataset, standardization = load(config["dataset"])
             options = config["train"]
             training.check_fits(dataset, batch_size=options["batch_size"], criterion=options["selection"])
+            config = training.with_epochs(config, len(dataset.train))
             if config["mesh"]["resident"]:
                 training.check_resident(dataset, mesh)
             if first:  # the folder is the same for all

@@ -327,7 +327,7 @@ def _seed_path(task, seed):
 
 
 def _train_gpldan(config, dataset, train, validation, score, *, seed, **changes) -> Distances:
-    settings = with_values(config, {"train.seed": seed, **changes})
+    settings = training.with_epochs(with_values(config, {"train.seed": seed, **changes}), len(dataset.train))
     state = session.initial_state(settings, dataset)
     options = training.train_options(settings)
     state, _ = training.train(state, dataset, training.CheckpointsInMemory(), **options)

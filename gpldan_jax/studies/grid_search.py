@@ -96,6 +96,7 @@ def sweep(
             import matplotlib  # noqa: F401, before hours of training, not after
     dataset, standardization = session.load(config["dataset"])
     training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=config["train"]["selection"])
+    config = training.with_epochs(config, len(dataset.train))
     if on_test and not len(dataset.test):
         raise ValueError(f"on_test needs test pairs, {dataset.title} has none")
     mesh = training.data_mesh(config["mesh"]["data"])

@@ -8,7 +8,8 @@ from typing import Any
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.tables import DIRECTIONS, TITLES, main_metric, markdown_table, mean_and_sd
 
-_OURS = "gpldan"  # with which the names of GPLDAN and of our changes to it begin
+_OURS = ("gpldan", "ours")  # with which the names of GPLDAN and of our recipe begin
+_BANK = ", with a bank"  # the end of the name and of the title of such a row
 
 
 def overview_tables(folders: Sequence[Path]) -> list[str]:
@@ -23,7 +24,27 @@ def overview_tables(folders: Sequence[Path]) -> list[str]:
     Raises:
         ValueError: a folder holds neither a finished run nor a finished comparison, or a file is damaged.
     """
-    runs, comparisons, lines = [], [], []
+    (runs, comparisons), lines = read_folders(folders), []
+    if runs:
+        lines += _table_of_runs(runs)
+    if comparisons:
+        lines += [*_table_of_comparisons(comparisons), "", *_table_of_trials(comparisons)]
+    return lines
+
+
+def read_folders(folders: Sequence[Path]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Reads the results of finished runs and comparisons.
+
+    Args:
+        folders: their workdirs.
+
+    Returns:
+        Those of the runs, and those of the comparisons.
+
+    Raises:
+        ValueError: as `overview_tables`.
+    """
+    runs, comparisons = [], []
     for folder in folders:
         if (folder / "results.json").exists():
             runs.append(workdirs.read_json(folder / "results.json"))
@@ -35,11 +56,7 @@ def overview_tables(folders: Sequence[Path]) -> list[str]:
             raise ValueError(
                 f"{folder} holds no results.json and no table2.json: not a run or a comparison, or not finished"
             )
-    if runs:
-        lines += _table_of_runs(runs)
-    if comparisons:
-        lines += [*_table_of_comparisons(comparisons), "", *_table_of_trials(comparisons)]
-    return lines
+    return runs, comparisons
 
 
 def _table_of_runs(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -61,7 +78,11 @@ def _table_of_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
     The best unsupervised method of each dataset is bold. The last column is the mean over datasets on validation. Each
     of our changes is ranked as if it stood in the place of GPLDAN.
     """
-    titles = {of["name"]: (of["title"], of["supervision"]) for found in comparisons for of in found["methods"]}
+    titles: dict[str, tuple[str, str]] = {}
+    for of in (of for found in comparisons for of in found["methods"]):
+        titles[of["name"]] = (of["title"], of["supervision"])
+        if of.get("banked"):
+            titles[of["name"] + _BANK] = (of["title"] + _BANK, of["supervision"])
     tests = [_averages(found, "figures") for found in comparisons]
     validations = [_averages(found, "validation") for found in comparisons]
     rankings = [_ranked(averages, titles) for averages in tests]
@@ -114,12 +135,14 @@ def _table_of_trials(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _averages(comparison, split):
-    """Returns the average map@50 of each seed, for each method that did not fail."""
-    return {
-        of["name"]: [figures["map@50"]["average"] for figures in of[split]]
-        for of in comparison["methods"]
-        if of[split] and "map@50" in of[split][0]
-    }
+    """Returns the average map@50 of each seed, for each method that did not fail, and for it with a bank."""
+    found = {}
+    for of in comparison["methods"]:
+        banked = {"figures": "banked", "validation": "banked_validation"}[split]
+        for name, figures in ((of["name"], of[split]), (of["name"] + _BANK, of.get(banked))):
+            if figures and "map@50" in figures[0]:
+                found[name] = [one["map@50"]["average"] for one in figures]
+    return found
 
 
 def _ranked(averages, titles):

@@ -33,6 +33,7 @@ from gpldan_jax.training.loop import check_epochs as check_epochs
 from gpldan_jax.training.loop import check_resident as check_resident
 from gpldan_jax.training.loop import train as train
 from gpldan_jax.training.loop import train_options as train_options
+from gpldan_jax.training.loop import with_epochs as with_epochs
 from gpldan_jax.training.mesh import data_mesh as data_mesh
 from gpldan_jax.training.mesh import from_first_process as from_first_process
 from gpldan_jax.training.mesh import shares as shares

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpldan_jax.config import with_values
 from gpldan_jax.data import DataError, PairedDataset
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
@@ -262,6 +263,25 @@ def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     names = ("epochs", "batch_size", "remainder", "evaluate_every", "patience")
     options = {name: config["train"][name] for name in names}
     return options | {"criterion": config["train"]["selection"], "bank": bank_options(config)}
+
+
+def with_epochs(config: Mapping[str, Mapping[str, Any]], pairs: int) -> dict[str, dict[str, Any]]:
+    """Returns a config that says how many epochs to train: `train.epochs`, or where it is 0 what `train.steps` needs.
+
+    Args:
+        config: as `gpldan_jax.config.default_config` returns it.
+        pairs: how many training pairs there are; a mini-batch at least.
+
+    Returns:
+        The config with `train.epochs` of at least 1.
+
+    Example:
+        >>> with_epochs({"train": {"epochs": 0, "steps": 200, "batch_size": 64, "remainder": "drop"}}, 1000)["train"]
+        {'epochs': 14, 'steps': 200, 'batch_size': 64, 'remainder': 'drop'}
+    """
+    train = config["train"]
+    each = steps_per_epoch(pairs, train["batch_size"], train["remainder"])
+    return with_values(config, {"train.epochs": train["epochs"] or -(-train["steps"] // each)})
 
 
 def bank_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

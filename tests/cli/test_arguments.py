@@ -170,3 +170,10 @@ def test_a_missing_package_is_named_with_its_extra():
     needs_package("json", "a report", "report")
     with pytest.raises(ValueError, match=r"^a report needs no_such: pip install 'gpldan_jax\[report\]'$"):
         needs_package("no_such", "a report", "report")
+
+
+def test_a_recorded_command_has_no_path_of_the_machine():
+    argv = ["--dataset=npz", "--data=/home/me/a b.npz", "--workdir", "/tmp/w/runs/mine", "--seeds=5", "runs/x"]
+    assert command_line("gpldan compare", argv) == (
+        "gpldan compare --dataset=npz '--data=a b.npz' --workdir mine --seeds=5 runs/x"
+    )
