@@ -12,6 +12,7 @@ from gpldan_jax.cli.arguments import (
     Parser,
     add_switch,
     call,
+    command_line,
     config_parser,
     needs_package,
     parse_config,

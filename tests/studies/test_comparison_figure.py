@@ -25,7 +25,8 @@ def test_each_dataset_is_a_panel_and_each_unsupervised_method_a_line_the_best_fi
     panels = [panel for panel in figure.axes if panel.axison]
     assert [panel.get_title(loc="left") for panel in panels] == ["Wiki", "CUB"]
     assert [[of.get_text() for of in panel.get_yticklabels()] for panel in panels] == [["OURS", "CCA"], ["UCAL"]]
-    drawn = [(line.get_xdata()[0], line.get_markerfacecolor()) for line in panels[0].lines if line.get_marker() == "o"]
+    points = [line for line in panels[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
+    drawn = [(line.get_xdata()[0], line.get_markerfacecolor()) for line in points]
     assert [(round(float(x), 3), fill == "none") for x, fill in drawn[:4]] == [
         (0.41, True),  # ours without a bank, then with one
         (0.5, False),
