@@ -13,6 +13,7 @@ from gpldan_jax._extras import needed_for
 from gpldan_jax.benchmarking import results
 from gpldan_jax.benchmarking.problem import IMPLEMENTATIONS, JAX_TRAINERS, Problem, machine_title, minimum_flops
 from gpldan_jax.benchmarking.results import MODE_TITLES, Row
+from gpldan_jax.studies.grid_summaries import CRITERIA
 
 _NOISY = 1.5
 _WIDTH, _MARKDOWN_WIDTH = 120, 200
@@ -82,7 +83,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _show_quality(record, markdown):
     outcomes, console = record["rows"], _console(markdown)
-    criterion = {"map": "map@50", "recall": "recall"}[record["problem"]["train"]["selection"]]
+    criterion = CRITERIA[record["problem"]["train"]["selection"]]
     columns = {
         "implementation": [outcome.implementation for outcome in outcomes],
         "reached": [

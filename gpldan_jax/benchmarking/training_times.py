@@ -20,6 +20,7 @@ from gpldan_jax.benchmarking.problem import GRIDS, QUALITY_TRAINERS, TRAINERS, c
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.config import with_values
 from gpldan_jax.data import PairedSplit
+from gpldan_jax.retrieval import neighbourhood_relevance
 from gpldan_jax.runs import session
 from gpldan_jax.training.batches import epoch_rows
 from gpldan_jax.training.mesh import replicated, row_sharding
@@ -102,7 +103,7 @@ def measure_quality(
     names = choose_trainers(implementations, QUALITY_TRAINERS, config)
     settings = config["train"]
     if settings["selection"] == "last":
-        raise ValueError("config.train.selection must be map or recall, got last, which has no value to reach")
+        raise ValueError("config.train.selection must be map, recall or agreement; last has no value to reach")
     mesh = training.data_mesh(config["mesh"]["data"])
     dataset, _ = session.load(config["dataset"])
     training.check_fits(dataset, batch_size=settings["batch_size"], criterion=settings["selection"])
@@ -110,7 +111,7 @@ def measure_quality(
     made = _make_trainers(names, start, dataset.train, settings)
     epochs, outcomes = {}, {}
     for name, trainer in made.items():
-        epochs[name] = _train_epochs(trainer, start, dataset.validation, settings["selection"], max_epochs)
+        epochs[name] = _train_epochs(trainer, start, dataset, settings["selection"], max_epochs)
         compile_s = sum(trainer.facts.get(part, 0.0) for part in ("lower_s", "compile_s"))
         outcomes[name] = Outcome(name, library_of(name), compile_s)
     order = random.Random(0)
@@ -188,15 +189,20 @@ def _make_trainers(names, start, split, settings):
     return made
 
 
-def _train_epochs(trainer, start, validation, criterion, epochs) -> Iterator[training.EpochResult]:
+def _train_epochs(trainer, start, dataset, criterion, epochs) -> Iterator[training.EpochResult]:
     """Trains an epoch each time that it is advanced; the clock runs in `train_epoch` only."""
 
     def train_epoch(epoch):
         return {"loss": trainer.epoch()[None]}
 
+    relevance = None
+    if criterion == "agreement":
+        relevance = neighbourhood_relevance(dataset.validation, dataset.train)
+
     def evaluate(member, epoch):
         state = start.replace(projector_parameters=trainer.projector_parameters())
-        value = training.criterion_value(criterion, training.evaluate_split(state, validation), epoch)
+        figures = training.evaluate_split(state, dataset.validation, relevance=relevance)
+        value = training.criterion_value(criterion, figures, epoch)
         return value, value
 
     return training.train_epochs(train_epoch, evaluate, epochs=epochs)

@@ -15,7 +15,7 @@ Letters: `n` training pairs; `b` pairs of the bank; `q` items; `m` neighbours; `
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -169,11 +169,12 @@ def make_bank(
             BankSide(
                 inputs=regression.inputs.astype(np.float16),
                 center=regression.center.astype(np.float32),
-                bandwidth=np.float32(regression.bandwidth),
+                bandwidth=np.array(regression.bandwidth, np.float32),
                 coefficients=_coefficients(regression, joint - joint.mean(0)).astype(np.float32),
             )
         )
-    return Bank(*sides, joint.astype(np.float16), min(neighbours, len(joint)), float(weight))
+    image, text = sides
+    return Bank(image, text, joint.astype(np.float16), min(neighbours, len(joint)), float(weight))
 
 
 def network_bank(projector: Projector, parameters: dict, pairs: BankPairs, *, neighbours: int, weight: float) -> Bank:
@@ -230,11 +231,12 @@ def encode(
         >>> encode(projector, parameters, texts, "text", bank).features.shape
         (6, 8)
     """
-    representation = projector.apply({"params": parameters}, inputs, method=_METHODS[modality])
+    representation: Any = projector.apply({"params": parameters}, inputs, method=_METHODS[modality])
     if bank is None:
         return representation
     features = move(bank, inputs, representation.features, modality)
-    return projector.apply({"params": parameters}, features, method=Projector.represent)
+    moved: Any = projector.apply({"params": parameters}, features, method=Projector.represent)
+    return moved
 
 
 def move(bank: Bank, inputs: jax.Array, features: jax.Array, modality: str) -> jax.Array:

@@ -103,8 +103,8 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     about = {**model.metadata, "projector": settings}
     if model.bank is not None:
         for name in MODALITIES:
-            for field in _BANK_SIDE:
-                tensors[f"bank/{name}/{field}"] = getattr(getattr(model.bank, name), field)
+            side = getattr(model.bank, name)
+            tensors |= {f"bank/{name}/{of}": getattr(side, of) for of in _BANK_SIDE}
         tensors["bank/joint"] = model.bank.joint
         about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
     # Not `ascontiguousarray`, which makes a row of a scalar.

@@ -6,7 +6,11 @@ from typing import ClassVar
 
 from gpldan_jax.studies.tables import MeanSd
 
-CRITERIA = {"map": "average map@50", "recall": "the mean of recall@1, @5 and @10"}
+CRITERIA = {
+    "map": "average map@50",
+    "recall": "the mean of recall@1, @5 and @10",
+    "agreement": "agreement@50, which needs no labels",
+}
 """The figure that each criterion of `train.selection` looks at, in words; `"last"` looks at none."""
 
 _RECALL = "recall@k is how often the true partner is among the k nearest."

@@ -107,7 +107,7 @@ def load_comparable(config: Config) -> PairedDataset:
     """Loads the dataset of a config, on which settings can be chosen on validation and methods compared on test."""
     criterion = config["train"]["selection"]
     if criterion == "last":
-        raise ValueError("train.selection=last chooses nothing on validation; use map or recall")
+        raise ValueError("train.selection=last chooses nothing on validation; use map, recall or agreement")
     dataset, _ = session.load(config["dataset"])
     training.check_fits(dataset, batch_size=config["train"]["batch_size"], criterion=criterion)
     if not len(dataset.test):

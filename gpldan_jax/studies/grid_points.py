@@ -72,7 +72,7 @@ class Grid:
 def check_criterion(criterion: str, n_points: int) -> None:
     """Checks that a criterion of `train.selection` can choose among the points of a grid."""
     if criterion == "last" and n_points > 1:
-        raise ValueError("train.selection=last cannot choose among points; use map or recall")
+        raise ValueError("train.selection=last cannot choose among points; use map, recall or agreement")
 
 
 def value_text(value: float) -> str:

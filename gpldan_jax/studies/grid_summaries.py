@@ -14,7 +14,7 @@ from gpldan_jax.runs import session
 from gpldan_jax.studies.grid_points import AXIS_NAMES, Grid, Member, Point, check_criterion, point_title
 from gpldan_jax.studies.tables import DIRECTIONS, MeanSd, csv_text, mean_and_sd
 
-CRITERIA = {"map": "map@50", "recall": "recall", "last": "last epoch"}
+CRITERIA = {"map": "map@50", "recall": "recall", "agreement": "agreement@50", "last": "last epoch"}
 """The figure that each criterion of `train.selection` looks at."""
 
 # Without its edges, so that four means with their standard deviations fit the 80 columns of a pipe.

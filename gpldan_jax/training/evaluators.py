@@ -68,13 +68,16 @@ def make_bank_maker(train: PairedSplit, bank: Mapping[str, Any] | None) -> Calla
     return lambda projector, parameters: network_bank(projector, parameters, pairs, **options)
 
 
-def evaluate_split(state: TrainState, split: PairedSplit, *, bank: Bank | None = None) -> Figures:
+def evaluate_split(
+    state: TrainState, split: PairedSplit, *, bank: Bank | None = None, relevance: Gains | None = None
+) -> Figures:
     """Returns all metrics of a split under the projector of a state, the same in every process.
 
     Args:
         state: of a run.
         split: scaled features.
         bank: of training pairs, by which the items are moved; `None` for none.
+        relevance: as in `evaluate_parameters`.
 
     Returns:
         As `gpldan_jax.retrieval.evaluate`.
@@ -82,7 +85,8 @@ def evaluate_split(state: TrainState, split: PairedSplit, *, bank: Bank | None =
     Example:
         See `evaluate_parameters`, which does the same for the parameters of one device.
     """
-    figures = evaluate_parameters(state.projector, on_one_device(state.projector_parameters), split, bank=bank)
+    parameters = on_one_device(state.projector_parameters)
+    figures = evaluate_parameters(state.projector, parameters, split, bank=bank, relevance=relevance)
     return from_first_process(figures)
 
 

@@ -104,8 +104,8 @@ def fakes(dataset, monkeypatch):
     made = {"step": FakeTrainer(), "epoch": FakeTrainer()}
     rates = {id(made["step"]): 0.1, id(made["epoch"]): 0.15}
 
-    def evaluate(state, split):
-        assert split is dataset.validation
+    def evaluate(state, split, relevance=None):
+        assert split is dataset.validation and relevance is None
         trainer = state.projector_parameters
         recalls = {f"recall@{r}": {"average": r * 0.01 * trainer.epochs} for r in (1, 5, 9)}
         return recalls | {"map@50": {"average": trainer.epochs * rates[id(trainer)]}}
@@ -139,7 +139,7 @@ def test_a_target_that_is_not_reached(fakes):
 def test_quality_is_what_selects_the_model(fakes):
     step, _ = measure_quality(0.09, train={"selection": "recall"})["rows"]
     assert step.reached_epoch == 2 and step.values == pytest.approx([0.05, 0.1])
-    with pytest.raises(ValueError, match=r"config.train.selection must be map or recall"):
+    with pytest.raises(ValueError, match=r"config.train.selection must be map, recall or agreement"):
         measure_quality(0.1, train={"selection": "last"})
 
 

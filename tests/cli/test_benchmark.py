@@ -34,7 +34,7 @@ def run_loss(out, *flags):
         (["train", "--config=nothere.py", "more"], "unexpected argument 'more'"),
         (["train", "--config=nothere.py"], "no config file nothere.py"),
         (["train"], "give --config=FILE or --dataset=NAME"),
-        (["quality", "--dataset=emoji", "--target=1", "--config.train.selection=last"], "must be map or recall"),
+        (["quality", "--dataset=emoji", "--target=1", "--config.train.selection=last"], "must be map, recall"),
         (["search", "--width=10", "--representations=4"], "--representations must divide --width, got 4 and 10"),
         (["search", "--implementations", "numpy"], "invalid choice: 'numpy'"),
         (["search", "--folder=nowhere"], "--folder must be a folder that exists, got nowhere"),

@@ -163,7 +163,7 @@ def test_gpldan_tries_three_settings_and_our_recipe_one_for_every_dataset():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"train.selection": "last"}, "train.selection=last chooses nothing on validation; use map or recall"),
+        ({"train.selection": "last"}, "train.selection=last chooses nothing on validation; use map, recall"),
         ({"train.batch_size": 10**6}, "batch_size must not exceed the training pairs"),
     ],
 )

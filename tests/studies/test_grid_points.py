@@ -28,7 +28,7 @@ def test_an_axis_of_a_single_value_has_no_choice():
 def test_the_last_epoch_chooses_nothing():
     grid_points.check_criterion("last", 1)
     grid_points.check_criterion("map", 2)
-    with pytest.raises(ValueError, match=r"^train\.selection=last cannot choose among points; use map or recall$"):
+    with pytest.raises(ValueError, match=r"^train\.selection=last cannot choose among points; use map, recall"):
         grid_points.check_criterion("last", 2)
 
 

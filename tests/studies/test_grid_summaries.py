@@ -85,7 +85,7 @@ def test_where_every_point_failed_the_first_reason_is_given():
 
 
 def test_the_last_epoch_cannot_choose():
-    with pytest.raises(ValueError, match=r"^train\.selection=last cannot choose among points; use map or recall$"):
+    with pytest.raises(ValueError, match=r"^train\.selection=last cannot choose among points; use map, recall"):
         grid_summaries.select([summary(20.0), summary(30.0, HIGH)], "last")
     only = summary(20.0)
     assert grid_summaries.select([only], "last") is only  # nothing to choose
