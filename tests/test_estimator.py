@@ -330,7 +330,7 @@ def test_other_files_are_refused(fitted, tmp_path):
         ({"text_denoising": 1.5}, "text_denoising must be a number of at least 0 and at most 1, got 1.5"),
         ({"discrepancy": "abs"}, "discrepancy must be one of absolute, squared, signed, got 'abs'"),
         ({"neighbours": 0}, "neighbours must be None or a whole number of at least 1, got 0"),
-        ({"epochs": 2.0}, "epochs must be a whole number of at least 1, got 2.0"),
+        ({"epochs": 2.0}, "epochs must be a whole number of at least 0, got 2.0"),
         ({"patience": True}, "patience must be a whole number of at least 0, got True"),
         ({"resident": 1}, "resident must be True or False, got 1"),
         ({"parts": 3}, "parts must divide width, got 3 and 8"),

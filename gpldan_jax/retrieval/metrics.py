@@ -103,13 +103,7 @@ def average_precisions(
     """Returns the average precision of each query, whose mean is `mean_average_precision`.
 
     Args:
-        distances: as in `mean_average_precision`, like the following.
-        query_labels: of the queries.
-        gallery_labels: of the gallery items.
-        k: depth of the ranking.
-        convention: `"hits"` or `"trec"`.
-        exclude: for each query an item that is not in its gallery.
-        relevance: in place of labels.
+        distances, query_labels, gallery_labels, k, convention, exclude, relevance: as in `mean_average_precision`.
 
     Returns:
         `[q]` float64 in [0, 1], of the queries with a label, in their order.

@@ -28,7 +28,7 @@ def make_evaluator(dataset: PairedDataset, split: str, *, criterion: str) -> Cal
         `evaluate_parameters`, none where the split is empty.
 
     Example:
-        >>> import jax
+        >>> import jax, numpy as np
         >>> split = PairedSplit(np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32))
         >>> projector = Projector(hidden=8, width=8, parts=2)
         >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
@@ -54,7 +54,7 @@ def make_bank_maker(train: PairedSplit, bank: Mapping[str, Any] | None) -> Calla
         It takes a projector and its parameters on one device; it returns the bank, `None` for none.
 
     Example:
-        >>> import jax
+        >>> import jax, numpy as np
         >>> split = PairedSplit(np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32))
         >>> projector = Projector(hidden=8, width=8, parts=2)
         >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]
@@ -111,7 +111,7 @@ def evaluate_parameters(
         As `gpldan_jax.retrieval.evaluate`.
 
     Example:
-        >>> import jax
+        >>> import jax, numpy as np
         >>> projector = Projector(hidden=8, width=8, parts=2)
         >>> split = PairedSplit(np.ones((3, 5), np.float32), np.ones((3, 4), np.float32))
         >>> parameters = projector.init(jax.random.key(0), split.images, split.texts)["params"]

@@ -83,7 +83,7 @@ def test_a_synthetic_run_says_so_everywhere(run, tmp_path):
             "config.loss.discrepancy must be one of absolute, squared, signed, got 'abs'",
         ),
         (["--config.model.parts=3"], "config.model.parts must divide config.model.width, got 3 and 1024"),
-        (["--config.train.epochs=0"], "config.train.epochs must be a whole number of at least 1, got 0"),
+        (["--config.train.epochs=-1"], "config.train.epochs must be a whole number of at least 0, got -1"),
         (["--fresch"], "did you mean --fresh?"),
         (["extra"], "unexpected argument 'extra'"),
     ],
