@@ -103,16 +103,18 @@ def average_precisions(
     """Returns the average precision of each query, whose mean is `mean_average_precision`.
 
     Args:
-        distances, query_labels, gallery_labels, k, convention, exclude, relevance: as in `mean_average_precision`.
+        distances: as in `mean_average_precision`, like the following.
+        query_labels: of the queries.
+        gallery_labels: of the gallery items.
+        k: depth of the ranking.
+        convention: `"hits"` or `"trec"`.
+        exclude: for each query an item that is not in its gallery.
+        relevance: in place of labels.
 
     Returns:
         `[q]` float64 in [0, 1], of the queries with a label, in their order.
 
-    Raises:
-        ValueError: as in `mean_average_precision`.
-
     Example:
-        >>> import numpy as np
         >>> average_precisions(np.array([[0.1, 0.2], [0.1, 0.2]]), [0, 1], [0, 1]).tolist()
         [1.0, 0.5]
     """
