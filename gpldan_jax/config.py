@@ -244,6 +244,16 @@ def with_values(config: Mapping[str, Mapping[str, Any]], values: Mapping[str, An
     return changed
 
 
+def with_newer_settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A copy of a config of an older version, in which settings that it does not know have their defaults.
+
+    Example:
+        >>> with_newer_settings({"loss": {"alpha": 2.0}})["loss"]["alpha"], with_newer_settings({})["loss"]["alpha"]
+        (2.0, 1.0)
+    """
+    return with_values(default_config(), flat(config))
+
+
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values of a nested config by key.
 

@@ -14,7 +14,7 @@ import rich.progress
 import rich.table
 
 from gpldan_jax import _files, data, models, retrieval, training
-from gpldan_jax.config import with_values
+from gpldan_jax.config import with_newer_settings, with_values
 from gpldan_jax.runs import processes, run_data
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import versions
@@ -32,6 +32,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     data may lie at another path. Of several processes all call it; the first one prints and writes. `fresh` deletes the
     run found there first.
     """
+    config = with_newer_settings(config)
     first = processes.is_first()
     console = make_console(quiet=not first)
     with contextlib.ExitStack() as stack:

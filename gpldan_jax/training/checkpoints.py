@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 State = TypeVar("State")
+_NEWER_NAMES = ("soft_contrastive", "soft_temperature", "soft_within")
 
 
 class Checkpoints:
@@ -94,7 +95,9 @@ class Checkpoints:
         # The keys of the template say which of the arrays are keys.
         like = flax.serialization.to_state_dict(state)
         values = jax.tree.map(
-            lambda leaf, value: jax.random.wrap_key_data(value) if _is_key(leaf) else value, like, restored.state
+            lambda leaf, value: jax.random.wrap_key_data(value) if _is_key(leaf) else value,
+            like,
+            _with_absent(restored.state, like),
         )
         return flax.serialization.from_state_dict(state, values), restored.progress
 
@@ -137,8 +140,24 @@ class CheckpointsInMemory:
 
 def _as_dict(state):
     # Plain nested dicts with names on the disk, whatever optax calls its tuples next year.
-    values = flax.serialization.to_state_dict(state)
+    values = _without_absent(flax.serialization.to_state_dict(state))
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, values)
+
+
+def _without_absent(values):
+    """Values without those that are newer than version 0.1.0 and `None`: checkpoints without them stay the same."""
+    if not isinstance(values, dict):
+        return values
+    return {
+        name: _without_absent(value) for name, value in values.items() if not (value is None and name in _NEWER_NAMES)
+    }
+
+
+def _with_absent(values, like):
+    """Values with the `None` that `_without_absent` has taken out, where `like` has them."""
+    if not isinstance(like, dict):
+        return values
+    return {name: None if value is None else _with_absent(values[name], value) for name, value in like.items()}
 
 
 def _is_key(leaf):

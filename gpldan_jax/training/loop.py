@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpldan_jax.config import with_values
+from gpldan_jax.config import with_newer_settings, with_values
 from gpldan_jax.data import DataError, PairedDataset
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
@@ -279,7 +279,7 @@ def with_epochs(config: Mapping[str, Mapping[str, Any]], pairs: int) -> dict[str
         >>> with_epochs({"train": {"epochs": 0, "steps": 200, "batch_size": 64, "remainder": "drop"}}, 1000)["train"]
         {'epochs': 14, 'steps': 200, 'batch_size': 64, 'remainder': 'drop'}
     """
-    train = config["train"]
+    train = with_newer_settings(config)["train"]
     each = steps_per_epoch(pairs, train["batch_size"], train["remainder"])
     return with_values(config, {"train.epochs": train["epochs"] or -(-train["steps"] // each)})
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gpldan_jax.config import default
+from gpldan_jax.config import default, with_newer_settings
 from gpldan_jax.models import ModalityClassifier, Projector
 from gpldan_jax.training.mesh import replicated
 
@@ -298,6 +298,7 @@ def state_from_config(
             parts = 4
         )
     """
+    config = with_newer_settings(config)
     loss, optim = config["loss"], config["optim"]
     return create_train_state(
         config["train"]["seed"],
