@@ -288,6 +288,11 @@ def validate(config: Mapping[str, Mapping[str, Any]]) -> None:
     width, parts = values["model.width"], values["model.parts"]
     if width % parts:
         raise ConfigError(f"config.model.parts must divide config.model.width, got {parts} and {width}")
+    if values["train.epochs"] and values["train.steps"] != default("train.steps"):
+        raise ConfigError(
+            f"config.train.steps={values['train.steps']} has no effect beside config.train.epochs="
+            f"{values['train.epochs']}: set config.train.epochs=0, or leave config.train.steps out"
+        )
     if values["retrieval.bank"] == 1:
         raise ConfigError("config.retrieval.bank must be 0 or at least 2, got 1")
     if values["loss.soft_contrastive"] and values["loss.target"] != "neighbours":

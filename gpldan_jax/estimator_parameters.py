@@ -118,6 +118,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be {rule.expected}, got {value!r}")
     if parameters["width"] % parameters["parts"]:
         raise ValueError(f"parts must divide width, got {parameters['parts']} and {parameters['width']}")
+    if parameters["epochs"] and parameters["steps"] != default("train.steps"):
+        raise ValueError(
+            f"steps={parameters['steps']} has no effect beside epochs={parameters['epochs']}: set epochs=0"
+        )
     if parameters["bank"] == 1:
         raise ValueError("bank must be 0 or at least 2, got 1")
     if parameters["soft_contrastive"] and parameters["neighbours"] is None:

@@ -335,6 +335,7 @@ def test_other_files_are_refused(fitted, tmp_path):
         ({"resident": 1}, "resident must be True or False, got 1"),
         ({"parts": 3}, "parts must divide width, got 3 and 8"),
         ({"selection": "best"}, "selection must be one of auto, map, recall, agreement, last, got 'best'"),
+        ({"epochs": 5, "steps": 9}, "steps=9 has no effect beside epochs=5: set epochs=0"),
         ({"bank": 1}, "bank must be 0 or at least 2, got 1"),
         (
             {"soft_contrastive": 0.1},

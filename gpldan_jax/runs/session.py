@@ -227,6 +227,9 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         interrupted.signal_number = int(processes.gathered(interrupted.signal_number).max())
         return bool(interrupted)
 
+    limit, pairs = config["retrieval"]["bank"], len(dataset.train)
+    if 0 < limit < pairs:
+        console.print(f"retrieval goes through {limit} of the {pairs} training pairs, drawn at random: retrieval.bank")
     resumed_step = checkpoints.latest() or 0
     progress = training.Progress()
     if resumed_step:

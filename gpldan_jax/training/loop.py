@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpldan_jax.config import with_newer_settings, with_values
+from gpldan_jax.config import default, with_newer_settings, with_values
 from gpldan_jax.data import DataError, PairedDataset
 from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
 from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
@@ -273,7 +273,7 @@ def with_epochs(config: Mapping[str, Mapping[str, Any]], pairs: int) -> dict[str
         pairs: how many training pairs there are; a mini-batch at least.
 
     Returns:
-        The config with `train.epochs` of at least 1.
+        The config with `train.epochs` of at least 1, and with the default of `train.steps`, which it no longer needs.
 
     Example:
         >>> with_epochs({"train": {"epochs": 0, "steps": 200, "batch_size": 64, "remainder": "drop"}}, 1000)["train"]
@@ -281,7 +281,8 @@ def with_epochs(config: Mapping[str, Mapping[str, Any]], pairs: int) -> dict[str
     """
     train = with_newer_settings(config)["train"]
     each = steps_per_epoch(pairs, train["batch_size"], train["remainder"])
-    return with_values(config, {"train.epochs": train["epochs"] or -(-train["steps"] // each)})
+    epochs = train["epochs"] or -(-train["steps"] // each)
+    return with_values(config, {"train.epochs": epochs, "train.steps": default("train.steps")})
 
 
 def bank_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

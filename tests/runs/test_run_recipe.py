@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gpldan_jax import data, models, retrieval, training
+from gpldan_jax import config, data, models, retrieval, training
 from gpldan_jax.cli.main import main
 from tests.commands import SMALL
 
@@ -19,7 +19,8 @@ def test_a_run_uses_no_label_takes_its_bank_along_and_is_finished_the_second_tim
     folder = tmp_path / "run"
     assert main([*OURS, f"--workdir={folder}"]) == 0
     out = capsys.readouterr().out
-    # 1,496 pairs are 74 mini-batches of 20: the second epoch reaches 80.
+    # 1,400 pairs are 70 mini-batches of 20: the second epoch reaches 80.
+    assert "retrieval goes through 200 of the 1400 training pairs, drawn at random: retrieval.bank" in out
     assert "epoch 2/2" in out and "chosen by agreement on validation" in out
     assert main([*OURS, f"--workdir={folder}"]) == 0 and "is finished" in capsys.readouterr().out
     model, results = models.load_model(folder / "model.safetensors"), json.loads((folder / "results.json").read_text())
@@ -43,6 +44,8 @@ def test_the_length_of_a_training_is_in_epochs_or_in_mini_batches():
     for pairs, epochs in ((64, 200), (1000, 14), (12_800, 1), (10**6, 1)):
         assert training.with_epochs({"train": train}, pairs)["train"]["epochs"] == epochs
     assert training.with_epochs({"train": train | {"epochs": 7}}, 64)["train"]["epochs"] == 7
+    with pytest.raises(config.ConfigError, match="steps=80 has no effect beside config.train.epochs=20: set"):
+        config.validate(config.with_values(config.default_config(), {"train.steps": 80}))
     assert training.with_epochs({"train": train | {"remainder": "mask"}}, 65)["train"]["epochs"] == 100
 
 
