@@ -44,7 +44,7 @@ def test_the_length_of_a_training_is_in_epochs_or_in_mini_batches():
     for pairs, epochs in ((64, 200), (1000, 14), (12_800, 1), (10**6, 1)):
         assert training.with_epochs({"train": train}, pairs)["train"]["epochs"] == epochs
     assert training.with_epochs({"train": train | {"epochs": 7}}, 64)["train"]["epochs"] == 7
-    with pytest.raises(config.ConfigError, match="steps=80 has no effect beside config.train.epochs=20: set"):
+    with pytest.raises(config.ConfigError, match="steps=80 has no effect beside"):
         config.validate(config.with_values(config.default_config(), {"train.steps": 80}))
     assert training.with_epochs({"train": train | {"remainder": "mask"}}, 65)["train"]["epochs"] == 100
 
