@@ -7,11 +7,15 @@ a new item, and the item goes part of the way:
 - the mean of its nearest training pairs, which follows every detail of the data;
 - kernel ridge regression over all of them, which is smooth. Its ridge is chosen by leave-one-out.
 
+Where there are more training pairs than the bank may have, each pair of the bank stands for several: it is the mean of
+the training pairs that lie nearest to it, and the regression still learns from every one of them (Nystroem's method,
+Williams and Seeger, NIPS 2000). A random part of the pairs instead would move items to where too few pairs lie.
+
 No label and no other new item is used. ASIF (Norelli et al., NeurIPS 2023) matches items by their similarities to known
 pairs alone; here they correct what the network says.
 
-Letters: `n` training pairs; `b` pairs of the bank; `q` items; `m` neighbours; `d_i`, `d_t`, `d` widths of the inputs;
-`H` width of the space.
+Letters: `n` training pairs that the bank is made of; `b` pairs of the bank; `q` items; `m` neighbours; `d_i`, `d_t`,
+`d` widths of the inputs; `H` width of the space.
 """
 
 import dataclasses
@@ -28,7 +32,8 @@ from gpldan_jax.models.projector import Projector, Representation
 
 MODALITIES = ("image", "text")
 _METHODS = {"image": Projector.encode_image, "text": Projector.encode_text}
-_BLOCK = 1024  # pairs that go through the network at a time
+_BLOCK = 1024  # pairs that go through the network, or to their nearest pair of the bank, at a time
+_PAIRS_OF_EACH = 8  # training pairs for each pair of the bank, at most; half as many lose .01 of MAP@50
 _BANDWIDTH_NEIGHBOURS = 10
 _RIDGES = 10.0 ** np.arange(-3, 1.25, 0.5)  # of kernels with a diagonal of 1
 _RIDGE_PAIRS = 1024  # that choose the ridge, at most: the eigenvalues of more would take seconds
@@ -42,7 +47,7 @@ class BankSide(flax.struct.PyTreeNode):
         inputs: `[b, d]` float16, less `center`, of length one.
         center: `[d]` float32, the mean input of the training pairs, as the network gets them.
         bandwidth: float32 scalar, tau of the kernel `exp((cos - 1) / tau)`.
-        coefficients: `[b, H]` float32, of the kernel ridge regression.
+        coefficients: `[b, H]` float16, of the kernel ridge regression.
     """
 
     inputs: jax.Array | np.ndarray
@@ -57,7 +62,7 @@ class Bank(flax.struct.PyTreeNode):
     Attributes:
         image: what predicts from images.
         text: what predicts from texts.
-        joint: `[b, H]` float16, `unit(unit(v) + unit(t))` of the features v and t of a pair.
+        joint: `[b, H]` float16, `unit(unit(v) + unit(t))` of the features v and t of a pair, or the mean of several.
         neighbours: m, how many pairs are the nearest.
         weight: g, how much each of the two predictions counts; the item itself counts 1.
     """
@@ -76,8 +81,10 @@ class _Regression(NamedTuple):
         inputs: `[b, d]`, less `center`, of length one.
         center: `[d]`.
         bandwidth: of the kernel.
-        kernel: `[b, b]` float64.
-        rows: of the pairs that choose the ridge.
+        kernel: `[b, b]` float64, of the pairs of the bank.
+        across: `[n, b]` float32, of the training pairs and those of the bank; `None` where they are the same.
+        gram: `[b, b]` float64, `across^T across`, or `None`.
+        rows: of the training pairs that choose the ridge.
         eigenvalues: of their kernel.
         eigenvectors: of their kernel.
     """
@@ -86,6 +93,8 @@ class _Regression(NamedTuple):
     center: np.ndarray
     bandwidth: float
     kernel: np.ndarray
+    across: np.ndarray | None
+    gram: np.ndarray | None
     rows: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
@@ -96,24 +105,29 @@ class BankPairs:
     """The training pairs of a bank, before a network says where they lie; it serves every epoch of a training.
 
     Attributes:
-        rows: `[b]`, which of the training pairs they are.
-        images: `[b, d_i]`, their inputs as the network gets them.
-        texts: `[b, d_t]`.
+        rows: `[n]`, which of the training pairs they are.
+        images: `[n, d_i]`, their inputs as the network gets them.
+        texts: `[n, d_t]`.
+        members: `[n]`, which pair of the bank each belongs to, from 0 to b - 1.
         regressions: by modality.
     """
 
     rows: np.ndarray
     images: np.ndarray
     texts: np.ndarray
+    members: np.ndarray
     regressions: dict[str, _Regression]
 
 
 def choose_pairs(images: np.ndarray, texts: np.ndarray, *, pairs: int, seed: int = 0) -> BankPairs:
-    """Chooses the pairs of a bank, at random where there are more than it may have, and prepares their kernels.
+    """Chooses the pairs that a bank is made of, and prepares their kernels.
+
+    Where there are more than it may have, at most eight times as many as that are drawn. The first of them are
+    what the others gather around: each goes to the nearest, by the sum of the cosines of images and texts.
 
     Args:
-        images: `[n, d_i]` float32, of all training pairs, scaled as in training.
-        texts: `[n, d_t]` float32, row i belongs to row i of `images`.
+        images: `[N, d_i]` float32, of all training pairs, scaled as in training.
+        texts: `[N, d_t]` float32, row i belongs to row i of `images`.
         pairs: how many the bank has at most, at least 2.
         seed: of the draw.
 
@@ -124,19 +138,22 @@ def choose_pairs(images: np.ndarray, texts: np.ndarray, *, pairs: int, seed: int
         ValueError: fewer than two pairs.
 
     Example:
-        >>> choose_pairs(np.eye(6, 5), np.eye(6, 4), pairs=4).texts.shape
-        (4, 4)
+        >>> chosen = choose_pairs(np.eye(6, 5), np.eye(6, 4), pairs=4)
+        >>> chosen.texts.shape, len(set(chosen.members.tolist()))
+        ((6, 4), 4)
     """
-    n = len(images)
-    if n < 2 or pairs < 2:
-        raise ValueError(f"a bank needs two training pairs and pairs of at least 2, got {n} and {pairs}")
-    drawn = np.random.default_rng(seed).permutation(n)
-    rows = np.arange(n) if n <= pairs else np.sort(drawn[:pairs])
-    of_ridge = drawn[: min(len(rows), _RIDGE_PAIRS)] if n <= pairs else np.arange(min(pairs, _RIDGE_PAIRS))
-    regressions = {}
-    for name, inputs in zip(MODALITIES, (images, texts), strict=True):
-        regressions[name] = _prepare_regression(inputs[rows], inputs.mean(0, dtype=np.float64), of_ridge)
-    return BankPairs(rows, images[rows], texts[rows], regressions)
+    count = len(images)
+    if count < 2 or pairs < 2:
+        raise ValueError(f"a bank needs two training pairs and pairs of at least 2, got {count} and {pairs}")
+    drawn = np.random.default_rng(seed).permutation(count)[: _PAIRS_OF_EACH * pairs if count > pairs else count]
+    rows = np.sort(drawn)
+    of_ridge = np.searchsorted(rows, drawn[:_RIDGE_PAIRS])
+    centers = {name: of.mean(0, dtype=np.float64) for name, of in zip(MODALITIES, (images, texts), strict=True)}
+    images, texts = images[rows], texts[rows]
+    units = {name: _unit(of - centers[name]) for name, of in zip(MODALITIES, (images, texts), strict=True)}
+    members = np.arange(count) if count <= pairs else _nearest(units, np.searchsorted(rows, drawn[:pairs]))
+    regressions = {name: _prepare_regression(units[name], centers[name], members, of_ridge) for name in MODALITIES}
+    return BankPairs(rows, images, texts, members, regressions)
 
 
 def make_bank(
@@ -146,8 +163,8 @@ def make_bank(
 
     Args:
         pairs: as `choose_pairs` returns them.
-        image_features: `[b, H]`, of these pairs, of any length.
-        text_features: `[b, H]`.
+        image_features: `[n, H]`, of these pairs, of any length.
+        text_features: `[n, H]`.
         neighbours: m, at least 1; more than b is cut to it.
         weight: g, at least 0.
 
@@ -161,7 +178,8 @@ def make_bank(
     """
     if neighbours < 1 or weight < 0:
         raise ValueError(f"neighbours must be at least 1 and weight at least 0, got {neighbours} and {weight}")
-    joint = _unit(_unit(np.asarray(image_features, np.float64)) + _unit(np.asarray(text_features, np.float64)))
+    known = _unit(_unit(np.asarray(image_features, np.float64)) + _unit(np.asarray(text_features, np.float64)))
+    joint = _unit(_means(known, pairs.members))
     sides = []
     for name in MODALITIES:
         regression = pairs.regressions[name]
@@ -170,7 +188,7 @@ def make_bank(
                 inputs=regression.inputs.astype(np.float16),
                 center=regression.center.astype(np.float32),
                 bandwidth=np.array(regression.bandwidth, np.float32),
-                coefficients=_coefficients(regression, joint - joint.mean(0)).astype(np.float32),
+                coefficients=_coefficients(regression, known - known.mean(0)).astype(np.float16),
             )
         )
     image, text = sides
@@ -286,24 +304,53 @@ def _features(projector, parameters, inputs, modality):
     return projector.apply({"params": parameters}, inputs, method=_METHODS[modality]).features
 
 
-def _prepare_regression(inputs, center, of_ridge) -> _Regression:
-    inputs = _unit(inputs - center)
-    cosines = inputs @ inputs.T
-    others = cosines - 2 * np.eye(len(cosines))
-    m = min(_BANDWIDTH_NEIGHBOURS, len(cosines) - 1)
+def _nearest(units, seeds):
+    """Which of the pairs `seeds` each pair lies nearest to, numbered without gaps: of equal seeds one has none."""
+    units = {name: of.astype(np.float32) for name, of in units.items()}
+    found = np.empty(len(units["image"]), np.int64)
+    for start in range(0, len(found), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found[block] = sum(of[block] @ of[seeds].T for of in units.values()).argmax(axis=1)
+    return np.unique(found, return_inverse=True)[1]
+
+
+def _means(values, members):
+    """`[b, ...]`: the mean of the rows of each member."""
+    if len(values) == members.max() + 1:  # each is alone
+        return values
+    sums = np.zeros((members.max() + 1, values.shape[1]))
+    np.add.at(sums, members, values)
+    return sums / np.bincount(members)[:, None]
+
+
+def _prepare_regression(inputs, center, members, of_ridge) -> _Regression:
+    of_bank = _unit(_means(inputs, members))
+    same = len(of_bank) == len(inputs)
+    # Of many pairs, the bandwidth too is that of some.
+    some = np.arange(len(inputs)) if same else of_ridge
+    cosines = inputs[some] @ inputs.T
+    others = cosines.copy()
+    others[np.arange(len(some)), some] = -2
+    m = min(_BANDWIDTH_NEIGHBOURS, len(inputs) - 1)
     nearest = np.partition(others, -m, axis=1)[:, -m:]
     # A floor, for inputs that are all alike.
     bandwidth = max(float(np.median(1 - nearest.mean(axis=1))), 1e-3)
-    kernel = np.exp((cosines - 1) / bandwidth)
-    eigenvalues, eigenvectors = np.linalg.eigh(kernel[np.ix_(of_ridge, of_ridge)])
-    return _Regression(inputs, center, bandwidth, kernel, of_ridge, np.maximum(eigenvalues, 0), eigenvectors)
+    kernel = np.exp((of_bank @ of_bank.T - 1) / bandwidth)
+    across = None if same else np.exp((inputs @ of_bank.T - 1) / bandwidth)
+    gram = None if across is None else across.T @ across
+    eigenvalues, eigenvectors = np.linalg.eigh(np.exp((inputs[of_ridge] @ inputs[of_ridge].T - 1) / bandwidth))
+    across = None if across is None else across.astype(np.float32)
+    return _Regression(
+        of_bank, center, bandwidth, kernel, across, gram, of_ridge, np.maximum(eigenvalues, 0), eigenvectors
+    )
 
 
 def _coefficients(regression, targets):
-    """The coefficients of the ridge regression of `targets`, `[b, H]`, with the ridge of the least leave-one-out error.
+    """The coefficients of the ridge regression of `targets`, `[n, H]`, with the ridge of the least leave-one-out error.
 
     Of a ridge r with fits `K (K + r I)^-1 y` and the diagonal h of that matrix, the error of an item that is left out
-    is its residual over 1 - h.
+    is its residual over 1 - h. With fewer pairs in the bank than training pairs and C the kernel of both,
+    `(C^T C + r K) A = C^T y`.
     """
     basis = regression.eigenvectors
     directions = np.random.default_rng(0).normal(size=(targets.shape[1], _RIDGE_DIRECTIONS))
@@ -316,8 +363,14 @@ def _coefficients(regression, targets):
         return np.square(residuals / (1 - np.square(basis) @ shrunk)[:, None]).sum()
 
     ridge = min(_RIDGES, key=error)
-    ridged = regression.kernel + ridge * np.eye(len(regression.kernel))
-    return scipy.linalg.solve(ridged, targets, assume_a="pos", overwrite_a=True)
+    if regression.across is None:
+        ridged = regression.kernel + ridge * np.eye(len(regression.kernel))
+        return scipy.linalg.solve(ridged, targets, assume_a="pos", overwrite_a=True)
+    ridged = regression.gram + ridge * regression.kernel
+    # What rounding leaves of eigenvalues that are zero must not become negative.
+    ridged[np.diag_indices_from(ridged)] += 1e-8 * np.trace(ridged) / len(ridged)
+    sums = (regression.across.T @ targets.astype(np.float32)).astype(np.float64)
+    return scipy.linalg.solve(ridged, sums, assume_a="pos", overwrite_a=True)
 
 
 def _unit(x):

@@ -89,13 +89,60 @@ def test_the_joint_representation_lies_between_partners_whatever_their_lengths()
     np.testing.assert_allclose(one, unit(unit(CODES[0]) + unit(CODES[1])), atol=1e-3)
 
 
-def test_a_larger_bank_than_pairs_has_them_all_and_a_smaller_one_different_ones_of_them():
-    whole, part = (models.choose_pairs(IMAGES, TEXTS, pairs=pairs) for pairs in (10**6, 11))
-    assert whole.rows.tolist() == list(range(N)) and len(set(part.rows.tolist())) == 11
-    np.testing.assert_array_equal(part.images, IMAGES[part.rows])
-    np.testing.assert_array_equal(part.rows, models.choose_pairs(IMAGES, TEXTS, pairs=11).rows)
+def test_a_larger_bank_than_pairs_has_each_of_them():
+    whole = models.choose_pairs(IMAGES, TEXTS, pairs=10**6)
+    assert whole.rows.tolist() == whole.members.tolist() == list(range(N))
+    np.testing.assert_array_equal(whole.images, IMAGES)
+
+
+def test_a_pair_of_a_smaller_bank_is_the_mean_of_the_pairs_around_it():
+    chosen = models.choose_pairs(IMAGES, TEXTS, pairs=11)
+    assert chosen.rows.tolist() == list(range(N)) and set(chosen.members.tolist()) == set(range(11))
+    units = [unit(np.float64(of) - np.float64(of).mean(0)) for of in (IMAGES, TEXTS)]
+    seeds = np.random.default_rng(0).permutation(N)[:11]
+    nearest = [max(seeds, key=lambda j: sum(float(of[i] @ of[j]) for of in units)) for i in range(N)]
+    for i in range(N):
+        np.testing.assert_array_equal(chosen.members == chosen.members[i], np.array(nearest) == nearest[i])
+    found = bank(pairs=11)
+    joint = unit(unit(CODES[0]) + unit(CODES[1]))
+    for of in range(11):
+        mine = chosen.members == of
+        np.testing.assert_allclose(found.joint[of], unit(joint[mine].mean(0)), atol=1e-3)
+        for side, inputs in zip((found.image, found.text), units, strict=True):
+            np.testing.assert_allclose(side.inputs[of], unit(inputs[mine].mean(0)), atol=1e-3)
+
+
+def test_the_regression_of_a_smaller_bank_learns_from_all_pairs():
+    """Least squares with the penalty as rows of its own: `|C A - y|^2 + r |L^T A|^2`, where `L L^T` is the kernel."""
+    chosen, found = models.choose_pairs(IMAGES, TEXTS, pairs=11), bank(pairs=11)
+    joint = unit(unit(CODES[0]) + unit(CODES[1]))
+    targets = joint - joint.mean(0)
+    inputs = unit(TEXTS - TEXTS.mean(0)).astype(np.float64)
+    of_bank = unit(np.stack([inputs[chosen.members == of].mean(0) for of in range(11)]))
+    kernels = [np.exp((of @ of_bank.T - 1) / float(found.text.bandwidth)) for of in (inputs, of_bank)]
+    fits = []
+    for ridge in 10.0 ** np.arange(-3, 1.25, 0.5):
+        rows = np.vstack([kernels[0], np.sqrt(ridge) * np.linalg.cholesky(kernels[1]).T])
+        fits.append(np.linalg.lstsq(rows, np.vstack([targets, np.zeros((11, H))]))[0])
+    assert min(np.abs(found.text.coefficients - fit).max() for fit in fits) < 2e-3
+
+
+def test_of_very_many_pairs_some_are_drawn():
+    images, texts = RNG.normal(size=(2, 100, 3)).astype(np.float32)
+    chosen = models.choose_pairs(images, texts, pairs=4)
+    assert len(set(chosen.rows.tolist())) == 32 and len(chosen.members) == 32 and chosen.members.max() == 3
+    np.testing.assert_array_equal(chosen.images, images[chosen.rows])
+    np.testing.assert_array_equal(chosen.members, models.choose_pairs(images, texts, pairs=4).members)
     # The centre is that of all training pairs.
-    np.testing.assert_allclose(part.regressions["image"].center, IMAGES.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(chosen.regressions["image"].center, images.mean(0), atol=1e-6)
+
+
+def test_equal_pairs_share_a_pair_of_the_bank():
+    images, texts = np.repeat(IMAGES[:3], 10, axis=0), np.repeat(TEXTS[:3], 10, axis=0)
+    chosen = models.choose_pairs(images, texts, pairs=11)
+    assert set(chosen.members.tolist()) == set(range(3))
+    found = models.make_bank(chosen, *CODES, neighbours=5, weight=1.0)
+    assert found.joint.shape == (3, H) and found.neighbours == 3 and np.isfinite(found.image.coefficients).all()
 
 
 @pytest.mark.parametrize("weight, neighbours", [(0.0, 4), (0.5, 100)])
