@@ -137,7 +137,7 @@ _SETTINGS = (
     Setting("train.evaluate_every", 1, whole(1), "epochs from one evaluation to the next"),
     Setting("train.patience", 0, whole(0), "evaluations without a better one before stopping, 0 for never"),
     Setting("retrieval.bank", 0, whole(0),
-            "ours: training pairs that retrieval goes through, at most; 0 for none, as the paper"),
+            "ours: pairs that retrieval goes through, at most, or means of pairs; 0 for none, as the paper"),
     Setting("retrieval.bank_neighbours", 10, whole(1), "ours: how many of them are the nearest ones of an item"),
     Setting("retrieval.bank_weight", 1.0, number(0), "ours: how far they move an item"),
     Setting("mesh.data", 0, whole(0), "devices that share each mini-batch, 0 for all"),

@@ -64,7 +64,7 @@ class GPLDAN(BaseEstimator):
         evaluate_every: epochs from one evaluation to the next.
         patience: evaluations without a better one after which training ends, 0 for never.
         image_scaling, text_scaling: "standardize" (by the training pairs) or "raw".
-        bank: ours: training pairs that retrieval goes through, at most; 0 for none, see `gpldan_jax.models.move`.
+        bank: ours: pairs that retrieval goes through, at most, or means of pairs; 0 for none, see `models.move`.
         bank_neighbours, bank_weight: ours: how many of them are nearest to an item, and how far they move it.
         resident: whether the training pairs lie on the device; False where they do not fit there.
         random_state: an int from 0 to 2**32 - 1 is the seed of the run; an instance of `RandomState`, or with `None`

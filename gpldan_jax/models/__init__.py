@@ -8,6 +8,7 @@ from gpldan_jax.models.bank import encode as encode
 from gpldan_jax.models.bank import make_bank as make_bank
 from gpldan_jax.models.bank import move as move
 from gpldan_jax.models.bank import network_bank as network_bank
+from gpldan_jax.models.bank import pairs_used as pairs_used
 from gpldan_jax.models.classifier import ModalityClassifier as ModalityClassifier
 from gpldan_jax.models.projector import Attention as Attention
 from gpldan_jax.models.projector import Linear as Linear

@@ -119,6 +119,23 @@ class BankPairs:
     regressions: dict[str, _Regression]
 
 
+def pairs_used(count: int, pairs: int) -> int:
+    """Returns how many training pairs a bank is made of.
+
+    Args:
+        count: how many training pairs there are.
+        pairs: how many the bank has at most.
+
+    Returns:
+        The number: all, or eight times as many as the bank has.
+
+    Example:
+        >>> pairs_used(1000, 2048), pairs_used(10_000, 2048), pairs_used(10**6, 2048)
+        (1000, 10000, 16384)
+    """
+    return min(count, _PAIRS_OF_EACH * pairs)
+
+
 def choose_pairs(images: np.ndarray, texts: np.ndarray, *, pairs: int, seed: int = 0) -> BankPairs:
     """Chooses the pairs that a bank is made of, and prepares their kernels.
 
@@ -145,7 +162,7 @@ def choose_pairs(images: np.ndarray, texts: np.ndarray, *, pairs: int, seed: int
     count = len(images)
     if count < 2 or pairs < 2:
         raise ValueError(f"a bank needs two training pairs and pairs of at least 2, got {count} and {pairs}")
-    drawn = np.random.default_rng(seed).permutation(count)[: _PAIRS_OF_EACH * pairs if count > pairs else count]
+    drawn = np.random.default_rng(seed).permutation(count)[: pairs_used(count, pairs)]
     rows = np.sort(drawn)
     of_ridge = np.searchsorted(rows, drawn[:_RIDGE_PAIRS])
     centers = {name: of.mean(0, dtype=np.float64) for name, of in zip(MODALITIES, (images, texts), strict=True)}

@@ -229,7 +229,9 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
 
     limit, pairs = config["retrieval"]["bank"], len(dataset.train)
     if 0 < limit < pairs:
-        console.print(f"retrieval goes through {limit} of the {pairs} training pairs, drawn at random: retrieval.bank")
+        used = models.pairs_used(pairs, limit)
+        of = f"the {pairs}" if used == pairs else f"{used} of the {pairs}"
+        console.print(f"retrieval goes through a bank of {limit}, the means of {of} training pairs: retrieval.bank")
     resumed_step = checkpoints.latest() or 0
     progress = training.Progress()
     if resumed_step:

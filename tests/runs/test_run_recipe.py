@@ -11,7 +11,7 @@ from tests.commands import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 
-OURS = ("run", "--dataset=emoji", "--recipe=ours", *SMALL, "--config.train.steps=80", "--config.retrieval.bank=200")
+OURS = ("run", "--dataset=emoji", "--recipe=ours", *SMALL, "--config.train.steps=80", "--config.retrieval.bank=100")
 
 
 @pytest.mark.slow
@@ -20,11 +20,11 @@ def test_a_run_uses_no_label_takes_its_bank_along_and_is_finished_the_second_tim
     assert main([*OURS, f"--workdir={folder}"]) == 0
     out = capsys.readouterr().out
     # 1,400 pairs are 70 mini-batches of 20: the second epoch reaches 80.
-    assert "retrieval goes through 200 of the 1400 training pairs, drawn at random: retrieval.bank" in out
+    assert "retrieval goes through a bank of 100, the means of 800 of the 1400 training pairs: retrieval.bank" in out
     assert "epoch 2/2" in out and "chosen by agreement on validation" in out
     assert main([*OURS, f"--workdir={folder}"]) == 0 and "is finished" in capsys.readouterr().out
     model, results = models.load_model(folder / "model.safetensors"), json.loads((folder / "results.json").read_text())
-    assert len(model.bank.joint) == 200
+    assert len(model.bank.joint) == 100
     dataset, _ = data.standardize(data.load_dataset("emoji"), image=True, text=False)
     test = dataset.test
     distances = retrieval.retrieval_distances(
