@@ -96,13 +96,11 @@ def check_same_run(
             )
         return
     known = read_json(directory / CONFIG)
-    old, new = flat(known.get("config", {})), flat(description["config"])
-    # A setting that is newer than the run had its default then.
-    old = {key: SETTINGS[key].default for key in new if key in SETTINGS} | old
+    old, new = settings_of_run(known.get("config", {})), settings_of_run(description["config"])
     changes = [
         f"{key}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())
-        if not key.startswith(_PLACES) and key not in may_differ and old.get(key, _ABSENT) != new.get(key, _ABSENT)
+        if key not in may_differ and old.get(key, _ABSENT) != new.get(key, _ABSENT)
     ]
     what = "another config"
     if not changes and known.get("data") != description["data"]:
@@ -113,6 +111,20 @@ def check_same_run(
             f"{directory} holds a run with {what} ({'; '.join(changes)}); choose another {name}, "
             "or use fresh to start over"
         )
+
+
+def settings_of_run(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the settings that make a run what it is: not where it is computed or where its data lie.
+
+    A setting that is newer than the config had its default then.
+
+    Example:
+        >>> found = settings_of_run({"loss": {"alpha": 2.0}, "mesh": {"data": 4}})
+        >>> found["loss.alpha"], found["loss.beta"], "mesh.data" in found
+        (2.0, 0.1, False)
+    """
+    settings = {key: setting.default for key, setting in SETTINGS.items()} | flat(config)
+    return {key: value for key, value in settings.items() if not key.startswith(_PLACES)}
 
 
 def short(fingerprint: Any) -> str:

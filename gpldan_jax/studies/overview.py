@@ -6,40 +6,45 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax.runs import workdir as workdirs
-from gpldan_jax.studies.tables import DIRECTIONS, TITLES, main_metric, markdown_table, mean_and_sd
+from gpldan_jax.studies.run_summaries import FinishedRun, Table, read_run, table_of_runs
+from gpldan_jax.studies.tables import main_metric, markdown_table, mean_and_sd
 
 _OURS = ("gpldan", "ours")  # with which the names of GPLDAN and of our recipe begin
 _BANK = ", with a bank"  # the end of the name and of the title of such a row
 
 
-def overview_tables(folders: Sequence[Path]) -> list[str]:
+def overview_tables(folders: Sequence[Path], table: Table = markdown_table) -> list[str]:
     """Returns the tables of runs and of comparisons, whichever there are.
 
     Args:
-        folders: finished workdirs.
+        folders: finished workdirs, at least one.
+        table: makes the lines of a table: `markdown_table` or `latex_table` of `gpldan_jax.studies.tables`.
 
     Returns:
-        Lines of Markdown.
+        Lines of text; those that begin with "- " are no part of a table.
 
     Raises:
-        ValueError: a folder holds neither a finished run nor a finished comparison, or a file is damaged.
+        ValueError: no folder, one that holds neither a finished run nor a finished comparison, or a damaged file.
     """
+    if not folders:
+        raise ValueError("there is nothing to summarize: expected folders of finished runs or comparisons, got none")
     (runs, comparisons), lines = read_folders(folders), []
     if runs:
-        lines += _table_of_runs(runs)
+        lines += table_of_runs(runs, table)
     if comparisons:
-        lines += [*_table_of_comparisons(comparisons), "", *_table_of_trials(comparisons)]
+        lines += [""] if lines else []
+        lines += [*_table_of_comparisons(comparisons, table), "", *_table_of_trials(comparisons, table)]
     return lines
 
 
-def read_folders(folders: Sequence[Path]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+def read_folders(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Mapping[str, Any]]]:
     """Reads the results of finished runs and comparisons.
 
     Args:
         folders: their workdirs.
 
     Returns:
-        Those of the runs, and those of the comparisons.
+        The runs, and the content of `table2.json` of the comparisons, each with a title of its own as `"dataset"`.
 
     Raises:
         ValueError: as `overview_tables`.
@@ -47,33 +52,22 @@ def read_folders(folders: Sequence[Path]) -> tuple[list[Mapping[str, Any]], list
     runs, comparisons = [], []
     for folder in folders:
         if (folder / "results.json").exists():
-            runs.append(workdirs.read_json(folder / "results.json"))
-            if not runs[-1]["test"]:
-                raise ValueError(f"{folder} has no test figures: its dataset has no test pairs")
+            runs.append(read_run(folder))
         elif (folder / "table2.json").exists():
-            comparisons.append(workdirs.read_json(folder / "table2.json"))
+            comparisons.append((folder, workdirs.read_json(folder / "table2.json")))
         else:
             raise ValueError(
                 f"{folder} holds no results.json and no table2.json: not a run or a comparison, or not finished"
             )
-    return runs, comparisons
+    titles = [found["dataset"] for _, found in comparisons]
+    return runs, [
+        found | {"dataset": f"{found['dataset']} ({folder.name})"} if titles.count(found["dataset"]) > 1 else found
+        for folder, found in comparisons
+    ]
 
 
-def _table_of_runs(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns a table of runs: a row for each dataset, with the mean over its runs."""
-    groups: dict[str, list[Mapping]] = {}
-    for run in runs:
-        groups.setdefault(run["dataset"], []).append(run)
-    rows = []
-    for dataset, found in groups.items():
-        metric = main_metric(found[0]["test"])
-        means = [str(mean_and_sd([run["test"][metric][direction] for run in found])) for direction in DIRECTIONS]
-        rows.append([dataset, metric, str(len(found)), *means, f"{found[0]['chance'][metric]:.3f}"])
-    return markdown_table(["dataset", "metric", "runs", *TITLES.values(), "chance"], rows, "lllllll")
-
-
-def _table_of_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns a table of average map@50 on test, and where GPLDAN stands among the unsupervised methods.
+def _table_of_comparisons(comparisons: Sequence[Mapping[str, Any]], table: Table) -> list[str]:
+    """Returns a table of averages on test, and where GPLDAN stands among the unsupervised methods.
 
     The best unsupervised method of each dataset is bold. The last column is the mean over datasets on validation. Each
     of our changes is ranked as if it stood in the place of GPLDAN.
@@ -83,19 +77,24 @@ def _table_of_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
         titles[of["name"]] = (of["title"], of["supervision"])
         if of.get("banked"):
             titles[of["name"] + _BANK] = (of["title"] + _BANK, of["supervision"])
-    tests = [_averages(found, "figures") for found in comparisons]
-    validations = [_averages(found, "validation") for found in comparisons]
+    metrics = [_metric(found) for found in comparisons]
+    tests = [_averages(found, "figures", metric) for found, metric in zip(comparisons, metrics, strict=True)]
+    validations = [_averages(found, "validation", metric) for found, metric in zip(comparisons, metrics, strict=True)]
     rankings = [_ranked(averages, titles) for averages in tests]
     rows = []
     for name, (title, supervision) in titles.items():
         cells = [str(mean_and_sd(averages[name])) if name in averages else "" for averages in tests]
         bold = [ranking[:1] == [name] for ranking in rankings]
         cells = [f"**{cell}**" if is_best else cell for cell, is_best in zip(cells, bold, strict=True)]
-        everywhere = all(name in averages for averages in validations)
+        everywhere = len(set(metrics)) == 1 and all(name in averages for averages in validations)
         means = [statistics.mean(averages[name]) for averages in validations] if everywhere else []
         rows.append([title, supervision, *cells, f"{statistics.mean(means):.3f}" if means else ""])
-    columns = ["average map@50", "supervision", *(found["dataset"] for found in comparisons), "on validation, mean"]
-    lines = [*markdown_table(columns, rows, "ll" + "r" * (len(comparisons) + 1)), ""]
+    headings = [found["dataset"] for found in comparisons]
+    if len(set(metrics)) > 1:
+        headings = [f"{heading}, {metric}" for heading, metric in zip(headings, metrics, strict=True)]
+    average = f"average {metrics[0]}" if len(set(metrics)) == 1 else "average"
+    columns = [average, "supervision", *headings, "on validation, mean"]
+    lines = [*table(columns, rows, "ll" + "r" * (len(comparisons) + 1)), ""]
     for found, averages, ranking in zip(comparisons, tests, rankings, strict=True):
         others = [name for name in ranking if not name.startswith(_OURS)]
         for name in sorted(set(ranking) - set(others)):
@@ -109,7 +108,7 @@ def _table_of_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> list[str]
     return lines
 
 
-def _table_of_trials(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+def _table_of_trials(comparisons: Sequence[Mapping[str, Any]], table: Table) -> list[str]:
     """Returns a table of the settings tried for GPLDAN and our changes: the value on validation with the first seed.
 
     Settings that were tried on every dataset have a mean, and the best mean is bold.
@@ -131,17 +130,23 @@ def _table_of_trials(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
         mean = f"**{mean}**" if mean and means[key] == max(means.values()) else mean
         rows.append([titles[key[0]], key[1], *("" if value is None else f"{value:.4f}" for value in row), mean])
     columns = ["on validation", "settings", *(found["dataset"] for found in comparisons), "mean"]
-    return markdown_table(columns, rows, "ll" + "r" * (len(comparisons) + 1))
+    return table(columns, rows, "ll" + "r" * (len(comparisons) + 1))
 
 
-def _averages(comparison, split):
-    """Returns the average map@50 of each seed, for each method that did not fail, and for it with a bank."""
+def _metric(comparison):
+    """Returns the metric that a comparison is about; map@50 where every method failed."""
+    found = [figures for of in comparison["methods"] for figures in of["figures"]]
+    return main_metric(found[0]) if found else "map@50"
+
+
+def _averages(comparison, split, metric):
+    """Returns the average of each seed, for each method that did not fail, and for it with a bank."""
     found = {}
     for of in comparison["methods"]:
         banked = {"figures": "banked", "validation": "banked_validation"}[split]
         for name, figures in ((of["name"], of[split]), (of["name"] + _BANK, of.get(banked))):
-            if figures and "map@50" in figures[0]:
-                found[name] = [one["map@50"]["average"] for one in figures]
+            if figures and metric in figures[0]:
+                found[name] = [one[metric]["average"] for one in figures]
     return found
 
 

@@ -60,16 +60,16 @@ def mean_and_sd(values: Sequence[float]) -> MeanSd:
 
 
 def main_metric(metrics: Collection[str]) -> str:
-    """Returns the metric that a table is about: map@50, or recall@10 where the pairs have no labels.
+    """Returns the metric that a table is about: map@50, or recall@10 where the pairs have no labels, or the first.
 
     Example:
-        >>> main_metric(["recall@10"]), main_metric({"recall@10": {}, "map@50": {}})
-        ('recall@10', 'map@50')
+        >>> main_metric(["recall@10"]), main_metric({"recall@10": {}, "map@50": {}}), main_metric(["ndcg@50"])
+        ('recall@10', 'map@50', 'ndcg@50')
     """
-    for metric in ("map@50", "recall@10"):
+    for metric in ("map@50", "recall@10", *metrics):
         if metric in metrics:
             return metric
-    raise ValueError("figures have neither map@50 nor recall@10")
+    raise ValueError("there are no figures")
 
 
 def seeds_in_words(seeds: Sequence[int]) -> str:
@@ -108,6 +108,37 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], alignm
     """
     heading, *lines = (f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in [columns, *rows])
     return [heading, f"|{'|'.join(_ALIGNMENTS[letter] for letter in alignment)}|", *lines]
+
+
+def latex_table(columns: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> list[str]:
+    r"""Returns the lines of a LaTeX table, which needs the package `booktabs`; cells as those of `markdown_table`.
+
+    Example:
+        >>> print("\n".join(latex_table(["method", "map@50"], [["A & B", "**0.251 ± 0.010**"]], "lr")))
+        \begin{tabular}{lr}
+        \toprule
+        method & map@50 \\
+        \midrule
+        A \& B & \textbf{0.251 $\pm$ 0.010} \\
+        \bottomrule
+        \end{tabular}
+    """
+    heading, *lines = (rf"{' & '.join(map(_in_latex, row))} \\" for row in [columns, *rows])
+    begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
+    return [begin, r"\toprule", heading, r"\midrule", *lines, r"\bottomrule", end]
+
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "<": "$<$", ">": "$>$"}
+)
+
+
+def _in_latex(cell):
+    if cell.startswith("**") and cell.endswith("**") and len(cell) > 4:
+        return rf"\textbf{{{_in_latex(cell[2:-2])}}}"
+    return cell.translate(_LATEX)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

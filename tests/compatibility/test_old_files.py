@@ -15,6 +15,7 @@ from gpldan_jax import load_model
 from gpldan_jax.index import Index
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.studies import overview_tables
 
 
 @pytest.fixture
@@ -35,6 +36,11 @@ def test_a_finished_run_is_shown(old, capsys):
     assert session.run(config_of(old / "run"), Path("run")) == 0
     assert "run is finished" in capsys.readouterr().out
     assert (old / "run" / workdirs.MODEL).read_bytes() == before
+
+
+def test_a_finished_run_is_summarized(old):
+    figures = json.loads((old / "run" / workdirs.RESULTS).read_text())["test"]["map@50"]
+    assert f"| map@50 | 1 | {figures['image_to_text']:.3f} |" in overview_tables([old / "run"])[2]
 
 
 @pytest.mark.slow

@@ -7,40 +7,16 @@ import pytest
 from gpldan_jax.studies.overview import overview_tables
 
 
-def write_run(folder, dataset, average, metric="map@50"):
-    folder.mkdir()
-    figures = {"image_to_text": average + 0.1, "text_to_image": average - 0.1, "average": average}
-    results = {"dataset": dataset, "test": {metric: figures}, "chance": {metric: 0.125}}
-    (folder / "results.json").write_text(json.dumps(results))
-    return folder
-
-
-def test_mean_and_standard_deviation_by_hand(tmp_path):
-    folders = [write_run(tmp_path / str(i), "mine", average) for i, average in enumerate([0.5, 0.6, 0.7])]
-    folders.append(write_run(tmp_path / "bare", "other", 0.25, metric="recall@10"))
-    lines = overview_tables(folders)
-    assert lines[:2] == [
-        "| dataset | metric | runs | image to text | text to image | average | chance |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    assert lines[2] == "| mine | map@50 | 3 | 0.700 ± 0.100 | 0.500 ± 0.100 | 0.600 ± 0.100 | 0.125 |"
-    assert lines[3] == "| other | recall@10 | 1 | 0.350 | 0.150 | 0.250 | 0.125 |"
-
-
-def test_a_folder_without_figures_is_named(tmp_path):
+def test_a_folder_of_something_else_is_named(tmp_path):
     with pytest.raises(ValueError, match="not a run or a comparison, or not finished"):
         overview_tables([tmp_path])
-    (tmp_path / "results.json").write_text('{"dataset": "mine", "test": null, "chance": null}')
-    with pytest.raises(ValueError, match="has no test figures"):
-        overview_tables([tmp_path])
-    (tmp_path / "results.json").write_text('{"half')
-    with pytest.raises(ValueError, match="cannot be read"):
-        overview_tables([tmp_path])
+    with pytest.raises(ValueError, match="nothing to summarize"):
+        overview_tables([])
 
 
-def write_comparison(folder, dataset, averages):
+def write_comparison(folder, dataset, averages, metric="map@50"):
     def figures(values):
-        return [{"map@50": {"average": value}} for value in values]
+        return [{metric: {"average": value}} for value in values]
 
     methods = [
         {
@@ -82,3 +58,15 @@ def test_comparisons_side_by_side(tmp_path):
         "| GPLDAN | loss.alpha=2.0 | 0.4000 | 0.2000 | **0.3000** |",
         "| GPLDAN-OWN | loss.alpha=2.0 | 0.4000 |  |  |",
     ]
+
+
+def test_comparisons_by_other_metrics_or_with_the_same_title_are_told_apart(tmp_path):
+    rows = [("gpldan", "unsupervised", [0.5], [0.25])]
+    one, other = (write_comparison(tmp_path / name, "npz", rows) for name in ("photos", "songs"))
+    bare = write_comparison(tmp_path / "bare", "bare", rows, metric="recall@10")
+    assert overview_tables([one, other])[0] == (
+        "| average map@50 | supervision | npz (photos) | npz (songs) | on validation, mean |"
+    )
+    heading, _, row, *_ = overview_tables([one, bare])
+    assert heading == "| average | supervision | npz, map@50 | bare, recall@10 | on validation, mean |"
+    assert row == "| GPLDAN | unsupervised | **0.500** | **0.500** |  |"  # a mean of two metrics says nothing
