@@ -1,4 +1,4 @@
-"""Prints Markdown tables of finished runs and comparisons. The same as `gpldan summarize`.
+"""Prints tables of finished runs and comparisons. The same as `gpldan summarize`.
 
 python experiments/summarize.py runs/emoji-*
 """

@@ -17,7 +17,8 @@ COMMANDS = {
     "extract": "turn images and captions into features",
     "search": "build, query and serve a searchable collection",
     "report": "make one HTML page of finished workdirs",
-    "summarize": "print Markdown tables of finished runs and comparisons",
+    "summarize": "print tables of finished runs and comparisons",
+    "compare-runs": "compare two finished runs on the same test pairs, query by query",
     "benchmark": "measure how fast the loss, training, search and image networks are on this machine",
 }
 """What each command does, in one line."""
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
-    command = importlib.import_module(f"gpldan_jax.cli.{name}")
+    command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
     return arguments.call(command.main, argv, program, stopped=command.STOPPED)
 
 

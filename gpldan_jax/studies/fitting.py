@@ -25,6 +25,7 @@ from gpldan_jax.retrieval.agreement import AGREEMENT
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_points import Config
+from gpldan_jax.studies.significance import average_precisions_of
 from gpldan_jax.studies.tables import DIRECTIONS
 
 OURS = "ours"
@@ -46,6 +47,7 @@ BANK: Mapping[str, Any] = {
     "weight": default("retrieval.bank_weight"),
 }
 """The bank of training pairs that each method is evaluated with; of a method without codes there is none."""
+_DIGITS = 4  # of the figure of a query: the files would be many times as long
 # How a fit may fail: bad settings, a loss that is not finite, a matrix that cannot be solved, memory.
 _FAILURES = (ValueError, ArithmeticError, np.linalg.LinAlgError, MemoryError)
 
@@ -297,14 +299,14 @@ def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> N
     record["validation"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
     if test.labels is not None:
         record |= _by_labels(*retrieval.different_items(found, test))
-        record["queries"] = _each_query(*retrieval.different_items(found, test))
+        record["queries"] = _each_query(found, test)
     if hasattr(distances, "with_bank"):
         banked = distances.with_bank(task.train, BANK)
         found, on_validation = banked(test.images, test.texts), banked(task.validation.images, task.validation.texts)
         record["test with bank"] = retrieval.evaluate_pairs(found, test)
         record["validation with bank"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
         if test.labels is not None:
-            record["queries with bank"] = _each_query(*retrieval.different_items(found, test))
+            record["queries with bank"] = _each_query(found, test)
     _files.write_json(_seed_path(task, seed), record)
 
 
@@ -315,11 +317,8 @@ def _by_labels(distances, labels) -> dict[str, Any]:
     }
 
 
-def _each_query(distances, labels) -> dict[str, list[float]]:
-    """Returns the average precision at 50 of each query, rounded: the files would be many times as long."""
-    of_texts = retrieval.average_precisions(np.ascontiguousarray(distances.T), *labels[::-1])
-    found = {"image_to_text": retrieval.average_precisions(distances, *labels), "text_to_image": of_texts}
-    return {direction: values.round(4).tolist() for direction, values in found.items()}
+def _each_query(distances, test):
+    return average_precisions_of(*retrieval.different_items(distances, test), digits=_DIGITS)
 
 
 def _seed_path(task, seed):

@@ -5,8 +5,11 @@ Letters: `s` seeds; `q` queries of one direction.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from gpldan_jax import retrieval
 
 PerQuery = Mapping[str, Sequence[float]]
 """The figure of each query of one fit: `{"image_to_text": [q], "text_to_image": [q]}`."""
@@ -31,6 +34,53 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]".replace("-", "\N{MINUS SIGN}")
+
+
+def average_precisions_of(distances: np.ndarray, labels: tuple[Any, Any], *, digits: int | None = None) -> PerQuery:
+    """Returns the average precision at 50 of each query in both directions.
+
+    Args:
+        distances: `[n, m]`, image i to text j.
+        labels: those of the images and those of the texts, as `retrieval.average_precisions` takes them.
+        digits: to round to; `None` keeps all.
+
+    Returns:
+        The figures, of the queries with a label.
+
+    Example:
+        >>> average_precisions_of(np.array([[0.1, 0.2], [0.1, 0.2]]), ([0, 1], [0, 1]))["image_to_text"]
+        [1.0, 0.5]
+    """
+    of_texts = retrieval.average_precisions(np.ascontiguousarray(distances.T), *labels[::-1])
+    found = {"image_to_text": retrieval.average_precisions(distances, *labels), "text_to_image": of_texts}
+    return {direction: (of if digits is None else of.round(digits)).tolist() for direction, of in found.items()}
+
+
+def recalls_of(distances: np.ndarray, groups: tuple[Any, Any], *, k: int = 10) -> PerQuery:
+    """Returns for each query in both directions whether a partner is among its k nearest, 0 or 1.
+
+    Args:
+        distances: `[n, m]`, image i to text j.
+        groups: those of the images and those of the texts; partners are in one group.
+        k: the depth.
+
+    Returns:
+        The figures.
+
+    Example:
+        >>> recalls_of(np.array([[0.1, 0.2], [0.1, 0.2]]), ([0, 1], [0, 1]), k=1)["image_to_text"]
+        [1.0, 0.0]
+    """
+    found = {}
+    for direction, matrix, (queries, gallery) in (
+        ("image_to_text", distances, groups),
+        ("text_to_image", np.ascontiguousarray(distances.T), groups[::-1]),
+    ):
+        found[direction] = [
+            retrieval.recall_at(row[None], k, query_groups=[group], gallery_groups=gallery)
+            for row, group in zip(matrix, queries, strict=True)
+        ]
+    return found
 
 
 def paired_bootstrap(first: Sequence[PerQuery], second: Sequence[PerQuery], *, seed: int = 0) -> Difference:
