@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
 from gpldan_jax.training.mesh import on_one_device
 
 Config = Mapping[str, Mapping[str, Any]]
+_CRITERIA = {"map": "map@50", "recall": "recall@1,5,10", "agreement": "agreement@50"}
 
 
 def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
@@ -247,7 +249,8 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         console.print(f"{mesh.size} devices{whole} share each mini-batch")
     bar = progress_bar(console, dataset.title)
     task = bar.add_task("train", total=total, completed=resumed_step)
-    with _reporting(directory, dataset, console, options["epochs"], resumed_step) as report, bar:
+    line = functools.partial(_line, epochs=options["epochs"], title=dataset.title, criterion=options["criterion"])
+    with _reporting(directory, dataset, console, line, resumed_step) as report, bar:
         return training.train(
             initial_state(config, dataset, mesh),
             dataset,
@@ -261,7 +264,7 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
 
 
 @contextlib.contextmanager
-def _reporting(directory, dataset, console, epochs, resumed_step) -> Iterator[Any]:
+def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]:
     """Yields the function that writes and prints the record of each epoch."""
     first = processes.is_first()
     writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step) if first else None
@@ -271,7 +274,7 @@ def _reporting(directory, dataset, console, epochs, resumed_step) -> Iterator[An
             record = record | {"synthetic": True}
         if first:
             workdirs.append_record(directory / workdirs.METRICS, record)
-        console.print(_line(record, epochs, dataset))
+        console.print(line(record))
         for name, value in _scalars(record) if writer else ():
             writer.add_scalar(f"synthetic/{name}" if dataset.synthetic else name, value, record["step"])
 
@@ -282,13 +285,16 @@ def _reporting(directory, dataset, console, epochs, resumed_step) -> Iterator[An
             writer.close()
 
 
-def _line(record, epochs, dataset):
-    line = f"{dataset.title}  epoch {record['epoch']}/{epochs}  loss {record['loss']:.4f}"
-    figures = record.get("validation") or {}
-    for metric in ("map@50", "recall@10"):
-        if metric in figures:
+def _line(record, *, epochs, title, criterion):
+    """The line of an epoch, with the figure that selects; where the last epoch is taken, with map@50 or recall@10."""
+    line = f"{title}  epoch {record['epoch']}/{epochs}  loss {record['loss']:.4f}"
+    if figures := record.get("validation"):
+        if criterion == "last":
+            metric = "map@50" if "map@50" in figures else "recall@10"
             line += f"  validation {metric} {figures[metric]['average']:.3f}"
-            break
+        else:
+            value = training.criterion_value(criterion, figures, record["epoch"])
+            line += f"  validation {_CRITERIA[criterion]} {value:.3f}"
     return line + f"  {record['seconds']:.1f} s" + ("  *" if record.get("selected") else "")
 
 

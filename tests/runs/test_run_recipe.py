@@ -22,6 +22,8 @@ def test_a_run_uses_no_label_takes_its_bank_along_and_is_finished_the_second_tim
     # 1,400 pairs are 70 mini-batches of 20: the second epoch reaches 80.
     assert "retrieval goes through a bank of 100, the means of 800 of the 1400 training pairs: retrieval.bank" in out
     assert "epoch 2/2" in out and "chosen by agreement on validation" in out
+    value = json.loads((folder / "metrics.jsonl").read_text().splitlines()[1])["validation"]["agreement@50"]["average"]
+    assert f"validation agreement@50 {value:.3f}" in out  # the line of an epoch shows what it is chosen by
     assert main([*OURS, f"--workdir={folder}"]) == 0 and "is finished" in capsys.readouterr().out
     model, results = models.load_model(folder / "model.safetensors"), json.loads((folder / "results.json").read_text())
     assert len(model.bank.joint) == 100
