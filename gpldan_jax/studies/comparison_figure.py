@@ -52,7 +52,7 @@ def compose_comparison(comparisons: Sequence[Mapping[str, Any]], *, metric: str 
                     )  # fmt: skip
         panel.set_yticks(range(len(methods)), [title for title, *_ in methods], parse_math=False)
         panel.set_ylim(len(methods) - 0.5, -0.5)
-        panel.set_title(comparison["dataset"], loc="left", fontsize=10, parse_math=False)
+        panel.set_title(comparison["dataset"], loc="right", fontsize=10, parse_math=False)  # a long one grows leftwards
         panel.grid(axis="x", color=style.GRID)
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)

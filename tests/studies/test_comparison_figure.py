@@ -23,7 +23,7 @@ def test_each_dataset_is_a_panel_and_each_unsupervised_method_a_line_the_best_fi
     )
     figure = compose_comparison([wiki, cub])
     panels = [panel for panel in figure.axes if panel.axison]
-    assert [panel.get_title(loc="left") for panel in panels] == ["Wiki", "CUB"]
+    assert [panel.get_title(loc="right") for panel in panels] == ["Wiki", "CUB"]
     assert [[of.get_text() for of in panel.get_yticklabels()] for panel in panels] == [["OURS", "CCA"], ["UCAL"]]
     points = [line for line in panels[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
     drawn = [(line.get_xdata()[0], line.get_markerfacecolor()) for line in points]
