@@ -4,7 +4,8 @@
     gpldan compare-runs runs/mine runs/base --trec=trec
 
 It prints the figures of both, their difference with its 95 % interval by the paired bootstrap over queries, and in how
-many queries each run is better. With --trec it also writes the rankings and the relevance for trec_eval.
+many queries each run is better. With --trec it also writes the rankings (the nearest 1,000 items of each query) and the
+relevance for trec_eval.
 """
 
 from collections.abc import Sequence

@@ -16,6 +16,7 @@ import rich.table
 
 from gpldan_jax import _files, data, models, retrieval, training
 from gpldan_jax.config import with_newer_settings, with_values
+from gpldan_jax.retrieval.agreement import AGREEMENT
 from gpldan_jax.runs import processes, run_data
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import versions
@@ -24,7 +25,7 @@ from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
 from gpldan_jax.training.mesh import on_one_device
 
 Config = Mapping[str, Mapping[str, Any]]
-_CRITERIA = {"map": "map@50", "recall": "recall@1,5,10", "agreement": "agreement@50"}
+_CRITERIA = {"map": "map@50", "recall": "recall@1,5,10", "agreement": AGREEMENT}
 
 
 def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
