@@ -85,6 +85,33 @@ def test_the_command_the_estimator_and_the_index(data, tmp_path, monkeypatch, qu
 
 
 @pytest.mark.slow
+def test_a_folder_becomes_a_page(tmp_path, monkeypatch, quick_environment):
+    Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
+    pytest.importorskip("skimage", reason="these features need scikit-image")
+    pytest.importorskip("sklearn", reason="a bag of words needs scikit-learn")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "photos").mkdir()
+    lines = ["file_name,caption"]
+    for row, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (30, 9, 7, 3), np.uint8)):
+        Image.fromarray(pixels).save(f"photos/{row}.png")
+        lines.append(f"{row}.png,a red chair {row % 7} of kind {row % 5}")
+    (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
+    install, _, code = way("sh", "experiments/demo.py").partition("\n")
+    assert install == "pip install -e '.[serve]'"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | quick_environment | {"PATH": path}
+    small = " --no-serve --config.train.epochs=1 --config.model.hidden=8 --config.model.width=8"
+    done = subprocess.run(["bash", "-euc", code.strip() + small], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(Index.load("mine/collection/text")) == 30 and Path("mine/collection/pictures.sqlite").exists()
+    # The commands that it prints can be repeated.
+    steps = [line[2:] for line in done.stdout.splitlines() if line.startswith("$ gpldan ")]
+    again = subprocess.run(["bash", "-euc", "\n".join(steps)], env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and "finished" in again.stdout, again.stderr
+
+
+@pytest.mark.slow
 def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
     """The commands as they stand, with encoders that need no weights."""
     Image = pytest.importorskip("PIL.Image", reason="images need Pillow")

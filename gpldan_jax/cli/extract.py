@@ -67,14 +67,20 @@ _MANY = 0.05  # the share of texts without a known word from which on the comman
 
 def main(argv: Sequence[str], program: str) -> int:
     """Parses the flags and extracts."""
-    parser = _parser(program)
-    options = parser.parse_args(argv)
-    _check(options, parser)
-    check_writable(options.out, (".npz",))
+    options = check_flags(argv, program)
     of_user = ":" in options.image_model or ":" in options.text_model
     with _importable(Path.cwd()) if of_user else contextlib.nullcontext():
         _extract(options)
     return 0
+
+
+def check_flags(argv: Sequence[str], program: str) -> argparse.Namespace:
+    """Returns the flags, parsed and checked as far as that takes no time."""
+    parser = _parser(program)
+    options = parser.parse_args(argv)
+    _check(options, parser)
+    check_writable(options.out, (".npz",))
+    return options
 
 
 def _check(options: argparse.Namespace, parser: Parser) -> None:
@@ -148,6 +154,7 @@ def _extract(options: argparse.Namespace) -> None:
             "pairs_of": options.release or options.texts.name,
             "split": {"shares": list(options.split), "seed": options.seed} if drawn else "given",
         },
+        folder=options.root if options.release else options.images,
         fresh=options.fresh,
     )
     if made is None:

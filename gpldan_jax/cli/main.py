@@ -10,6 +10,7 @@ import gpldan_jax
 from gpldan_jax.cli import arguments
 
 COMMANDS = {
+    "demo": "make a page to search in of a folder of pictures and a table of captions",
     "run": "train GPLDAN on one dataset and evaluate it",
     "sweep": "train a grid of settings and seeds, select on validation, draw the paper's Figure 2",
     "compare": "train the methods of the paper's Table 2 on the same features",

@@ -36,7 +36,11 @@ def main(argv: Sequence[str], program: str) -> int:
         except ValueError as error:
             flags = ("coordinator, count and index", "--coordinator, --processes and --process")
             raise ValueError(str(error).replace(*flags)) from error
-    return session.run(config, options.workdir or Path("runs") / name, fresh=options.fresh)
+    workdir = options.workdir or Path("runs") / name
+    status = session.run(config, workdir, fresh=options.fresh)
+    if not status and processes.is_first():
+        print(f"written to {workdir}; next: gpldan search build --workdir={workdir}")
+    return status
 
 
 def _check_processes(options: argparse.Namespace) -> None:

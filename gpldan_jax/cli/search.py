@@ -26,6 +26,7 @@ _IN_FLAGS = {  # words of the library, and how they are said in flags
     "make one with Index.with_candidates": "make one with `search build --candidates`",
     "to ask by; give features": "to ask by; give --features",
     "choose another gallery": "see --gallery",
+    "images=": "--images=",
 }
 
 
@@ -49,6 +50,8 @@ def _build(options: argparse.Namespace) -> None:
         raise ValueError(f"--workdir goes without --{(required or optional)[0]}")
     if options.data and not options.workdir:
         raise ValueError("--data goes with --workdir; your own features are --features")
+    if options.images and not options.workdir:
+        raise ValueError("--images goes with --workdir, whose feature file names the images")
     if not options.workdir and len(required) < 3:
         raise ValueError("give --workdir, or --model, --features and --modality")
     if not options.workdir and not options.out:
@@ -59,7 +62,9 @@ def _build(options: argparse.Namespace) -> None:
 
     if options.workdir:
         out = options.out or options.workdir / building.COLLECTION
-        building.build_from_run(options.workdir, out, options.splits, candidates=options.candidates, path=options.data)
+        chosen = {"candidates": options.candidates, "path": options.data, "images": options.images}
+        building.build_from_run(options.workdir, out, options.splits, **chosen)
+        print(f"next: gpldan search serve {out}")
         return
     building.build_from_features(
         options.model,
@@ -142,7 +147,7 @@ def _serve(options: argparse.Namespace) -> None:
     from gpldan_jax.serving import server
 
     sources = {"text": options.text_path, "image": options.image_weights}
-    server.serve(options.collection, host=options.host, port=options.port, sources=sources)
+    server.serve(options.collection, host=options.host, port=options.port, sources=sources, images=options.images)
 
 
 def _print_table(answer):
@@ -156,7 +161,7 @@ def _print_table(answer):
     table.add_column("", justify="right")
     table.add_column("id")
     table.add_column("distance", justify="right")
-    names = [name for name in answer.entries[0].fields if name != "sprite"]
+    names = [name for name in answer.entries[0].fields if name != "picture"]
     for name in names:
         table.add_column(name)
     for rank, (entry, distance) in enumerate(zip(answer.entries, answer.distances, strict=True), start=1):
@@ -178,6 +183,7 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--splits", nargs="+", choices=("train", "validation", "test"), default=["train", "validation", "test"],
         metavar="SPLIT", help="with --workdir: splits of the dataset; default: all")  # fmt: skip
     add("--data", type=Path, metavar="PATH", help="with --workdir: where the data of the run lie now, if they moved")
+    add("--images", type=Path, metavar="DIR", help="with --workdir: where the image files lie now, if they moved")
     add("--model", type=Path, help="for your own features: a model.safetensors")
     add("--features", type=Path, help="your own features: a .npy file, [n, d], not scaled")
     add("--modality", choices=("image", "text"), help="what they are features of")
@@ -203,6 +209,8 @@ def _parser(program: str = "gpldan search") -> Parser:
     add = add_command("serve", _serve, "Serve a page to search in; by default on this machine only.")
     add("collection", type=Path, help="a folder that build wrote")
     _add_sources(add)
+    add("--images", type=Path, metavar="DIR",
+        help="folder of the image files: who can search can open the originals of the pictures there")  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on; default %(default)s")
     add("--port", type=int, default=8000, help="0 for any free port; default %(default)s")
     return parser

@@ -9,6 +9,8 @@ from gpldan_jax.data.catalogue import data_directory as data_directory
 from gpldan_jax.data.catalogue import dataset_names as dataset_names
 from gpldan_jax.data.catalogue import load_dataset as load_dataset
 from gpldan_jax.data.catalogue import variants as variants
+from gpldan_jax.data.descriptions import Descriptions as Descriptions
+from gpldan_jax.data.descriptions import describe as describe
 from gpldan_jax.data.files.checks import DataError as DataError
 from gpldan_jax.data.files.checks import MissingFilesError as MissingFilesError
 from gpldan_jax.data.files.reading import available_keys as available_keys

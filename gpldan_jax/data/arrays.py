@@ -60,6 +60,37 @@ def as_array(values: Any, what: str, *, missing: Missing = "nan") -> np.ndarray:
     return array
 
 
+def check_ids(ids: Any, n: int) -> np.ndarray:
+    """Checks the ids of n items.
+
+    Args:
+        ids: n different strings or whole numbers, in any array_like.
+        n: the number of items.
+
+    Returns:
+        `[n]`, strings, int64, or uint64 where they came as uint64 or need it.
+
+    Raises:
+        ValueError: they do not fit, or some are missing, or there are strings and numbers.
+
+    Example:
+        >>> check_ids([2**64 - 1, 5], 2)
+        array([18446744073709551615,                    5], dtype=uint64)
+    """
+    array = as_array(ids, "ids", missing="refuse")
+    if not n or array.shape[:1] != (n,):
+        count = len(array) if array.ndim else "none"
+        raise ValueError(f"ids and features must be equally many, at least one, got {count} and {n}")
+    if array.dtype.kind in "iu" and array.dtype != np.uint64:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "Uiu" or array.ndim != 1:
+        raise ValueError(f"ids must be strings or whole numbers, [n], got {array.dtype} {list(array.shape)}")
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) < n:
+        raise ValueError(f"ids must be all different, {values[counts > 1][0].item()!r} comes {counts.max()} times")
+    return array
+
+
 def _from_objects(array: np.ndarray, what: str, missing: Missing) -> np.ndarray:
     values = array.ravel().tolist()
     lost = np.array([_is_missing(value) for value in values], bool).reshape(array.shape)

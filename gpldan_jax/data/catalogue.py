@@ -188,7 +188,8 @@ def load_dataset(
         cut_groups: allow a split in the file that has pairs of one group in several parts.
 
     Returns:
-        The dataset; its name is `name`, or `name/variant` where there are several variants.
+        The dataset; its name is `name`, or `name/variant` where there are several variants, and that of the file or the
+        folder, without its ending, for "npz".
 
     Raises:
         MissingFilesError: files are missing; the message says what must be where.
@@ -211,6 +212,9 @@ def load_dataset(
         layout, files = _locate(entry, path)
         contents = layout.read(files, entry.shape)
     title = entry.title or (name if len(known) == 1 else f"{name}/{entry.variant}")
+    if name == "npz" and not synthetic:
+        place = files[0].absolute()
+        title = place.stem if place.is_file() else place.name
     dataset = dataset_from_checked(
         title,
         contents.splits,
@@ -218,6 +222,7 @@ def load_dataset(
         features=contents.features,
         class_names=contents.class_names,
         cut_groups=cut_groups,
+        file_rows=contents.rows,
     )
     found = len(dataset.class_names or ())
     if entry.shape and found != entry.shape.classes:
@@ -264,7 +269,8 @@ def _load_emoji(path: str | os.PathLike | None) -> PairedDataset:
         "image": {"extractor": "hog_hsv"},
         "text": {"extractor": "bag_of_words", "vocabulary": list(arrays.vocabulary)},
     }
-    return PairedDataset("emoji", train, validation, test, class_names=arrays.groups, features=features)
+    rows = tuple(np.flatnonzero(arrays.split == part) for part in range(3))
+    return PairedDataset("emoji", train, validation, test, arrays.groups, features=features, file_rows=rows)
 
 
 def _locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Sequence[Path]]:

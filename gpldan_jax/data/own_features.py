@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gpldan_jax.data.descriptions import KEYS
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows, parse_key
 from gpldan_jax.data.files.npy import expected_files
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
@@ -75,8 +76,8 @@ def _name_others(path: Path, others: dict[str, str], found: Iterable[str]) -> No
     """Names what a file of ours holds and is not used; `DataError` for what was meant to be used."""
     # In a folder others are whole names of files.
     names = {key if path.is_dir() else parse_key(key)[0]: kind for key, kind in reversed(others.items())}
-    # `id` is for search; HDF5 files of MATLAB have parts of their own, such as `#refs#`.
-    unused = {str(name): names[name] for name in reversed(names) if name != "id" and not str(name).startswith("#")}
+    # Descriptions are for pages; HDF5 files of MATLAB have parts of their own, such as `#refs#`.
+    unused = {str(name): names[name] for name in reversed(names) if name not in KEYS and not str(name).startswith("#")}
     for name in unused:
         stem = Path(name).stem.lower() if path.is_dir() else name.lower()
         meant = _MEANT.get(stem, stem)
@@ -117,7 +118,9 @@ def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
     else:
         rows = stratified_split(labels, apportion(len(images), OWN_SHARES), seed=SPLIT_SEED)
     names = _class_names(arrays["class_names"]) if "class_names" in arrays else None
-    return FileContents(cut_pairs(Pairs(images, texts, labels, groups), rows), _read_manifest(arrays), names)
+    pairs = Pairs(images, texts, labels, groups)
+    of_splits = tuple(np.arange(len(images))[part] for part in rows)
+    return FileContents(cut_pairs(pairs, rows), _read_manifest(arrays), names, of_splits)
 
 
 def _items(arrays: dict[str, Stored], shape: Shape | None) -> tuple[np.ndarray, np.ndarray]:
@@ -168,6 +171,7 @@ OWN_FEATURES = Layout(
     "image [rows, features], text [rows, features], and optionally label [rows] or [rows, classes] of 0 and 1 (with "
     "class_names [classes]), group [rows] (the same for pairs that belong together) and split [rows] of 0, 1, 2 or "
     "names; where pairs share an image it may be there once, and image_of [rows] say which row of image each pair has; "
+    "id [rows], caption [rows] and image_file [rows] (the path of the image) are shown by searches; "
     ".h5 and .mat will do as well",
     _read_generic,
 )

@@ -160,6 +160,8 @@ class PairedDataset:
         synthetic: whether the features were generated instead of read.
         features: how the features were computed, for `gpldan_jax.features.extractor`, JSON values: `{"image":
             {"extractor": name, ...}, "text": ...}`; `None` where that is not known. Not part of the fingerprint.
+        file_rows: for each split the rows of its pairs in their file, for `gpldan_jax.data.describe`; `None` where that
+            is not known. Not part of the fingerprint.
 
     Raises:
         DataError: an empty training split, widths that differ between splits, labels in some splits only, or labels
@@ -178,6 +180,7 @@ class PairedDataset:
     class_names: tuple[str, ...] | None = None
     synthetic: bool = False
     features: Mapping[str, Any] | None = None
+    file_rows: tuple[np.ndarray, ...] | None = None
 
     def __post_init__(self):
         if not len(self.train):
@@ -300,6 +303,7 @@ def dataset_from_checked(
     features: Mapping[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     cut_groups: bool = False,
+    file_rows: tuple[np.ndarray, ...] | None = None,
 ) -> PairedDataset:
     """Makes a dataset of arrays that were checked before, without looking at their features again.
 
@@ -319,7 +323,7 @@ def dataset_from_checked(
         split_from_checked(pairs._replace(labels=labels, groups=groups))
         for pairs, labels, groups in zip(splits, encoded, _encode_groups(name, splits, cut_groups), strict=True)
     )
-    dataset = PairedDataset(name, train, validation, test, names, synthetic, features)
+    dataset = PairedDataset(name, train, validation, test, names, synthetic, features, file_rows)
     if names:
         seen = _present(train.labels)
         for split, labels in zip(SPLITS[1:], encoded[1:], strict=True):

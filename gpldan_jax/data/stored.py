@@ -55,6 +55,7 @@ class FileContents(NamedTuple):
     splits: tuple[Pairs, ...]  # the checked pairs of train, validation and test
     features: dict[str, Any] | None = None  # how the features were computed, as `PairedDataset.features`
     class_names: Sequence[str] | None = None  # of the columns of labels `[n, C]`
+    rows: tuple[np.ndarray, ...] | None = None  # the rows in the file of the pairs of each split
 
 
 @dataclass(frozen=True)

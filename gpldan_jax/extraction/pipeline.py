@@ -1,7 +1,8 @@
 """From pairs to a feature file: first images, then the texts of the pairs whose image could be read.
 
 The file is a `.npz` with image, text, split, id, label and group where the pairs have them, `image_of` where pairs
-share images, and `manifest`, JSON that says how it was made. The folder `FILE.npz.parts` beside it holds the finished
+share images, captions and image files for searches (see `gpldan_jax.data.descriptions`), and `manifest`, JSON that says
+how it was made. The folder `FILE.npz.parts` beside it holds the finished
 blocks until the file is there.
 """
 
@@ -25,19 +26,19 @@ import rich.console
 from gpldan_jax._extras import needed_for
 from gpldan_jax._files import check_writable
 from gpldan_jax.data import DataError, read_arrays
+from gpldan_jax.data.descriptions import pack_captions
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.extraction.encoders import BAG_OF_WORDS, Words, words_encoder
 from gpldan_jax.extraction.feature_blocks import Block, check_features, compute_blocks, read_features, write_npz
 from gpldan_jax.extraction.pairs import Pair, SkippedPairs, member_matrix
 from gpldan_jax.features import read_images
 from gpldan_jax.features.networks import ARCHITECTURES
-from gpldan_jax.features.pictures import MAX_PIXELS
+from gpldan_jax.features.pictures import MAX_PIXELS, read_file
 from gpldan_jax.features.sentence_encoder import mean_by_group
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import package_versions
 
-MAX_BYTES = 2**28  # of an image file
 SENTENCES = ("joined", "averaged")
 _BLOCKS = "blocks"
 # The packages that make features: always, and by extractor.
@@ -96,6 +97,7 @@ def extract(
     batch: int = 32,
     threads: int = 4,
     provenance: Mapping[str, Any] | None = None,
+    folder: str | os.PathLike | None = None,
     fresh: bool = False,
 ) -> Extraction | None:
     """Writes a feature file, or continues an extraction that was interrupted.
@@ -111,6 +113,7 @@ def extract(
         batch: how many images or texts are encoded at a time.
         threads: how many images are decoded at a time.
         provenance: JSON values that the manifest should hold too.
+        folder: of the images; the file names them by their paths in it. By default the deepest folder that holds all.
         fresh: whether to start over and replace the file.
 
     Returns:
@@ -139,11 +142,11 @@ def extract(
         raise ValueError(
             f"{out} is there already and was made otherwise; choose another out, or use fresh to replace it"
         )
-    folder = out.with_name(out.name + ".parts")
+    parts = out.with_name(out.name + ".parts")
     description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
     skipped = SkippedPairs(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
-    with workdirs.open_workdir(folder, description, fresh=fresh, holds=[_BLOCKS], name="out"):
-        work = _Work(folder / _BLOCKS, batch, session.make_console())
+    with workdirs.open_workdir(parts, description, fresh=fresh, holds=[_BLOCKS], name="out"):
+        work = _Work(parts / _BLOCKS, batch, session.make_console())
         work.blocks.mkdir(exist_ok=True)
         usable, image_digest = _encode_images(work, skipped, image, max_pixels, threads)
         of_words = isinstance(text, Words)
@@ -166,8 +169,10 @@ def extract(
         if of_words:
             empty = sum(int(np.sum(~rows.any(axis=1))) for rows in read_features(work.blocks, "text"))
             manifest["without_known_word"] = {"texts": empty, "of": len(usable)}
-        widths = _write_features(work.blocks, out, usable, encoded, manifest)
-    shutil.rmtree(folder)
+        images = Path(folder or os.path.commonpath([pair.image.absolute().parent for pair in usable]))
+        manifest["images_folder"] = _relative(images, out.absolute().parent)
+        widths = _write_features(work.blocks, out, usable, encoded, manifest, images)
+    shutil.rmtree(parts)
     splits = {name: sum(pair.split == part for pair in usable) for part, name in enumerate(SPLITS)}
     labelled = any(pair.label for pair in usable)
     return Extraction(out, manifest, splits, widths, labelled, skipped.path, time.perf_counter() - started)
@@ -253,7 +258,7 @@ def _encode_images(work: _Work, skipped: SkippedPairs, encode, max_pixels, threa
 
 def _read_pictures(paths, prepare, threads, max_pixels) -> list[tuple[Any, bytes] | ValueError]:
     """Of each image file the prepared picture and the SHA-256 of the file, or the error why it cannot be read."""
-    found: list[Any] = [_read_bytes(path) for path in paths]
+    found: list[Any] = [_read_file(path) for path in paths]
     good = [row for row, content in enumerate(found) if isinstance(content, bytes)]
     pictures = read_images([found[row] for row in good], prepare, threads=threads, max_pixels=max_pixels)
     for row, picture in zip(good, pictures, strict=True):
@@ -262,15 +267,11 @@ def _read_pictures(paths, prepare, threads, max_pixels) -> list[tuple[Any, bytes
     return found
 
 
-def _read_bytes(path):
+def _read_file(path):
     try:
-        if not path.is_file():
-            return ValueError("the image is no regular file")
-        if path.stat().st_size > MAX_BYTES:
-            return ValueError(f"the image has more than {MAX_BYTES:,} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        return ValueError(f"the image cannot be read: {error.strerror}")
+        return read_file(path)
+    except ValueError as error:
+        return error
 
 
 def _encode_texts(
@@ -335,7 +336,12 @@ def _kept_images(blocks: Path, is_kept: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _write_features(
-    blocks: Path, out: Path, pairs: Sequence[Pair], encoded: Sequence[Path], manifest: Mapping[str, Any]
+    blocks: Path,
+    out: Path,
+    pairs: Sequence[Pair],
+    encoded: Sequence[Path],
+    manifest: Mapping[str, Any],
+    folder: Path,
 ) -> dict[str, int]:
     """Joins the blocks in one file; `encoded` are the images in them. Returns the widths of images and texts."""
     widths: dict[str, int] = {}
@@ -358,9 +364,19 @@ def _write_features(
         arrays["group"] = np.array([f"id {pair.id}" if pair.group is None else f"group {pair.group}" for pair in pairs])
     arrays["split"] = np.array([pair.split for pair in pairs], np.int8)
     arrays["id"] = np.array([pair.id for pair in pairs])
+    arrays |= pack_captions([" ".join(pair.texts) for pair in pairs])
+    arrays["image_file"] = np.array([_relative(pair.image, folder) for pair in pairs])
     arrays["manifest"] = np.array(json.dumps(manifest, ensure_ascii=False))
     write_npz(out, arrays)
     return widths
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """The path from a folder, with slashes; the whole path where the two are on different drives of Windows."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.absolute().as_posix()
 
 
 def _labels(pairs: Sequence[Pair]) -> dict[str, np.ndarray]:

@@ -11,12 +11,14 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gpldan_jax._extras import needed_for
 
 MAX_PIXELS = 40_000_000
+MAX_BYTES = 2**28  # of an image file
 SQUARE = 64  # pixels, the side of what `fit_square` returns
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _ORIENTATION = 0x0112  # in EXIF
@@ -59,11 +61,12 @@ def read_image(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS)
 
 def read_images(
     files: Sequence[bytes | str | os.PathLike],
-    prepare: Callable[[np.ndarray], np.ndarray],
+    prepare: Callable[[np.ndarray], Any],
     *,
     threads: int,
     max_pixels: int = MAX_PIXELS,
-) -> list[np.ndarray | ValueError]:
+    smallest: int | None = None,
+) -> list[Any]:
     """Reads pictures in several threads, and applies a function to each as soon as it is read.
 
     Args:
@@ -71,6 +74,8 @@ def read_images(
         prepare: takes a picture, uint8 `[h, w, 3]`, and returns what is kept of it. It may run in any thread.
         threads: how many pictures are decoded at a time.
         max_pixels: a larger picture is refused.
+        smallest: a JPEG may be decoded to an eighth, a quarter or half of its size, which is faster, as long as no
+            side becomes shorter than this many pixels. By default every picture has its own size.
 
     Returns:
         For each file what `prepare` returned, or the error that `read_image` or `prepare` raised.
@@ -85,7 +90,7 @@ def read_images(
 
     def read(file):
         try:
-            return prepare(_decoded(file, max_pixels))
+            return prepare(_decoded(file, max_pixels, smallest))
         except ValueError as error:
             return error
 
@@ -184,7 +189,19 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def _decoded(file, max_pixels):
+def read_file(path: Path) -> bytes:
+    """Returns the content of an image file; `ValueError` with a short clause where it cannot be read."""
+    try:
+        if not path.is_file():
+            raise ValueError("the image is no regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"the image has more than {MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the image cannot be read: {error.strerror}") from None
+
+
+def _decoded(file, max_pixels, smallest=None):
     with needed_for("reading a picture"):
         from PIL import Image
 
@@ -199,6 +216,8 @@ def _decoded(file, max_pixels):
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise Image.DecompressionBombError
+            if smallest:
+                image.draft("RGB", (smallest, smallest))
             return _upright(image)
     except MemoryError:
         raise

@@ -9,6 +9,7 @@ other side only weighs them. So they are computed once and stored.
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax.data.arrays import as_array
 from gpldan_jax.data.paired import as_features
 from gpldan_jax.losses.distances import lift
 from gpldan_jax.models import Representation, TrainedModel
@@ -246,6 +246,21 @@ class Gallery:
         """Returns the ids of all items, `[n]`."""
         return np.concatenate([segment.ids for segment in self.segments])
 
+    def field(self, name: str) -> Iterator[str] | None:
+        """Returns one field of all items.
+
+        Args:
+            name: of the field.
+
+        Returns:
+            The n texts, "" for items that lack it; `None` where all lack it.
+        """
+        if not any(name in segment.fields for segment in self.segments):
+            return None
+        absent = itertools.repeat("")
+        of_segments = (itertools.islice(segment.fields.get(name, absent), len(segment)) for segment in self.segments)
+        return itertools.chain.from_iterable(of_segments)
+
     def fields(self, position: int) -> dict[str, str]:
         """Returns the fields of one item.
 
@@ -310,37 +325,6 @@ def concatenate(blocks: Iterable[EncodedBatch], n: int) -> EncodedBatch:
             array[done : done + len(part)] = part
         done += len(block.values)
     return joined
-
-
-def check_ids(ids: Any, n: int) -> np.ndarray:
-    """Checks the ids of n items.
-
-    Args:
-        ids: n different strings or whole numbers, in any array_like.
-        n: the number of items.
-
-    Returns:
-        `[n]`, strings, int64, or uint64 where they came as uint64 or need it.
-
-    Raises:
-        ValueError: they do not fit, or some are missing, or there are strings and numbers.
-
-    Example:
-        >>> check_ids([2**64 - 1, 5], 2)
-        array([18446744073709551615,                    5], dtype=uint64)
-    """
-    array = as_array(ids, "ids", missing="refuse")
-    if not n or array.shape[:1] != (n,):
-        count = len(array) if array.ndim else "none"
-        raise ValueError(f"ids and features must be equally many, at least one, got {count} and {n}")
-    if array.dtype.kind in "iu" and array.dtype != np.uint64:
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "Uiu" or array.ndim != 1:
-        raise ValueError(f"ids must be strings or whole numbers, [n], got {array.dtype} {list(array.shape)}")
-    values, counts = np.unique(array, return_counts=True)
-    if len(values) < n:
-        raise ValueError(f"ids must be all different, {values[counts > 1][0].item()!r} comes {counts.max()} times")
-    return array
 
 
 def match_ids(ids: np.ndarray, dtype: np.dtype) -> np.ndarray:

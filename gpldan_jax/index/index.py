@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jax.sharding import Mesh
 
+from gpldan_jax.data.arrays import check_ids
 from gpldan_jax.index import storage
 from gpldan_jax.index.candidates import Recall, VectorIndex
 from gpldan_jax.index.gallery import (
@@ -21,7 +22,6 @@ from gpldan_jax.index.gallery import (
     Gallery,
     Segment,
     check_fields,
-    check_ids,
     check_width,
     concatenate,
     encode,

@@ -5,7 +5,7 @@ The queries of the examples follow from a rule, so that nobody picks them.
 
 import base64
 import dataclasses
-import io
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ import numpy as np
 
 from gpldan_jax import models, retrieval
 from gpldan_jax._files import one_line
-from gpldan_jax.data import PairedDataset, is_labelled, label_titles
+from gpldan_jax.data import Descriptions, PairedDataset, describe, is_labelled, label_titles
+from gpldan_jax.features import read_image
+from gpldan_jax.features.thumbnails import MEDIA_TYPE, make_thumbnail
 from gpldan_jax.reports.blocks import Example, Hit, Item, Paragraph
 from gpldan_jax.reports.folders import Comparison, Run
 from gpldan_jax.retrieval.relevance import shared_labels
@@ -38,14 +40,13 @@ RULE_WITHOUT_LABELS = (
     "split comes first. Nothing but the partner counts as relevant, since the pairs have no labels."
 )
 
-_TEST = 2  # in the emoji's `split`
 _AGREEMENT = 0.01  # of map@50 or recall@10; other devices round otherwise and swap near neighbours
 
 
-def reload_dataset(found: Run | Comparison) -> tuple[PairedDataset | None, str]:
-    """Returns the dataset that a workdir was made with; or `None`, and the reason why it cannot be loaded."""
+def reload_data(found: Run | Comparison) -> tuple[run_data.RunData | None, str]:
+    """Returns the data that a workdir was made with; or `None`, and the reason why they cannot be loaded."""
     try:
-        return run_data.find(found.folder, found.data_path).scaled, ""
+        return run_data.find(found.folder, found.data_path), ""
     except (OSError, TypeError, ValueError) as error:
         return None, (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -113,26 +114,44 @@ def recompute_distances(run: Run, dataset: PairedDataset) -> tuple[np.ndarray | 
     return distances, ""
 
 
-def images_and_texts(dataset: PairedDataset) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+class _Images(Sequence):
+    """The different images of a test split; a picture is read when the image is shown."""
+
+    def __init__(self, described: Descriptions, rows: Sequence[int], classes: Sequence[str]):
+        self._described, self._rows, self._classes = described, rows, classes
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @functools.cache  # noqa: B019, the page is made once
+    def __getitem__(self, place):
+        row = self._rows[place]
+        return Item(str(self._described.ids[row]), self._classes[row], _thumbnail(self._described, row))
+
+
+def _thumbnail(described: Descriptions, row: int) -> str:
+    """The picture of a pair as an address that holds it; "" where it cannot be read now."""
+    try:
+        pictures = [of if isinstance(of, np.ndarray) else read_image(of) for of in described.pictures([row])]
+        return data_uri(make_thumbnail(pictures[0]), MEDIA_TYPE) if pictures else ""
+    except (OSError, ValueError, ImportError):
+        return ""
+
+
+def images_and_texts(found: run_data.RunData) -> tuple[Sequence[Item], Sequence[Item]]:
     """Returns the different images and texts of the test split as a page can show them."""
-    labels = dataset.test.labels
-    classes = [""] * len(dataset.test) if labels is None else label_titles(dataset, labels)
-    if dataset.name != "emoji" or dataset.synthetic:
-        items = [Item(f"pair {i}", of) for i, of in enumerate(classes)]
-        images, texts = dataset.test.image_rows(), dataset.test.text_rows()
-        return tuple(items[row] for row in images), tuple(items[row] for row in texts)
-    from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
-
-    emoji = load_emoji_arrays()
-    rows = np.flatnonzero(emoji.split == _TEST)
-    pictures = (data_uri(_png(picture)) for picture in load_emoji_pictures()[rows])
-    named = list(zip((emoji.names[row] for row in rows), classes, pictures, strict=True))
-    return tuple(Item(*of) for of in named), tuple(Item(name, group) for name, group, _ in named)
+    dataset = found.scaled
+    test = dataset.test
+    classes = [""] * len(test) if test.labels is None else label_titles(dataset, test.labels)
+    described = describe(dataset, found.path, ["test"])
+    names = described.captions or [str(id) for id in described.ids]
+    texts = tuple(Item(names[row], classes[row]) for row in test.text_rows().tolist())
+    return _Images(described, test.image_rows().tolist(), classes), texts
 
 
-def data_uri(png: bytes) -> str:
-    """Returns a PNG as an address that holds the picture itself."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_uri(content: bytes, media_type: str = "image/png") -> str:
+    """Returns a picture as an address that holds the picture itself."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def _choose_queries(scores: Sequence[float], labels: np.ndarray | None) -> list[tuple[int, str]]:
@@ -206,14 +225,6 @@ def choose_examples(
             results.append(Hit(gallery[j], float(distances[query, j]), bool(relevant[j]), mark))
         found.append(Example(queries[query], f"{why}, {notes[query]}", tuple(results)))
     return tuple(found)
-
-
-def _png(picture):
-    from PIL import Image  # comes with matplotlib
-
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "png")
-    return file.getvalue()
 
 
 def _spaced(n: int, most: int) -> list[int]:

@@ -9,7 +9,7 @@ from gpldan_jax._extras import needed_for
 from gpldan_jax.data import class_titles
 from gpldan_jax.reports import blocks, charts, folders
 from gpldan_jax.reports.blocks import Cell, Figure, Made, Paragraph, Section, Table, figure_cell
-from gpldan_jax.reports.examples import data_uri, left_out, place_data, reload_dataset
+from gpldan_jax.reports.examples import data_uri, left_out, place_data, reload_data
 from gpldan_jax.reports.folders import Comparison, Method, Run, Sweep
 from gpldan_jax.reports.run_section import run_blocks
 from gpldan_jax.runs import provenance
@@ -153,8 +153,8 @@ def _comparison(comparison: Comparison, key: str) -> Iterator:
 def _classes(methods: Sequence[Method], comparison: Comparison) -> Iterator:
     if not methods:
         return
-    dataset, why = reload_dataset(comparison)
-    titles = class_titles(dataset) if dataset else ()
+    found, why = reload_data(comparison)
+    titles = class_titles(found.scaled) if found else ()
     averages = [method.classes["average"] for method in methods]
     names = list(averages[0])
     if len(names) > _MOST_COLUMNS or any(set(of) != set(names) for of in averages):
@@ -168,7 +168,7 @@ def _classes(methods: Sequence[Method], comparison: Comparison) -> Iterator:
     columns = ("method", *(blocks.class_title(name, titles) for name in names))
     caption = "map@50 of the queries of each class, average of both directions, mean over the seeds"
     yield Table(f"{caption}; bold is the best of a class", columns, rows)
-    if not dataset:
+    if not found:
         yield left_out("The names of the classes", why)
 
 

@@ -87,13 +87,14 @@ def _training(run, key):
 
 def _retrieval(run, key):
     """Yields curves, figures of classes and examples; they need the data and the model of the run."""
-    dataset, why = examples.reload_dataset(run)
+    found, why = examples.reload_data(run)
     distances = None
-    if dataset:
-        distances, why = examples.recompute_distances(run, dataset)
-    if distances is None:
+    if found:
+        distances, why = examples.recompute_distances(run, found.scaled)
+    if found is None or distances is None:
         yield examples.left_out("Precision against recall, figures of classes and examples of retrieval", why)
         return
+    dataset = found.scaled
     test = dataset.test
     _, labels = retrieval.different_items(distances, test)
     if labels is not None:
@@ -104,7 +105,7 @@ def _retrieval(run, key):
         yield _classes(retrieval.map_per_class(distances, labels), class_titles(dataset), f"{key}-classes")
     yield Heading("Examples of retrieval on test")
     yield Paragraph(examples.RULE if labels is not None else examples.RULE_WITHOUT_LABELS)
-    items = examples.images_and_texts(dataset)
+    items = examples.images_and_texts(found)
     rows = test.image_rows(), test.text_rows()
     groups = rows if test.groups is None else tuple(test.groups[of] for of in rows)
     for direction, matrix, step in (

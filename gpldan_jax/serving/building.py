@@ -1,24 +1,26 @@
 """Builds collections: of the pairs of a finished run, or of features of a user's own."""
 
+import json
+import os
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax import models
-from gpldan_jax.data import DataError, PairedDataset, label_titles, read_arrays
-from gpldan_jax.data.files.npy import is_npy_folder
-from gpldan_jax.data.paired import SPLITS
+from gpldan_jax import _files, models
+from gpldan_jax.data import DataError, Descriptions, PairedDataset, describe, label_titles
+from gpldan_jax.data.paired import SPLITS, different_rows
 from gpldan_jax.index import Index
-from gpldan_jax.index.gallery import MODALITIES, check_ids
+from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.runs import run_data, session
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.serving.thumbnails import build_thumbnails
 
 COLLECTION = "collection"
 """The default folder of a collection in the workdir of its run."""
+_MADE_OF = "collection.json"
 
 
 def build_from_run(
@@ -28,8 +30,11 @@ def build_from_run(
     *,
     candidates: bool = False,
     path: Path | None = None,
+    images: Path | None = None,
 ) -> None:
     """Builds the indexes of the images and the texts of a run's dataset, with the model of the run.
+
+    Captions and image files that the feature file names go into the indexes, and the images into thumbnails.
 
     Args:
         workdir: of a finished run.
@@ -37,9 +42,12 @@ def build_from_run(
         splits: which pairs of the dataset.
         candidates: whether to add vector indexes, for searches in two stages.
         path: the file or folder where the data of the run lie now; `None` looks where they were.
+        images: the folder where the image files lie now; `None` takes the one that the feature file names.
 
     Raises:
-        ValueError: the run is not finished, or its data are not there, are other data now, or have no such pairs.
+        ValueError: the run is not finished, or its data are not there, are other data now, or have no such pairs; or
+            `images` is given and no image file is known.
+        OSError: another process builds there, or the folder cannot be written to.
     """
     if not (workdir / workdirs.MODEL).is_file():
         raise ValueError(f"{workdir} holds no {workdirs.MODEL}: it is not the workdir of a finished run")
@@ -47,19 +55,48 @@ def build_from_run(
     found = run_data.find(workdir, path)
     dataset = found.unscaled
     trained_on = model.metadata.get("dataset")
-    if trained_on != dataset.title:
-        raise ValueError(f"{workdir}: the model is of {trained_on!r}, the config of {dataset.title!r}")
+    if trained_on != (expected := workdirs.read_json(workdir / workdirs.CONFIG).get("dataset", dataset.title)):
+        raise ValueError(f"{workdir}: the model is of {trained_on!r}, the config of {expected!r}")
+    made_of = _made_of(workdir, splits)
     splits = [name for name in SPLITS if name in splits and len(getattr(dataset, name))]
     if not splits:
         raise ValueError(f"{dataset.title} has no pairs in these splits")
-    ids, fields = describe_pairs(dataset, splits)
-    ids = _read_ids(found.path, dataset, splits) or ids
-    for modality in MODALITIES:
-        features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
-        rows = _different_rows(dataset, splits, modality)
-        ids_of = [ids[row] for row in rows]
-        fields_of = {name: [values[row] for row in rows] for name, values in fields.items()}
-        _build(model, features[rows], ids_of, modality, out, fields_of, candidates=candidates)
+    described, fields = describe_pairs(dataset, found.path, splits)
+    out.mkdir(parents=True, exist_ok=True)
+    with _files.locked(out):
+        (out / _MADE_OF).unlink(missing_ok=True)
+        for modality in MODALITIES:
+            features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
+            items = _different_items(dataset, splits, modality)
+            rows = [own[0] for own in items]
+            fields_of = {name: [values[row] for row in rows] for name, values in fields.items()}
+            if described.captions:
+                fields_of["text"] = ["\n".join(dict.fromkeys(described.captions[row] for row in own)) for own in items]
+            if modality == "image":
+                fields_of |= _pictures_of(described, rows, out, images)
+            ids_of = [described.ids[row] for row in rows]
+            _build(model, features[rows], ids_of, modality, out, fields_of, candidates=candidates)
+        _files.write_json(out / _MADE_OF, made_of)
+
+
+def is_built(out: Path, workdir: Path) -> bool:
+    """Returns whether a collection was built, of all pairs of a run, by the model that the run has now.
+
+    Args:
+        out: the folder of the collection.
+        workdir: of the run.
+
+    Returns:
+        Whether `build_from_run` would make the same again.
+    """
+    try:
+        return json.loads((out / _MADE_OF).read_text(encoding="utf-8")) == _made_of(workdir, SPLITS)
+    except (OSError, ValueError):
+        return False
+
+
+def _made_of(workdir, splits):
+    return {"model": _files.sha256_of(workdir / workdirs.MODEL), "splits": [name for name in SPLITS if name in splits]}
 
 
 def build_from_features(
@@ -115,65 +152,69 @@ def read_features(path: Path) -> np.ndarray:
     return array
 
 
-def _different_rows(dataset: PairedDataset, splits: Sequence[str], modality: str) -> list[int]:
-    """The pairs of some splits whose image, or whose text, is not that of an earlier pair of their group."""
-    rows: list[int] = []
+def _different_items(dataset: PairedDataset, splits: Sequence[str], modality: str) -> list[list[int]]:
+    """The pairs of some splits by their image, or by their text: a list of rows for each different one."""
+    items: list[list[int]] = []
     start = 0
     for split in (getattr(dataset, name) for name in splits):
-        rows += (start + (split.image_rows() if modality == "image" else split.text_rows())).tolist()
+        if split.groups is None:
+            items += [[row] for row in range(start, start + len(split))]
+        else:
+            _, item_of = different_rows(split.images if modality == "image" else split.texts, split.groups)
+            of_split: list[list[int]] = [[] for _ in range(item_of.max(initial=-1) + 1)]
+            for row, item in enumerate(item_of.tolist(), start):
+                of_split[item].append(row)
+            items += of_split
         start += len(split)
-    return rows
+    return items
 
 
-def describe_pairs(dataset: PairedDataset, splits: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Returns ids and fields for the pairs of some splits.
+def describe_pairs(
+    dataset: PairedDataset, path: str | Path | None, splits: Sequence[str]
+) -> tuple[Descriptions, dict[str, list[str]]]:
+    """Returns the descriptions of the pairs of some splits, and the fields that all items have.
 
     Args:
         dataset: the dataset.
+        path: where it was read from; `None` for data without files.
         splits: names of splits, in the order of the pairs.
 
     Returns:
-        The id of each pair, and its fields: its "split", its class ("group"), and of an emoji the row of its picture
-        ("sprite").
+        What `describe` returns; and the fields of each pair: its "split", and its class ("group") where there are
+        labels.
     """
-    ids: list[str] = []
     fields: dict[str, list[str]] = {"split": []}
     for name in splits:
         split = getattr(dataset, name)
         fields["split"] += [name] * len(split)
-        ids += [f"{name} {row}" for row in range(len(split))]
         if split.labels is not None:
             fields.setdefault("group", []).extend(label_titles(dataset, split.labels))
-    if dataset.name == "emoji" and not dataset.synthetic:
-        from gpldan_jax.data.emoji import load_emoji_arrays
-
-        emoji = load_emoji_arrays()
-        rows = np.concatenate([np.flatnonzero(emoji.split == SPLITS.index(name)) for name in splits]).tolist()
-        ids = [emoji.names[row] for row in rows]
-        fields["sprite"] = [str(row) for row in rows]
-    return ids, fields
+    return describe(dataset, path, splits), fields
 
 
-def _read_ids(path, dataset, splits):
-    """The ids beside the features of a file of our own keys; `None` where there are none, or not the split of each."""
-    path = Path(path or "")
-    if not (path.is_file() or is_npy_folder(path)) or dataset.synthetic:
-        return None
-    arrays = read_arrays(path, [], optional=["id", "split"])
-    if "id" not in arrays:
-        return None
-    if "split" not in arrays:
-        return _cannot_use_ids(path, "there is no split, so a drawn one decides the order of the pairs")
-    rows = np.concatenate([np.flatnonzero(arrays["split"].ravel() == SPLITS.index(name)) for name in splits])
+def _pictures_of(described: Descriptions, rows: Sequence[int], out: Path, folder: Path | None) -> dict[str, list[str]]:
+    """Makes thumbnails of the images of some pairs; returns the fields "picture" and "file", where there are images."""
+    console = session.make_console()
+    if folder and described.files is None:
+        raise ValueError(f"the data name no image files, so images={folder} cannot be used; extract them again")
+    fields = {} if described.files is None else {"file": [described.files[row] for row in rows]}
     try:
-        ids = check_ids(arrays["id"].ravel(), arrays["split"].size)
-    except ValueError as error:
-        return _cannot_use_ids(path, str(error))
-    return ids[rows].tolist() if len(rows) == sum(len(getattr(dataset, name)) for name in splits) else None
+        pictures = described.pictures(rows, folder)
+    except (FileNotFoundError, ImportError) as error:
+        console.print(f"no thumbnails: {error}")
+        return fields
+    if not pictures:
+        return fields
+    with session.progress_bar(console, "thumbnails") as bar:
+        task = bar.add_task("thumbnails", total=len(pictures))
 
+        def on_items(done):
+            bar.update(task, completed=done)
 
-def _cannot_use_ids(path, reason):
-    warnings.warn(f"{path}: id is not used ({reason}); pairs are called by split and row", stacklevel=3)
+        names = build_thumbnails(out, pictures, threads=os.cpu_count() or 1, on_items=on_items)
+    if lost := [file for file, name in zip(fields.get("file", []), names, strict=False) if not name]:
+        console.print(f"{len(lost):,} of {len(names):,} images cannot be read and have no thumbnail, such as {lost[0]}")
+    return {**fields, "picture": names}
 
 
 def _read_lines(path):

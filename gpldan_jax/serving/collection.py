@@ -8,27 +8,33 @@ import base64
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import io
 import os
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from gpldan_jax.features import SourceNeededError, extractor, fit_square, read_image, unknown_words
-from gpldan_jax.index import DamagedIndexError, EncodedBatch, Entry, Index
+from gpldan_jax.index import EncodedBatch, Entry, Index
 from gpldan_jax.index.gallery import MODALITIES, exact_distances
 from gpldan_jax.index.index import BLOCK
-from gpldan_jax.index.storage import MANIFEST
 from gpldan_jax.models import TrainedModel
+from gpldan_jax.serving.indexes import check_one_model, load_indexes
+from gpldan_jax.serving.names import Names
+from gpldan_jax.serving.thumbnails import Thumbnails, open_thumbnails
 
 MOST_RESULTS = 200
+ORIGINALS = {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp"}
+ORIGINALS |= dict.fromkeys((".jpg", ".jpeg"), "image/jpeg")
+"""The image files that may be opened, by their ending, with their media types."""
 _SUGGESTIONS = 20
 _SHELF = 18  # items on the first page
-_PHRASES = ("red heart", "hot drink", "sad face", "farmer", "blue flag", "rain", "music")  # for the emoji
+_PHRASES, _LONGEST_PHRASE = 7, 32  # how many queries of words the first page offers; their most characters
+_ICON = 128  # pixels; the page shows pictures up to this size as they are
+_EXACT = 6  # items that are called what a user typed, at most
 _WARM_UP_RESULTS = (24, 48, 96, MOST_RESULTS)  # what the page asks for
 
 
@@ -38,33 +44,6 @@ class UnknownItemError(LookupError):
 
 class NotAPictureError(ValueError):
     """A file cannot be read as a picture."""
-
-
-class Pictures:
-    """Pictures of items, as PNG files with addresses that change when any of the pictures changes.
-
-    Attributes:
-        version: the part of the addresses that changes.
-    """
-
-    def __init__(self, pictures: np.ndarray):
-        self._pictures = pictures  # uint8 [n, height, width, 3]
-        self._files = functools.cache(lambda row: encode_png(self._pictures[row]))
-        self.version = hashlib.sha256(pictures).hexdigest()[:12]  # type: ignore[arg-type]  # before Python 3.12
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def file(self, row: int) -> bytes:
-        """Returns a picture as a PNG file.
-
-        Args:
-            row: of the picture.
-
-        Returns:
-            The content of the file.
-        """
-        return self._files(row)
 
 
 class Query(NamedTuple):
@@ -79,65 +58,55 @@ class Query(NamedTuple):
     encoded: EncodedBatch | None
 
 
-def load_indexes(folder: str | os.PathLike, *, verify: bool = True) -> dict[str, Index]:
-    """Opens the indexes of a collection.
-
-    Args:
-        folder: a folder with `image/` and `text/`, or one of them, or the folder of a single index.
-        verify: see `Index.load`.
-
-    Returns:
-        The indexes by modality.
-
-    Raises:
-        DamagedIndexError: there is no index, or a damaged one.
-    """
-    folder = Path(folder)
-    folders = [folder / modality for modality in MODALITIES if (folder / modality / MANIFEST).exists()]
-    if (folder / MANIFEST).exists():
-        folders = [folder]
-    if not folders:
-        raise DamagedIndexError(f"{folder} is no collection: there is no image/{MANIFEST} and no text/{MANIFEST}")
-    indexes = [Index.load(of_modality, verify=verify) for of_modality in folders]
-    return {index.modality: index for index in indexes}
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Collection:
     """Indexes that are searched together.
 
     Attributes:
         indexes: by modality; one or both, of one model.
-        pictures: of the images, where there are any; the field `sprite` of an image is the row of its picture.
+        pictures: thumbnails of the images, where there are any; the field `picture` of an image is the name of its own.
         sources: by modality, the files of the model's extractors that need some.
+        images: the folder of the image files that users may open; the field `file` of an image is its path there.
+        title: what the collection is called.
     """
 
     indexes: Mapping[str, Index]
-    pictures: Pictures | None = None
+    pictures: Thumbnails | None = None
     sources: Mapping[str, Path | None] = dataclasses.field(default_factory=dict)
+    images: Path | None = None
+    title: str = ""
 
     @classmethod
-    def load(cls, folder: str | os.PathLike, sources: Mapping[str, Path | None] | None = None) -> "Collection":
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        sources: Mapping[str, Path | None] | None = None,
+        images: str | os.PathLike | None = None,
+    ) -> "Collection":
         """Opens a collection.
 
         Args:
             folder: see `load_indexes`.
             sources: see the class.
+            images: see the class.
 
         Returns:
             The collection.
 
         Raises:
-            ValueError: no collection, a damaged index, indexes of different models, or a source that is not the one the
-                model was trained with.
+            ValueError: no collection, a damaged index or file of thumbnails, indexes of different models, a source that
+                is not the one the model was trained with, or `images` that is no folder or fits no item.
         """
         indexes = load_indexes(folder)
+        check_one_model(indexes, folder)
         first, *others = indexes.values()
         for other in others:
-            if not _are_equal(first.model, other.model):
-                raise ValueError(f"{folder}: the indexes of images and texts are of different models; build both again")
             indexes[other.modality] = dataclasses.replace(other, model=first.model)  # its parameters once in memory
-        loaded = cls(indexes, load_pictures(first.model.metadata), dict(sources or {}))
+        originals = None if images is None else Path(images).resolve()
+        if originals:
+            _check_images(originals, indexes.get("image"), folder)
+        title = str(first.model.metadata.get("dataset", ""))
+        loaded = cls(indexes, open_thumbnails(folder), dict(sources or {}), originals, title)
         loaded._extractors  # noqa: B018, so that a wrong source is reported now and not to the first client
         return loaded
 
@@ -145,8 +114,10 @@ class Collection:
         """Returns what can be searched and how, with some items and phrases to begin with."""
         metadata = self._model.metadata
         index = self.indexes[self.default_gallery(None)]
-        shelf = np.unique(np.linspace(0, len(index) - 1, _SHELF).astype(int))
+        rows = np.unique(np.linspace(0, len(index) - 1, _SHELF).astype(int))
+        shelf = [index.entry(id) for id in index.ids[rows].tolist()]
         return {
+            "title": self.title or str(metadata.get("dataset", "")),
             "dataset": str(metadata.get("dataset", "")),
             "epoch": metadata.get("epoch"),
             "synthetic": is_synthetic(metadata),
@@ -155,8 +126,9 @@ class Collection:
             "asks": {"words": "text" in self._extractors, "picture": "image" in self._extractors},
             "pictures": self.pictures is not None,
             "most_results": MOST_RESULTS,
-            "shelf": [self._describe(index.modality, index.entry(id)) for id in index.ids[shelf].tolist()],
-            "phrases": [words for words in _PHRASES if self.pictures and not unknown_words(metadata, words)],
+            "photos": any(self._is_photo(entry.fields.get("picture", "")) for entry in shelf),
+            "shelf": [self._describe(index.modality, entry) for entry in shelf],
+            "phrases": self._phrases(),
         }
 
     def default_gallery(self, modality: str | None) -> str:
@@ -225,10 +197,7 @@ class Collection:
             UnknownItemError: no item has this id.
             ValueError: the collection has no items of this modality.
         """
-        index = self._index(modality)
-        if id not in self._ids[modality]:
-            raise UnknownItemError(f"the collection has no {modality} {id[:60] + '...' if len(id) > 60 else id!r}")
-        entry = index.entry(self._ids[modality][id])
+        entry = self._entry(modality, id)
         return Query({"kind": "item", **self._describe(modality, entry)}, entry.encoded)
 
     def search(self, query: Query, gallery: str | None, k: int) -> dict[str, Any]:
@@ -240,7 +209,8 @@ class Collection:
             k: how many items, 1 to `MOST_RESULTS`; all of them where there are fewer.
 
         Returns:
-            The query, the gallery, its number of items, and the results with their distances.
+            The query, the gallery, its number of items, and the results with their distances; for words also the items
+            that are called just so, wherever the model ranks them ("exact").
 
         Raises:
             ValueError: the collection has no such gallery.
@@ -258,7 +228,29 @@ class Collection:
                     {**self._describe(gallery, index.entry(id)), "distance": distance}
                     for distance, id in zip(nearest.distances[0].tolist(), nearest.ids[0].tolist(), strict=True)
                 ]
-        return {"query": query.description, "gallery": gallery, "total": len(index), "results": results}
+        answer = {"query": query.description, "gallery": gallery, "total": len(index), "results": results}
+        if query.description.get("kind") == "words":
+            answer["exact"] = self._called(query, gallery)
+        return answer
+
+    def original(self, id: str) -> Path:
+        """Returns the file of an image, for whoever may open it.
+
+        Args:
+            id: of the image, as a string.
+
+        Returns:
+            An existing file in the folder `images`.
+
+        Raises:
+            UnknownItemError: no image has this id, the collection has no image files to open, or the file is gone.
+        """
+        file = self._entry("image", id).fields.get("file", "") if self.images else ""
+        if self.images and file:
+            path = (self.images / file).resolve()  # a file may be a link to another place
+            if path.is_relative_to(self.images) and path.is_file() and path.suffix.lower() in ORIGINALS:
+                return path
+        raise UnknownItemError("there is no image file to open")
 
     def pair(self, query: Query, item: Query) -> dict[str, Any]:
         """Compares a query and an item: their distance, and the weight of each representation in it (Eq. 1-3).
@@ -284,35 +276,30 @@ class Collection:
         }
 
     def suggestions(self, modality: str, part: str) -> dict[str, Any]:
-        """Returns some ids that begin with or contain what a user typed.
+        """Returns some items whose id or caption begins with or contains what a user typed.
 
         Args:
             modality: of the items.
             part: what the user typed.
 
         Returns:
-            The ids, first those that begin with it.
+            Their ids and captions, first of those that begin with it.
 
         Raises:
             ValueError: the collection has no items of this modality.
         """
-        self._index(modality)
-        part = part.casefold()
-        begin: list[str] = []
-        contain: list[str] = []
-        for id in self._ids[modality]:
-            folded = id.casefold()
-            if folded.startswith(part):
-                begin.append(id)
-                if len(begin) == _SUGGESTIONS:
-                    break
-            elif part in folded and len(contain) < _SUGGESTIONS:
-                contain.append(id)
-        return {"ids": (begin + contain)[:_SUGGESTIONS]}
+        index, names = self._index(modality), self._names[modality]
+        rows = dict.fromkeys(names.starting(part, _SUGGESTIONS) + names.containing(part, _SUGGESTIONS))
+        entries = [index.entry(index.ids[row].item()) for row in list(rows)[:_SUGGESTIONS]]
+        return {
+            "ids": [str(entry.id) for entry in entries],
+            "captions": [entry.fields.get("text", "") for entry in entries],
+        }
 
     def warm_up(self) -> None:
         """Makes typical searches, so that no user waits for a compilation or for a library to load."""
         queries = [self.by_item(modality, next(iter(self._ids[modality]))) for modality in self.indexes]
+        self._names  # noqa: B018, takes seconds for a million
         if "text" in self._extractors:
             self.by_words("words")
             width = self._model.parameters["text_hidden"]["kernel"].shape[0]
@@ -348,6 +335,51 @@ class Collection:
         """For each modality the ids by how they are written."""
         return {modality: {str(id): id for id in index.ids.tolist()} for modality, index in self.indexes.items()}
 
+    @functools.cached_property
+    def _names(self) -> dict[str, Names]:
+        """For each modality the ids and the captions."""
+        found = {}
+        for modality, index in self.indexes.items():
+            texts = index.gallery.field("text")
+            ids = map(str, index.ids.tolist())
+            found[modality] = Names(ids if texts is None else map("\n".join, zip(ids, texts, strict=True)))
+        return found
+
+    def _is_photo(self, picture: str) -> bool:
+        """Whether a thumbnail is larger than an icon."""
+        file = self.pictures.file(picture) if self.pictures else None
+        return file is not None and max(read_image(file).shape) > _ICON
+
+    def _phrases(self) -> list[str]:
+        """Short captions of the collection that the model can read, for a user who does not know what to ask."""
+        index = self.indexes.get("text", self._any_index)
+        if "text" not in self._extractors:
+            return []
+        phrases: dict[str, None] = {}
+        for row in np.unique(np.linspace(0, len(index) - 1, 20 * _PHRASES).astype(int)):
+            entry = index.entry(index.ids[row].item())
+            words = (entry.fields.get("text") or str(entry.id)).splitlines()[0]
+            if len(words) <= _LONGEST_PHRASE and self.by_words(words).encoded is not None:
+                phrases[words] = None
+        chosen = np.unique(np.linspace(0, max(0, len(phrases) - 1), _PHRASES).astype(int))
+        return [list(phrases)[place] for place in chosen] if phrases else []
+
+    def _called(self, query: Query, gallery: str) -> list[dict[str, Any]]:
+        """The items of a gallery whose id or caption is what a user typed."""
+        index, called = self.indexes[gallery], []
+        for row in self._names[gallery].equal(query.description["words"], _EXACT):
+            entry = index.entry(index.ids[row].item())
+            called.append(self._describe(gallery, entry))
+            if query.encoded is not None:
+                called[-1]["distance"] = float(exact_distances(query.encoded, entry.encoded)[0])
+        return called
+
+    def _entry(self, modality: str, id: str) -> Entry:
+        index = self._index(modality)
+        if id not in self._ids[modality]:
+            raise UnknownItemError(f"the collection has no {modality} {id[:60] + '...' if len(id) > 60 else id!r}")
+        return index.entry(self._ids[modality][id])
+
     def _extractor(self, modality):
         if modality not in self._extractors:
             kind = "words" if modality == "text" else "pictures"
@@ -365,32 +397,18 @@ class Collection:
 
     def _describe(self, modality: str, entry: Entry) -> dict[str, Any]:
         fields = dict(entry.fields)
-        sprite = fields.pop("sprite", "")
+        picture, file = fields.pop("picture", ""), fields.pop("file", "")
         description = {
             "modality": modality,
             "id": str(entry.id),
             "fields": fields,
             "attention": entry.attention.tolist(),
         }
-        if modality == "image" and self.pictures and sprite.isdecimal() and int(sprite) < len(self.pictures):
-            description["picture"] = f"/pictures/{self.pictures.version}/{int(sprite)}.png"
+        if modality == "image" and self.pictures and picture:
+            description["picture"] = f"/pictures/{picture}.webp"
+        if modality == "image" and self.images and file:
+            description["original"] = f"/original?{urllib.parse.urlencode({'image': str(entry.id)})}"
         return description
-
-
-def load_pictures(metadata: Mapping[str, Any]) -> Pictures | None:
-    """Loads the pictures of the dataset that a model was trained on, where this package has them: of the emoji.
-
-    Args:
-        metadata: of the model.
-
-    Returns:
-        The pictures, or `None`.
-    """
-    if metadata.get("dataset") != "emoji" or is_synthetic(metadata):
-        return None
-    from gpldan_jax.data.emoji import load_emoji_pictures
-
-    return Pictures(load_emoji_pictures())
 
 
 def is_synthetic(metadata: Mapping[str, Any]) -> bool:
@@ -421,8 +439,8 @@ def encode_png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _are_equal(one, other):
-    if one.projector != other.projector or one.metadata != other.metadata:
-        return False
-    leaves, others = (jax.tree.leaves((model.parameters, model.bank)) for model in (one, other))
-    return len(leaves) == len(others) and all(map(np.array_equal, leaves, others))
+def _check_images(images, index, folder):
+    if not images.is_dir():
+        raise ValueError(f"images={images} is no folder")
+    if index is None or index.gallery.field("file") is None:
+        raise ValueError(f"{folder} names no image files, so images={images} cannot be used; build it again")

@@ -10,7 +10,9 @@
     GET  /api/pair?words=red+heart&image=ID  two of words, image and text, the query first: their distance, and the
                                              weight of each representation in it
     POST /api/pair?image=ID                  a picture and an item, compared in the same way
-    GET  /api/suggestions?image=PART         ids of images (or of texts, with text=PART) that contain this part
+    GET  /api/suggestions?image=PART         ids and captions of images (or of texts, with text=PART) that contain this
+    GET  /pictures/NAME.webp                 a thumbnail
+    GET  /original?image=ID                  the file of an image, where the server may send it
 
 A bad request gets a status of 4xx and {"error": "one line"}; a busy server answers 429 or 503, with Retry-After in
 seconds.
@@ -26,10 +28,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from gpldan_jax.serving.collection import MOST_RESULTS, Collection, NotAPictureError, UnknownItemError
+from gpldan_jax.features.thumbnails import MEDIA_TYPE
+from gpldan_jax.serving.collection import MOST_RESULTS, ORIGINALS, Collection, NotAPictureError, UnknownItemError
 from gpldan_jax.serving.limits import (
     BusyError,
     KnownHosts,
@@ -52,6 +55,7 @@ _FILES = {  # the only files of this machine that can be read
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_PICTURE = re.compile(r"([0-9a-f]{32})\.webp")
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -82,7 +86,8 @@ def create_app(collection: Collection, *, hosts: Names[str] = (), limits: Limits
             Route("/api/search", answers.search, methods=["GET", "POST"]),
             Route("/api/pair", answers.pair, methods=["GET", "POST"]),
             Route("/api/suggestions", answers.suggestions, methods=["GET"]),
-            Route("/pictures/{version}/{name}", answers.picture, methods=["GET"]),
+            Route("/pictures/{name}", answers.picture, methods=["GET"]),
+            Route("/original", answers.original, methods=["GET"]),
             *(Route(path, _file(*file), methods=["GET"]) for path, file in _FILES.items()),
         ],
         middleware=[
@@ -190,15 +195,21 @@ class _Answers:
 
     async def picture(self, request: Request) -> Response:
         pictures, name = self._collection.pictures, request.path_params["name"]
-        row = name.removesuffix(".png")
-        if (
-            pictures is None
-            or request.path_params["version"] != pictures.version
-            or f"{row}.png" != name
-            or not (row.isascii() and row.isdecimal() and len(row) < 8 and int(row) < len(pictures))
-        ):
+        match = _PICTURE.fullmatch(name)
+        file = pictures.file(match[1]) if pictures and match else None
+        if file is None:
             raise HTTPException(404)
-        return Response(pictures.file(int(row)), headers={"Cache-Control": _FOREVER}, media_type="image/png")
+        return Response(file, headers={"Cache-Control": _FOREVER}, media_type=MEDIA_TYPE)
+
+    async def original(self, request: Request) -> Response:
+        parameters = self._parameters(request, ("image",))
+        if len(parameters) != 1:
+            raise RefusedError(f"a file is asked for by one image, got {len(parameters)}")
+        try:
+            path = self._collection.original(parameters[0][1])
+        except UnknownItemError as error:
+            raise RefusedError(str(error), 404) from None
+        return FileResponse(path, headers={"Cache-Control": "no-cache"}, media_type=ORIGINALS[path.suffix.lower()])
 
     async def _answer(self, request, sides, function):
         """Calls `function` with the queries of the request; a picture that was sent is the first."""

@@ -13,7 +13,7 @@ from gpldan_jax.index import EncodedBatch, Entry, Index, Recall
 from gpldan_jax.index.gallery import other_modality
 from gpldan_jax.index.storage import MANIFEST
 from gpldan_jax.serving.building import read_features
-from gpldan_jax.serving.collection import load_indexes
+from gpldan_jax.serving.indexes import load_indexes
 
 KINDS = ("text", "picture", "item", "features")
 """The kinds of queries."""

@@ -35,18 +35,21 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     sources: Mapping[str, Path | None] | None = None,
+    images: str | os.PathLike | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
     """Serves the page of a collection until the process is interrupted.
 
     On a loopback address it answers only requests that call it by a name of this machine. On other addresses everyone
-    who can reach the address can search and can read what is in the collection, but nothing else.
+    who can reach the address can search and can read what is in the collection, and the image files if `images` is
+    given, but nothing else.
 
     Args:
         collection: the folder; see `Collection.load`.
         host: the address to listen on.
         port: the port; 0 for any free one.
         sources: by modality, the files of the model's extractors that need some.
+        images: the folder of the image files; then everyone who can search can open those that the collection names.
         log: takes the lines for the user; the address comes once the page can be opened.
 
     Raises:
@@ -60,7 +63,7 @@ def serve(
 
     with _listen(host, port) as listener:
         close_slow_readers(listener, limits.Limits())
-        loaded = Collection.load(collection, sources)
+        loaded = Collection.load(collection, sources, images)
         loaded.warm_up()
         is_loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
         name = f"[{host}]" if ":" in host else host

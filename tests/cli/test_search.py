@@ -54,7 +54,7 @@ def test_answers_are_json(collection, call):
     assert status == 0 and error == "not in the vocabulary: xyzzy\n"
     answer = json.loads(out)
     assert answer["query"] == "Red heart xyzzy" and answer["gallery"] == "image" and len(answer["results"]) == 3
-    assert answer["results"][0].keys() == {"id", "distance", "group", "split", "sprite"}
+    assert answer["results"][0].keys() == {"id", "distance", "group", "split", "picture"}
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_the_table_has_a_row_for_each_result(collection, call):
     assert status == 0 and error == "" and "woman farmer: nearest of 1,870 images" in out
     expected = Index.load(collection / "image").search(Index.load(collection / "text").entry("woman farmer").encoded, 4)
     rows = [line for line in out.splitlines() if line.strip()[:1].isdigit()]
-    assert len(rows) == 4 and "group" in out and "sprite" not in out
+    assert len(rows) == 4 and "group" in out and "picture" not in out
     for rank, (row, id, distance) in enumerate(zip(rows, expected.ids[0], expected.distances[0], strict=True), start=1):
         assert row.split()[0] == str(rank) and id in row and f"{distance:.4f}" in row
 

@@ -17,7 +17,7 @@ from tests.retrieval import loop_reference
 @pytest.mark.slow
 def test_the_examples_follow_their_rule_and_are_the_nearest(made):
     found = folders.read(made)
-    dataset, _ = examples.reload_dataset(found)
+    dataset = examples.reload_data(found)[0].scaled
     distances, _ = examples.recompute_distances(found, dataset)
     labels = dataset.test.labels
     items, printed, rows = [Item(str(i), "") for i in range(N_TEST)], [], (np.arange(N_TEST), np.arange(N_TEST))

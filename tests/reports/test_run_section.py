@@ -92,7 +92,7 @@ def test_a_model_that_does_not_give_the_results_is_not_used(made, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:npz. pairs without a label")
+@pytest.mark.filterwarnings("ignore:several. pairs without a label")
 def test_several_labels_and_several_captions_of_an_image(tmp_path):
     random = np.random.default_rng(0)
     rows = np.repeat(np.arange(60), 2)

@@ -7,8 +7,8 @@ from tests.serving import served
 
 
 @pytest.fixture(scope="session")
-def emoji():
-    return served.collection()
+def emoji(tmp_path_factory):
+    return served.collection(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,15 @@ import numpy as np
 
 from gpldan_jax import _files, config, models, training
 from gpldan_jax.data import Standardization
-from gpldan_jax.data.emoji import load_emoji_arrays
+from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.index import Index
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.serving import http_app, server
-from gpldan_jax.serving.collection import Collection, load_pictures
+from gpldan_jax.serving.collection import Collection
 from gpldan_jax.serving.limits import Limits
+from gpldan_jax.serving.thumbnails import build_thumbnails, open_thumbnails
 
 NO_LIMIT = 10**6
 
@@ -57,22 +58,21 @@ def finished_run(folder):
     _files.write_json(folder / workdirs.CONFIG, {"config": settings, "data": dataset.fingerprint()})
 
 
-def indexes(of=None):
-    """All emoji, encoded by a model."""
+def indexes(of=None, **more):
+    """All emoji, encoded by a model; `more` are fields of the images and texts."""
     emoji, of = load_emoji_arrays(), of or model()
     fields = {
         "group": [emoji.groups[label] for label in emoji.label],
         "split": [SPLITS[split] for split in emoji.split],
-        "sprite": [str(row) for row in range(len(emoji.names))],
-    }
+    } | more
     features = {"image": emoji.image, "text": emoji.text}
     return {name: Index.build(of, array, emoji.names, name, fields=fields) for name, array in features.items()}
 
 
-def collection():
-    """The collection of all emoji."""
-    by_modality = indexes()
-    return Collection(by_modality, load_pictures(by_modality["image"].model.metadata))
+def collection(folder):
+    """The collection of all emoji, with its thumbnails in a folder."""
+    names = build_thumbnails(folder, list(load_emoji_pictures()), threads=1)
+    return Collection(indexes(picture=names), open_thumbnails(folder), title="emoji")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The answers of the page's interface: good ones, and what a bad request is told."""
 
 import io
-import re
 from urllib.parse import quote
 
 import numpy as np
@@ -133,9 +132,9 @@ def test_a_pair_has_the_distance_and_the_weights_of_both_sides(port, emoji):
 def test_what_the_page_begins_with(port):
     about = served.answer(port, "/api/about")
     assert about["galleries"] == {"image": 1870, "text": 1870} and about["asks"] == {"words": True, "picture": True}
-    assert (
-        about["dataset"] == "emoji" and about["pictures"] and not about["synthetic"] and "red heart" in about["phrases"]
-    )
+    assert about["title"] == about["dataset"] == "emoji" and about["pictures"] and not about["synthetic"]
+    assert not about["photos"]  # the emoji are icons
+    assert len(about["phrases"]) == 7 and set(about["phrases"]) <= set(load_emoji_arrays().names)
     assert len(about["shelf"]) == 18 and about["limits"] == {"characters": 300, "body_bytes": 10_000_000}
 
 
@@ -149,17 +148,29 @@ def test_suggestions_begin_with_what_was_typed_before_they_contain_it(port):
 def test_pictures_are_those_of_the_dataset_and_may_be_kept(port):
     address = served.answer(port, "/api/search", text="ogre", k=1)["results"][0]["picture"]
     status, headers, file = served.ask(port, address)
-    row = int(re.search(r"/(\d+)\.png$", address)[1])
-    assert status == 200 and "immutable" in headers["Cache-Control"]
+    id = served.answer(port, "/api/search", text="ogre", k=1)["results"][0]["id"]
+    assert status == 200 and "immutable" in headers["Cache-Control"] and headers.get_content_type() == "image/webp"
+    row = load_emoji_arrays().names.index(id)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(file))), load_emoji_pictures()[row])
 
 
 @pytest.mark.parametrize(
-    "name", ["1870.png", "-1.png", "1.jpg", "1", "٣.png", "9" * 5000 + ".png", "1.png.png", "%2e%2e"]
+    "name", ["0" * 32 + ".webp", "-1.webp", "1.jpg", "1", "٣.webp", "9" * 5000 + ".webp", "' OR 1=1 --.webp", "%2e%2e"]
 )
-def test_there_are_no_other_pictures(port, emoji, name):
-    assert served.ask(port, f"/pictures/{emoji.pictures.version}/{quote(name, safe='%')}")[0] == 404
-    assert served.ask(port, "/pictures/0123456789ab/1.png")[0] == 404
+def test_there_are_no_other_pictures(port, name):
+    assert served.ask(port, f"/pictures/{quote(name, safe='%')}")[0] == 404
+    assert served.ask(port, "/original?image=ogre")[0] == 404  # only where the server was given a folder
+
+
+def test_items_that_are_called_what_was_typed_are_said_whatever_their_rank(port, emoji):
+    found = served.answer(port, "/api/search", words="  RED heart", k=1)
+    assert [item["id"] for item in found["exact"]] == ["red heart"]
+    index = emoji.indexes["image"]
+    inputs = features.extractor(index.model.metadata, "text")(["red heart"])
+    every = index.distances(inputs)[0]
+    assert found["exact"][0]["distance"] == every[load_emoji_arrays().names.index("red heart")]
+    assert served.answer(port, "/api/search", words="red hear")["exact"] == []
+    assert "exact" not in served.answer(port, "/api/search", text="red heart")
 
 
 @pytest.mark.parametrize(

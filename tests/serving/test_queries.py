@@ -30,7 +30,7 @@ def test_words_find_pictures(built):
         1870,
     )
     assert ids(answer) == expected.ids[0].tolist() and list(answer.distances) == expected.distances[0].tolist()
-    assert answer.entries[0].fields.keys() == {"group", "split", "sprite"}
+    assert answer.entries[0].fields.keys() == {"group", "split", "picture"}
 
 
 def test_a_picture_finds_itself_and_words(built, tmp_path):

@@ -20,6 +20,8 @@ NAMES = {
     "group": ("group", "groups"),
     "split": ("split", "splits"),
     "id": ("id", "ids"),
+    "caption": ("caption", "captions"),
+    "image_file": ("image_file", "image_files"),
     "class_names": ("class_names",),
 }
 """The names of the files of each key, without `.npy`. All but features may be `.txt` files, an item in each line."""

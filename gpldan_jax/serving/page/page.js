@@ -44,7 +44,8 @@ function bar(shares, whole) {
 
 const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 const labelOf = (gallery) => `Nearest ${KINDS[gallery]}s`;
-const nameOf = (item) => item.fields.text || item.id;
+const captionsOf = (item) => (item.fields.text || "").split("\n").filter(Boolean);
+const nameOf = (item) => captionsOf(item)[0] || item.id;
 const shorten = (text) => (text.length > 60 ? `${text.slice(0, 57).trim()}…` : text);
 
 // ---- addresses
@@ -115,18 +116,20 @@ function pngOf(base64) {
 /** Results as a list of links; each opens an item, compared with `query` if there is one. */
 function list(results, query, label) {
   const texts = !results.some((item) => item.picture);
-  return make("ol", { class: texts ? "items texts" : "items", "aria-label": label },
+  const kind = texts ? "items texts" : about.photos ? "items photos" : "items";
+  return make("ol", { class: kind, "aria-label": label },
     results.map((item) => make("li", {}, tile(item, query))));
 }
 
 function tile(item, query) {
   const href = addressOf([...(query ? [query] : []), { kind: item.modality, value: item.id }]);
-  const about = [item.fields.text ? item.id : null, item.fields.group].filter(Boolean).join(" · ");
+  const others = captionsOf(item).length - 1;
+  const about = [item.fields.text ? item.id : null, item.fields.group, others > 0 && `${count(others, "more caption")}`];
   return make("a", { href },
     item.picture ? make("img", { src: item.picture, alt: "", width: 84, height: 84, loading: "lazy" }) : null,
     make("span", { class: item.fields.text ? "name prose" : "name" }, nameOf(item)),
     make("span", { class: "more" },
-      about ? make("span", {}, about) : null,
+      make("span", {}, about.filter(Boolean).join(" · ")),
       item.distance === undefined ? null
         : make("data", { class: "distance", value: item.distance },
           make("span", { class: "unseen" }, "distance "), item.distance.toFixed(3))));
@@ -165,14 +168,22 @@ async function wordsView(words, k, signal) {
     nodes.push(make("p", { class: "warning" }, "A word has two or more letters or digits."));
   }
   if (isNothing) {
+    if (answer.exact.length) nodes.push(exactSection(answer, side));
     if (about.phrases.length) nodes.push(make("p", {}, "Try ", about.phrases.slice(0, 3).flatMap((phrase, i) =>
       [i ? ", " : "", linkTo(phrase)]), "."));
     return { title: words, said: `No results. ${nodes[1].textContent}`, nodes };
   }
+  if (answer.exact.length) nodes.push(exactSection(answer, side), make("h2", { class: "ranked" }, labelOf(answer.gallery)));
   nodes.push(list(answer.results, side, labelOf(answer.gallery)), moreLink(answer, [side]));
   const n = answer.results.length;
   const missing = unknown.length ? ` Not in the vocabulary: ${unknown.join(", ")}.` : "";
   return { title: words, said: `${count(n, kind)}, the nearest: ${nameOf(answer.results[0])}.${missing}`, nodes };
+}
+
+/** The items that are called what the user typed; the model may rank others before them. */
+function exactSection({ exact, gallery }, side) {
+  const label = `${KINDS[gallery][0].toUpperCase()}${KINDS[gallery].slice(1)}s called “${shorten(side.value)}”`;
+  return make("section", { class: "exact" }, make("h2", {}, label), list(exact, side, label));
 }
 
 function moreLink(answer, sides) {
@@ -197,7 +208,7 @@ async function itemView(sides, k, signal) {
   if (item.modality === "text") lists.reverse();
   const counts = [texts, images].filter(Boolean).map(({ gallery, results }) => count(results.length, KINDS[gallery]));
   const itself = make("div", { class: "subject" },
-      item.picture ? make("img", { src: item.picture, alt: name, width: 152, height: 152 }) : null,
+      item.picture ? originalLink(item, make("img", { src: item.picture, alt: name, ...(about.photos ? {} : { width: 152, height: 152 }) })) : null,
       make("div", {},
         make("h1", { tabindex: -1 }, name),
         describe(item),
@@ -214,9 +225,16 @@ async function itemView(sides, k, signal) {
   return { title: name, said: `${name}: ${counts.join(" and ")} nearest to it.`, nodes };
 }
 
+/** The picture, as a link to its file where the server may send it. */
+function originalLink(item, picture) {
+  if (!item.original) return picture;
+  return make("a", { href: item.original, target: "_blank", rel: "noopener", class: "original",
+    "aria-label": `${nameOf(item)}, the original in a new tab` }, picture);
+}
+
 function nearestSection({ gallery, results }, more) {
   return make("section", {},
-    make("h2", {}, gallery === "image" ? "Nearest pictures" : about.pictures ? "Nearest words" : "Nearest texts"),
+    make("h2", {}, gallery === "image" ? "Nearest pictures" : "Nearest texts"),
     results.length ? list(results, null, labelOf(gallery)) : make("p", { class: "faint" }, "There are no others."),
     more);
 }
@@ -231,7 +249,7 @@ function describe(item) {
   return [
     make("p", { class: "faint" }, [KINDS[item.modality], group].filter(Boolean).join(" · ")),
     split ? make("p", { class: "faint" }, `${split} split${split in ORIGINS ? `: ${ORIGINS[split]}` : ""}`) : null,
-    item.fields.text ? make("p", {}, item.fields.text) : null,
+    ...captionsOf(item).map((caption) => make("p", { class: "caption" }, caption)),
   ];
 }
 
@@ -240,27 +258,32 @@ function quoteName(side) {
   return `“${shorten(side.kind === "words" ? side.words : nameOf(side))}”`;
 }
 
-/** The weight of each representation in a pair (Eq. 1 to 3), as a table with bars. */
+/** Which of the views of a pair decided, in words, with a table of bars; the equations are for those who open them. */
 function attentionTable({ query, item, distance }, other) {
   const kinds = [query, item].map((side) => (side.kind === "words" ? "words" : KINDS[side.modality]));
   const heads = kinds[0] === kinds[1] ? [`first ${kinds[0]}`, `second ${kinds[1]}`] : kinds;
   const together = query.attention.map((weight, i) => weight + item.attention[i]);
+  if (together.length < 2) return null; // a single view decides alone
   const whole = Math.max(1, ...together);
+  const strongest = together.indexOf(Math.max(...together));
   const number = (value) => make("td", {}, value.toFixed(3));
   return make("section", { class: "attention" },
     make("h2", {}, `How it is compared with ${other}`),
-    make("p", {}, `Each side has ${count(together.length, "vector")}, and an attention that says how much each of them `
-      + "counts (Eq. 1). Both added up are the weights of the vectors of either side (Eq. 2 and 3); the two weighted sums are "
-      + `${distance.toFixed(3)} apart.`),
+    make("p", {}, `The model looks at everything in ${count(together.length, "way")}. For these two, view ${strongest + 1} counts `
+      + `most: ${Math.round(50 * together[strongest])} %. Their distance is ${distance.toFixed(3)}.`),
     make("table", {},
-      make("caption", {}, `Attention of ${quoteName(query)} and ${quoteName(item)}`),
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "unseen" }, "vector")),
+      make("caption", {}, `How much each view counts for ${quoteName(query)} and ${quoteName(item)}`),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "unseen" }, "view")),
         make("th", { scope: "col" }, make("span", { class: "of-query" }, heads[0])),
         make("th", { scope: "col" }, make("span", { class: "of-item" }, heads[1])),
         make("th", { scope: "col" }, "together"), make("td", { class: "bar" }))),
       make("tbody", {}, together.map((weight, i) => make("tr", {},
         make("th", { scope: "row" }, String(i + 1)), number(query.attention[i]), number(item.attention[i]), number(weight),
-        make("td", { class: "bar" }, bar([[query.attention[i], "of-query"], [item.attention[i], "of-item"]], whole)))))));
+        make("td", { class: "bar" }, bar([[query.attention[i], "of-query"], [item.attention[i], "of-item"]], whole)))))),
+    make("details", {}, make("summary", {}, "For researchers"),
+      make("p", {}, "A view is one of the k representations of an item. The attention of an item sums to 1 (Eq. 1). The "
+        + "attentions of both sides, added up, weigh the representations of either side (Eq. 2 and 3). The distance of the "
+        + "two weighted sums is 1 minus their cosine (Eq. 4 and 5): 0 is alike, 1 unrelated, 2 opposite.")));
 }
 
 function failureView(error) {
@@ -321,7 +344,7 @@ function fill(sides) {
 function introduce(answer) {
   about = answer;
   const galleries = Object.keys(about.galleries);
-  element("title").textContent = `Search ${about.dataset}`.trim();
+  element("title").textContent = `Search ${about.title}`.trim();
   element("about").textContent = "Found by GPLDAN, trained " + (about.dataset ? `on ${about.dataset}` : "")
     + (about.epoch ? `, epoch ${about.epoch}.` : ".");
   element("synthetic").hidden = !about.synthetic;
@@ -345,7 +368,7 @@ function go(href, focus, from = null) {
 
 function follow(event) {
   const link = event.target.closest("a");
-  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  if (!link || link.target || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   if (link.className === "skip") return main.focus();
   const { from, list } = link.dataset;
@@ -407,8 +430,8 @@ function suggest(event) {
   typing = setTimeout(async () => {
     const { modality } = Object.fromEntries(new FormData(event.target.form));
     const query = new URLSearchParams({ [modality]: part });
-    const answer = await fetchJson(`/api/suggestions?${query}`).catch(() => ({ ids: [] }));
-    element("ids").replaceChildren(...answer.ids.map((id) => make("option", { value: id })));
+    const answer = await fetchJson(`/api/suggestions?${query}`).catch(() => ({ ids: [], captions: [] }));
+    element("ids").replaceChildren(...answer.ids.map((id, i) => make("option", { value: id }, shorten(answer.captions[i]))));
   }, 120);
 }
 

@@ -1,0 +1,49 @@
+"""Opens the indexes of a collection: one of images, one of texts, or both, of one model."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gpldan_jax.index import DamagedIndexError, Index
+from gpldan_jax.index.gallery import MODALITIES
+from gpldan_jax.index.storage import MANIFEST
+
+
+def load_indexes(folder: str | os.PathLike, *, verify: bool = True) -> dict[str, Index]:
+    """Opens the indexes of a collection.
+
+    Args:
+        folder: a folder with `image/` and `text/`, or one of them, or the folder of a single index.
+        verify: see `Index.load`.
+
+    Returns:
+        The indexes by modality.
+
+    Raises:
+        DamagedIndexError: there is no index, or a damaged one.
+    """
+    folder = Path(folder)
+    folders = [folder / modality for modality in MODALITIES if (folder / modality / MANIFEST).exists()]
+    if (folder / MANIFEST).exists():
+        folders = [folder]
+    if not folders:
+        raise DamagedIndexError(f"{folder} is no collection: there is no image/{MANIFEST} and no text/{MANIFEST}")
+    indexes = [Index.load(of_modality, verify=verify) for of_modality in folders]
+    return {index.modality: index for index in indexes}
+
+
+def check_one_model(indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
+    """Checks that the indexes of a collection are of one model; `ValueError` where they are not."""
+    first, *others = (index.model for index in indexes.values())
+    if not all(_are_equal(first, other) for other in others):
+        raise ValueError(f"{folder}: the indexes of images and texts are of different models; build both again")
+
+
+def _are_equal(one, other):
+    if one.projector != other.projector or one.metadata != other.metadata:
+        return False
+    leaves, others = (jax.tree.leaves((model.parameters, model.bank)) for model in (one, other))
+    return len(leaves) == len(others) and all(map(np.array_equal, leaves, others))
