@@ -16,13 +16,14 @@ jax.config.update("jax_num_cpu_devices", 8)  # virtual, for what runs over devic
 
 
 @pytest.fixture(scope="session")
-def quick_environment(quick_options):
+def quick_environment(quick_options, tmp_path_factory):
     """Variables with which a command compiles in a quarter of the time; see `quick_compilation`."""
     flags = [
         os.environ.get("XLA_FLAGS", ""),
         *(f"--{name}={str(value).lower()}" for name, value in quick_options.items()),
     ]
-    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "True", "XLA_FLAGS": " ".join(flags).strip()}
+    kept = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("kept"))}  # not in the home directory of whoever tests
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "True", "XLA_FLAGS": " ".join(flags).strip(), **kept}
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,42 @@ class Parser(argparse.ArgumentParser):
     """Raises `ValueError` where argparse would print the usage and exit; takes no abbreviations."""
 
     def __init__(self, **options):
+        self._given: list[str] = []
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str):
-        """Raises `ValueError` with the message."""
+        """Raises `ValueError` with the message; a mistyped flag is why a required one is missing."""
+        if message.startswith("the following arguments are required"):
+            for argument in self._given:
+                if argument.startswith("--") and argument.partition("=")[0] not in self._option_string_actions:
+                    raise ValueError(self.unknown(argument))
         raise ValueError(message)
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]  # of argparse, with overloads
+        """Returns the flags, and the arguments that no flag takes."""
+        self._given = list(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]  # of argparse, with overloads
+        """Returns the flags; `ValueError` for an unknown one, with the flag that was perhaps meant."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            raise ValueError(self.unknown(rest[0]))
+        return options
+
+    def unknown(self, argument: str) -> str:
+        """Returns a message about an argument that no flag takes."""
+        flag = argument.partition("=")[0]
+        if not flag.startswith("-"):
+            return f"unexpected argument {argument!r}"
+        flags = [*self._option_string_actions]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                flags += [of for command in action.choices.values() for of in command._option_string_actions]
+        meant = [f"--config.{key}" for key in config.SETTINGS if key.rpartition(".")[2] == flag.lstrip("-")]
+        if "--config" not in flags or not meant:
+            meant = difflib.get_close_matches(flag, flags, n=1)
+        return f"unknown flag {flag}" + (f"; did you mean {' or '.join(meant)}?" if meant else "")
 
     def parse_with_overrides(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """Returns the flags, and the arguments like `--config.KEY=VALUE`; `ValueError` for other unknown flags."""
@@ -41,8 +72,7 @@ class Parser(argparse.ArgumentParser):
         for argument in rest:
             flag = argument.partition("=")[0]
             if flag.startswith("-") and not flag.startswith("--config.") and not _is_number(flag):
-                near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
-                raise ValueError(f"unknown flag {flag}" + (f"; did you mean {near[0]}?" if near else ""))
+                raise ValueError(self.unknown(argument))
         return options, rest
 
 
@@ -137,8 +167,17 @@ def config_parser(program: str, description: str | None) -> Parser:
     add = parser.add_argument_group("the folder").add_argument
     add("--workdir", type=Path, metavar="DIR", help="folder of the results; default runs/NAME")
     add_switch(add, "fresh", "delete what an earlier command left in the folder and start over")
-    parser.epilog = f"All settings, where each comes from and what it may be: {Path(config.__file__).resolve()}"
+    parser.epilog = _list_settings()
     return parser
+
+
+def _list_settings() -> str:
+    """All settings for the help of a command: default, what each may be, and where it comes from."""
+    lines = ["settings, with their defaults; a dataset and a recipe change some of them:"]
+    for setting in config.SETTINGS.values():
+        default = "''" if setting.default == "" else setting.default
+        lines += [f"  --config.{setting.key}={default}", f"      {setting.origin} ({setting.rule.expected})"]
+    return "\n".join(lines)
 
 
 def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict[str, dict[str, Any]], str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import gpldan_jax
-from gpldan_jax.cli import arguments
+from gpldan_jax.cli import arguments, program_cache
 
 COMMANDS = {
     "demo": "make a page to search in of a folder of pictures and a table of captions",
@@ -23,6 +23,7 @@ COMMANDS = {
     "benchmark": "measure how fast the loss, training, search and image networks are on this machine",
 }
 """What each command does, in one line."""
+_COMPILING = ("benchmark",)  # measures how long that takes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
     command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
+    if name not in _COMPILING and (kept := program_cache.keep_programs()) and not any(kept.glob("*-cache")):
+        print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
     return arguments.call(command.main, argv, program, stopped=command.STOPPED)
 
 

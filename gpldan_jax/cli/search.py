@@ -147,7 +147,8 @@ def _serve(options: argparse.Namespace) -> None:
     from gpldan_jax.serving import server
 
     sources = {"text": options.text_path, "image": options.image_weights}
-    server.serve(options.collection, host=options.host, port=options.port, sources=sources, images=options.images)
+    chosen = {"sources": sources, "images": options.images, "candidates": options.candidates}
+    server.serve(options.collection, host=options.host, port=options.port, **chosen)
 
 
 def _print_table(answer):
@@ -211,6 +212,8 @@ def _parser(program: str = "gpldan search") -> Parser:
     _add_sources(add)
     add("--images", type=Path, metavar="DIR",
         help="folder of the image files: who can search can open the originals of the pictures there")  # fmt: skip
+    add("--candidates", type=positive, metavar="N",
+        help="re-rank only the N nearest candidates of the vector index, for millions of items")  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on; default %(default)s")
     add("--port", type=int, default=8000, help="0 for any free port; default %(default)s")
     return parser

@@ -25,7 +25,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 
 from gpldan_jax.losses.distances import matmul, unit_length
 from gpldan_jax.models.projector import Projector, Representation
@@ -369,6 +368,8 @@ def _coefficients(regression, targets):
     is its residual over 1 - h. With fewer pairs in the bank than training pairs and C the kernel of both,
     `(C^T C + r K) A = C^T y`.
     """
+    import scipy.linalg  # not at the top, because to ask a collection needs none of it
+
     basis = regression.eigenvectors
     directions = np.random.default_rng(0).normal(size=(targets.shape[1], _RIDGE_DIRECTIONS))
     some = targets[regression.rows] @ directions

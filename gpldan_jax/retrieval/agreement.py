@@ -8,7 +8,6 @@ Letters: `n` held-out pairs; `N` training pairs; `m` neighbours; `q` images; `g`
 """
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data import PairedSplit
@@ -44,6 +43,8 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
         [[1. 1. 0.]
          [1. 1. 0.]]
     """
+    import scipy.sparse  # not at the top, because to ask a collection needs none of it
+
     image_center, text_center = known.images.mean(0), known.texts.mean(0)
     known_images, known_texts = _unit(known.images - image_center), _unit(known.texts - text_center)
     images, texts = _unit(pairs.images - image_center), _unit(pairs.texts - text_center)

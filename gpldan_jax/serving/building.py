@@ -16,7 +16,7 @@ from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.runs import run_data, session
 from gpldan_jax.runs import workdir as workdirs
-from gpldan_jax.serving.thumbnails import build_thumbnails
+from gpldan_jax.serving.thumbnail_file import build_thumbnails
 
 COLLECTION = "collection"
 """The default folder of a collection in the workdir of its run."""

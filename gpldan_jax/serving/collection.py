@@ -22,9 +22,9 @@ from gpldan_jax.index import EncodedBatch, Entry, Index
 from gpldan_jax.index.gallery import MODALITIES, exact_distances
 from gpldan_jax.index.index import BLOCK
 from gpldan_jax.models import TrainedModel
-from gpldan_jax.serving.indexes import check_one_model, load_indexes
+from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes
 from gpldan_jax.serving.names import Names
-from gpldan_jax.serving.thumbnails import Thumbnails, open_thumbnails
+from gpldan_jax.serving.thumbnail_file import Thumbnails, open_thumbnails
 
 MOST_RESULTS = 200
 ORIGINALS = {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp"}
@@ -68,6 +68,7 @@ class Collection:
         sources: by modality, the files of the model's extractors that need some.
         images: the folder of the image files that users may open; the field `file` of an image is its path there.
         title: what the collection is called.
+        candidates: rank only so many nearest items of the vector indexes, at least `MOST_RESULTS`; `None` ranks all.
     """
 
     indexes: Mapping[str, Index]
@@ -75,6 +76,7 @@ class Collection:
     sources: Mapping[str, Path | None] = dataclasses.field(default_factory=dict)
     images: Path | None = None
     title: str = ""
+    candidates: int | None = None
 
     @classmethod
     def load(
@@ -82,6 +84,7 @@ class Collection:
         folder: str | os.PathLike,
         sources: Mapping[str, Path | None] | None = None,
         images: str | os.PathLike | None = None,
+        candidates: int | None = None,
     ) -> "Collection":
         """Opens a collection.
 
@@ -89,13 +92,15 @@ class Collection:
             folder: see `load_indexes`.
             sources: see the class.
             images: see the class.
+            candidates: see the class.
 
         Returns:
             The collection.
 
         Raises:
             ValueError: no collection, a damaged index or file of thumbnails, indexes of different models, a source that
-                is not the one the model was trained with, or `images` that is no folder or fits no item.
+                is not the one the model was trained with, `images` that is no folder or fits no item, or `candidates`
+                that are too few or have no vector index.
         """
         indexes = load_indexes(folder)
         check_one_model(indexes, folder)
@@ -104,9 +109,11 @@ class Collection:
             indexes[other.modality] = dataclasses.replace(other, model=first.model)  # its parameters once in memory
         originals = None if images is None else Path(images).resolve()
         if originals:
-            _check_images(originals, indexes.get("image"), folder)
+            check_images(originals, indexes, folder)
+        if candidates is not None:
+            check_candidates(candidates, MOST_RESULTS, indexes, folder)
         title = str(first.model.metadata.get("dataset", ""))
-        loaded = cls(indexes, open_thumbnails(folder), dict(sources or {}), originals, title)
+        loaded = cls(indexes, open_thumbnails(folder), dict(sources or {}), originals, title, candidates)
         loaded._extractors  # noqa: B018, so that a wrong source is reported now and not to the first client
         return loaded
 
@@ -126,6 +133,7 @@ class Collection:
             "asks": {"words": "text" in self._extractors, "picture": "image" in self._extractors},
             "pictures": self.pictures is not None,
             "most_results": MOST_RESULTS,
+            "candidates": self.candidates,
             "photos": any(self._is_photo(entry.fields.get("picture", "")) for entry in shelf),
             "shelf": [self._describe(index.modality, entry) for entry in shelf],
             "phrases": self._phrases(),
@@ -223,7 +231,8 @@ class Collection:
             # One block for a small gallery, the next power of two, so that little is padding.
             block_size = min(BLOCK, max(256, 1 << (len(index) - 1).bit_length()))
             if exclude is None or len(index) > 1:
-                nearest = index.search(query.encoded, k, exclude=exclude, block_size=block_size)
+                options = {"exclude": exclude, "block_size": block_size, "candidates": self.candidates}
+                nearest = index.search(query.encoded, k, **options)
                 results = [
                     {**self._describe(gallery, index.entry(id)), "distance": distance}
                     for distance, id in zip(nearest.distances[0].tolist(), nearest.ids[0].tolist(), strict=True)
@@ -437,10 +446,3 @@ def encode_png(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "png")
     return file.getvalue()
-
-
-def _check_images(images, index, folder):
-    if not images.is_dir():
-        raise ValueError(f"images={images} is no folder")
-    if index is None or index.gallery.field("file") is None:
-        raise ValueError(f"{folder} names no image files, so images={images} cannot be used; build it again")

@@ -12,12 +12,13 @@ from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.index.storage import MANIFEST
 
 
-def load_indexes(folder: str | os.PathLike, *, verify: bool = True) -> dict[str, Index]:
+def load_indexes(folder: str | os.PathLike, *, verify: bool = True, modality: str | None = None) -> dict[str, Index]:
     """Opens the indexes of a collection.
 
     Args:
         folder: a folder with `image/` and `text/`, or one of them, or the folder of a single index.
         verify: see `Index.load`.
+        modality: open only the index of this modality, where there is one; by default both.
 
     Returns:
         The indexes by modality.
@@ -31,6 +32,8 @@ def load_indexes(folder: str | os.PathLike, *, verify: bool = True) -> dict[str,
         folders = [folder]
     if not folders:
         raise DamagedIndexError(f"{folder} is no collection: there is no image/{MANIFEST} and no text/{MANIFEST}")
+    if modality and folder / modality in folders:
+        folders = [folder / modality]
     indexes = [Index.load(of_modality, verify=verify) for of_modality in folders]
     return {index.modality: index for index in indexes}
 
@@ -40,6 +43,25 @@ def check_one_model(indexes: Mapping[str, Index], folder: str | os.PathLike) -> 
     first, *others = (index.model for index in indexes.values())
     if not all(_are_equal(first, other) for other in others):
         raise ValueError(f"{folder}: the indexes of images and texts are of different models; build both again")
+
+
+def check_candidates(candidates: int, least: int, indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
+    """Checks that all indexes of a collection can be searched with so many candidates; `ValueError` if not."""
+    if candidates < least:
+        raise ValueError(f"candidates must be at least {least}, the most results of a search, got {candidates}")
+    if lacking := [modality for modality, index in indexes.items() if index.candidates is None]:
+        raise ValueError(
+            f"{folder}: candidates need a vector index, and that of the {lacking[0]}s has none; make one with "
+            "Index.with_candidates"
+        )
+
+
+def check_images(images: Path, indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
+    """Checks that a folder can be that of the image files of a collection; `ValueError` if not."""
+    if not images.is_dir():
+        raise ValueError(f"images={images} is no folder")
+    if "image" not in indexes or indexes["image"].gallery.field("file") is None:
+        raise ValueError(f"{folder} names no image files, so images={images} cannot be used; build it again")
 
 
 def _are_equal(one, other):

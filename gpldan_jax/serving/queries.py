@@ -89,7 +89,9 @@ def ask(
         SourceNeededError: `source` is missing.
         ValueError: an argument or the collection does not fit.
     """
-    indexes = load_indexes(collection, verify=verify)
+    if kind in ("text", "picture"):  # the other index is not asked, and may be large
+        gallery = gallery or other_modality("image" if kind == "picture" else "text")
+    indexes = load_indexes(collection, verify=verify, modality=None if kind == "item" else gallery)
     unknown: tuple[str, ...] = ()
     itself = None
     queries: EncodedBatch | np.ndarray

@@ -36,6 +36,7 @@ def serve(
     port: int = 8000,
     sources: Mapping[str, Path | None] | None = None,
     images: str | os.PathLike | None = None,
+    candidates: int | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
     """Serves the page of a collection until the process is interrupted.
@@ -50,6 +51,7 @@ def serve(
         port: the port; 0 for any free one.
         sources: by modality, the files of the model's extractors that need some.
         images: the folder of the image files; then everyone who can search can open those that the collection names.
+        candidates: rank only so many nearest items of the vector indexes; by default all items.
         log: takes the lines for the user; the address comes once the page can be opened.
 
     Raises:
@@ -63,7 +65,7 @@ def serve(
 
     with _listen(host, port) as listener:
         close_slow_readers(listener, limits.Limits())
-        loaded = Collection.load(collection, sources, images)
+        loaded = Collection.load(collection, sources, images, candidates)
         loaded.warm_up()
         is_loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
         name = f"[{host}]" if ":" in host else host

@@ -152,6 +152,8 @@ def test_a_file_from_before_the_package_had_the_settings_is_read(tmp_path, monke
         (("--dataset=emoji", "--config.loss.alpha=x"), "config.loss.alpha"),
         (("--dataset=emoji", "--config.loss.alpha=-1"), "config.loss.alpha must be a number of at least 0, got -1.0"),
         (("--dataset=emoji", "--alhpa=1"), "unknown flag --alhpa"),
+        (("--dataset=emoji", "--epochs=1"), "unknown flag --epochs; did you mean --config.train.epochs?"),
+        (("--dataset=emoji", "--wrokdir=x"), "unknown flag --wrokdir; did you mean --workdir?"),
         (("--dataset=emoji", "more"), "unexpected argument 'more'"),
     ],
 )

@@ -26,7 +26,7 @@ def test_a_comparison_from_features_to_tables(run, features, tmp_path):
     average = {of["name"]: np.mean([f["map@50"]["average"] for f in of["figures"]]) for of in record["methods"]}
     assert min(average[name] for name in ("cmcp", "cca-ridge", "gpldan")) > average["chance"] + 0.05
     with open(workdir / "table2.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 4 * 2 * 6  # methods, seeds, metrics
+        assert len(list(csv.DictReader(file))) == (4 + 2) * 2 * 6  # methods and two of them with a bank; seeds; metrics
 
     # What is finished is not done again.
     before = {path: path.stat().st_mtime_ns for path in workdir.glob("*/*.json")}

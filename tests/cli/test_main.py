@@ -120,6 +120,7 @@ def test_each_command_runs_twice_in_one_interpreter(features, tmp_path, quick_en
             "--text_model=bag_of_words",
             "--out=f.npz",
         ],
+        ["demo.py", "pictures", "--texts=texts.csv", "--no-serve", "--workdir=demo", *SMALL, "--config.train.epochs=1"],
         ["search.py", "build", "--workdir=run"],
         ["search.py", "query", "run/collection", "--item=test 1"],
         ["report.py", "run", "--out=report.html"],

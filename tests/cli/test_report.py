@@ -90,7 +90,7 @@ def test_data_that_moved_are_asked_for_and_found(main, tmp_path, monkeypatch):
     [
         ([], "which folders?"),
         (["x", "--out=report.pdf"], "report.pdf must end in .html"),
-        (["x", "--oot=report.html"], "unrecognized arguments: --oot"),
+        (["x", "--oot=report.html"], "unknown flag --oot; did you mean --out?"),
     ],
 )
 def test_bad_flags_are_one_line_and_status_2(main, arguments, message):

@@ -121,7 +121,7 @@ def test_own_features_are_built_asked_and_measured(tmp_path, call):
         (["build", "--model=m", "--features=f", "--modality=text"], "--out is missing: the folder of the collection"),
         (["build", "--model=m", "--features=f", "--modality=sound"], "invalid choice: 'sound'"),
         (["ask"], "invalid choice: 'ask'"),
-        (["query", "{c}", "--txt=cat"], "unrecognized arguments: --txt=cat"),
+        (["query", "{c}", "--txt=cat"], "unknown flag --txt; did you mean --text?"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(flags, message, collection, call):

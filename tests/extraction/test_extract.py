@@ -70,7 +70,8 @@ Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
         ({"text_model": "bag_of_words", "min_documents": 400}, "expected words that 400 or more of 100 documents have"),
         ({"max_skipped": 5}, "argument --max_skipped: must be a share from 0 to 1, got 5"),
         ({"batch": 0}, "must be at least 1, got 0"),
-        ({"max_pixel": 0}, "unrecognized arguments: --max_pixel=0"),
+        ({"images": None, "image": "x", "out": None}, "unknown flag --image; did you mean --images?"),
+        ({"max_pixel": 0}, "unknown flag --max_pixel; did you mean --max_pixels?"),
     ],
 )
 def test_bad_input_is_one_line(folder, own, call, change, message):

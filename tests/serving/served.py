@@ -22,7 +22,7 @@ from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.serving import http_app, server
 from gpldan_jax.serving.collection import Collection
 from gpldan_jax.serving.limits import Limits
-from gpldan_jax.serving.thumbnails import build_thumbnails, open_thumbnails
+from gpldan_jax.serving.thumbnail_file import build_thumbnails, open_thumbnails
 
 NO_LIMIT = 10**6
 

@@ -48,3 +48,22 @@ def test_indexes_of_different_models_are_no_collection(tmp_path):
     indexes(model(seed=1))["text"].save(tmp_path / "text")
     with pytest.raises(ValueError, match="different models"):
         Collection.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_large_collection_ranks_the_candidates_of_a_vector_index(tmp_path):
+    pytest.importorskip("faiss", reason="a search in two stages needs faiss")
+    exact = Collection(indexes())
+    with_vectors = {name: index.with_candidates() for name, index in exact.indexes.items()}
+    query = exact.by_item("text", "red heart")
+    every = exact.search(query, "image", 50)["results"]
+    assert Collection(with_vectors, candidates=1870).search(query, "image", 50)["results"] == every
+    few = Collection(with_vectors, candidates=200).search(query, "image", 200)["results"]
+    assert len({item["id"] for item in few} & {item["id"] for item in every}) > 25  # most of the 50
+    assert [item["distance"] for item in few] == sorted(item["distance"] for item in few)
+    for name, index in exact.indexes.items():
+        index.save(tmp_path / name)
+    with pytest.raises(ValueError, match="that of the images has none; make one with"):
+        Collection.load(tmp_path, candidates=500)
+    with pytest.raises(ValueError, match="candidates must be at least 200, the most results of a search, got 50"):
+        Collection.load(tmp_path, candidates=50)

@@ -12,7 +12,7 @@ from gpldan_jax.index import Index
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.serving import Collection
 from gpldan_jax.serving.building import build_from_run
-from gpldan_jax.serving.thumbnails import FILE
+from gpldan_jax.serving.thumbnail_file import FILE
 from tests.serving import served
 
 pytestmark = [
@@ -94,7 +94,7 @@ def test_a_few_pairs_are_trained_with_a_smaller_batch(folder, tmp_path, capsys):
     [
         (["--texts=no.csv"], "no.csv"),
         (["--out=x.npz"], "--out=x.npz: the folder and --workdir say that"),
-        (["--image_modle=vgg19"], "unrecognized arguments: --image_modle=vgg19"),
+        (["--image_modle=vgg19"], "unknown flag --image_modle; did you mean --image_model?"),
         (["--image_model=vgg19"], "--image_weights is missing"),
     ],
 )

@@ -207,6 +207,18 @@ def test_all_that_is_operated_or_seen_has_a_name(visit):
     assert page.locator("h1").count() == 1 and page.locator("html").get_attribute("lang") == "en"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_checker_of_accessibility_finds_nothing_on_any_view(visit, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
+    views = ["/", "/?words=red+heart", "/?words=xyzzy", "/?words=red+heart&image=ogre", "/?text=ogre", "/?image=no"]
+    for path in views:
+        page = visit(path, color_scheme=scheme, reduced_motion="reduce")
+        for details in page.locator("details").all():
+            details.evaluate("one => one.open = true")
+        found = axe.run(page).response["violations"]
+        assert [(of["id"], [node["html"] for node in of["nodes"]]) for of in found] == [], path
+
+
 def test_dark_mode_is_dark_and_can_be_read(visit):
     page = visit("/?words=red+heart", color_scheme="dark")
     for selector in ("h1", ".name", ".more", "footer", "summary", "#by-words label"):

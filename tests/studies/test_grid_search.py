@@ -54,7 +54,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_is_written(features, tm
         np.savez(tmp_path / "bare.npz", **{name: arrays[name] for name in ("image", "text")} | {"split": [0, 1] * 500})
     bare = config(tmp_path / "bare.npz", **{"train.selection": "recall"})
     for given, options, message in (
-        (bare, {"on_test": True}, "on_test needs test pairs, npz has none"),
+        (bare, {"on_test": True}, "on_test needs test pairs, bare has none"),
         (config(features, **{"train.selection": "last"}), {}, "train.selection=last cannot choose among points"),
         (config(features, **{"train.batch_size": 801}), {}, "batch_size must not exceed the training pairs"),
     ):

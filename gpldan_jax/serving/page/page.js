@@ -346,7 +346,8 @@ function introduce(answer) {
   const galleries = Object.keys(about.galleries);
   element("title").textContent = `Search ${about.title}`.trim();
   element("about").textContent = "Found by GPLDAN, trained " + (about.dataset ? `on ${about.dataset}` : "")
-    + (about.epoch ? `, epoch ${about.epoch}.` : ".");
+    + (about.epoch ? `, epoch ${about.epoch}.` : ".")
+    + (about.candidates ? ` Ranked are the ${count(about.candidates, "nearest candidate")} of a vector index.` : "");
   element("synthetic").hidden = !about.synthetic;
   element("by-words").hidden = !about.asks.words;
   element("by-picture").hidden = !about.asks.picture;

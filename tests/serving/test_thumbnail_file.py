@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from gpldan_jax.features import thumbnails as making
-from gpldan_jax.serving import thumbnails
-from gpldan_jax.serving.thumbnails import FILE, build_thumbnails, open_thumbnails
+from gpldan_jax.serving import thumbnail_file
+from gpldan_jax.serving.thumbnail_file import FILE, build_thumbnails, open_thumbnails
 
 
 def write_pictures(folder, count, side=400):
@@ -42,7 +42,9 @@ def test_each_picture_has_a_small_copy_called_by_its_content(tmp_path):
 
 def test_a_second_build_makes_what_is_new_and_drops_what_is_gone(tmp_path, monkeypatch):
     paths, made = write_pictures(tmp_path / "photos", 4), []
-    monkeypatch.setattr(thumbnails, "make_thumbnail", lambda picture: made.append(1) or making.make_thumbnail(picture))
+    monkeypatch.setattr(
+        thumbnail_file, "make_thumbnail", lambda picture: made.append(1) or making.make_thumbnail(picture)
+    )
     first = build_thumbnails(tmp_path, paths[:3], threads=1)
     assert len(made) == 3
     second = build_thumbnails(tmp_path, paths[1:], threads=1)
@@ -53,7 +55,9 @@ def test_a_second_build_makes_what_is_new_and_drops_what_is_gone(tmp_path, monke
 def test_an_interrupted_build_leaves_the_old_file_and_goes_on(tmp_path, monkeypatch):
     paths, made = write_pictures(tmp_path / "photos", 40), []
     first = build_thumbnails(tmp_path, paths[:2], threads=1)
-    monkeypatch.setattr(thumbnails, "make_thumbnail", lambda picture: made.append(1) or making.make_thumbnail(picture))
+    monkeypatch.setattr(
+        thumbnail_file, "make_thumbnail", lambda picture: made.append(1) or making.make_thumbnail(picture)
+    )
 
     def stop(done):
         if done > 20:
