@@ -23,7 +23,7 @@ RANKS = {
     room: rank
     for rank, rooms in enumerate(
         [
-            ["_extras", "_files", "config"],
+            ["_console", "_extras", "_files", "config"],
             ["_deprecated", "estimator_parameters"],
             ["losses"],
             ["models"],

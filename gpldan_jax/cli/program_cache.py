@@ -55,9 +55,12 @@ def keep_programs() -> Path | None:
 
 def _hand_over(own: Path, kept: Path) -> None:
     with contextlib.suppress(OSError):
-        for program in _programs(own):
-            os.replace(program, kept / program.name)
+        new = {program.name for program in _programs(own)} - {program.name for program in _programs(kept)}
+        for name in new:
+            os.replace(own / name, kept / name)
         shutil.rmtree(own, ignore_errors=True)
+        if not new:
+            return
         newest_first = sorted(_programs(kept), key=lambda program: -program.stat().st_mtime)
         size = 0
         for program in newest_first:

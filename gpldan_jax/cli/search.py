@@ -155,7 +155,7 @@ def _print_table(answer):
     import rich.box
     import rich.table
 
-    from gpldan_jax.runs import session
+    from gpldan_jax import _console
 
     title = f"{answer.query}: nearest of {answer.total:,} {answer.gallery}s"
     table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
@@ -167,7 +167,7 @@ def _print_table(answer):
         table.add_column(name)
     for rank, (entry, distance) in enumerate(zip(answer.entries, answer.distances, strict=True), start=1):
         table.add_row(str(rank), str(entry.id), f"{distance:.4f}", *(entry.fields[name] for name in names))
-    session.make_console().print(table)
+    _console.make_console().print(table)
 
 
 def _parser(program: str = "gpldan search") -> Parser:

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import rich.console
 
+from gpldan_jax import _console
 from gpldan_jax._extras import needed_for
 from gpldan_jax._files import check_writable
 from gpldan_jax.data import DataError, read_arrays
@@ -35,7 +36,6 @@ from gpldan_jax.features import read_images
 from gpldan_jax.features.networks import ARCHITECTURES
 from gpldan_jax.features.pictures import MAX_PIXELS, read_file
 from gpldan_jax.features.sentence_encoder import mean_by_group
-from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import package_versions
 
@@ -146,7 +146,7 @@ def extract(
     description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
     skipped = SkippedPairs(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
     with workdirs.open_workdir(parts, description, fresh=fresh, holds=[_BLOCKS], name="out"):
-        work = _Work(parts / _BLOCKS, batch, session.make_console())
+        work = _Work(parts / _BLOCKS, batch, _console.make_console())
         work.blocks.mkdir(exist_ok=True)
         usable, image_digest = _encode_images(work, skipped, image, max_pixels, threads)
         of_words = isinstance(text, Words)
@@ -314,7 +314,7 @@ def _documents(texts, sentences):
 @contextlib.contextmanager
 def _progress(console: rich.console.Console, kind: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function of how many items are done. It moves a bar on a terminal, and prints ten lines elsewhere."""
-    with session.progress_bar(console, kind) as bar:
+    with _console.progress_bar(console, kind) as bar:
         task, printed = bar.add_task(kind, total=total), 0
 
         def advance(done):

@@ -14,7 +14,7 @@ import rich.console
 import rich.progress
 import rich.table
 
-from gpldan_jax import _files, data, models, retrieval, training
+from gpldan_jax import _console, _files, data, models, retrieval, training
 from gpldan_jax.config import with_newer_settings, with_values
 from gpldan_jax.retrieval.agreement import AGREEMENT
 from gpldan_jax.runs import processes, run_data
@@ -37,7 +37,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     """
     config = with_newer_settings(config)
     first = processes.is_first()
-    console = make_console(quiet=not first)
+    console = _console.make_console(quiet=not first)
     with contextlib.ExitStack() as stack:
         with processes.together():
             mesh = training.data_mesh(config["mesh"]["data"])
@@ -130,11 +130,6 @@ def trained_model(
     )
 
 
-def make_console(*, quiet: bool = False) -> rich.console.Console:
-    """Returns the console that all commands print to: plain text, no wrapping."""
-    return rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
-
-
 def show(results: dict, console: rich.console.Console) -> None:
     """Prints the figures of a run as a table: test, validation and chance side by side."""
     selection = results["selection"]
@@ -160,19 +155,6 @@ def figures_table(
         texts = ("-" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells)
         table.add_row(metric, *texts)
     return table
-
-
-def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Progress:
-    """Returns a progress bar, which shows on a terminal only."""
-    return rich.progress.Progress(
-        rich.progress.TextColumn(title),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _moved_data(config, directory, fresh):
@@ -248,7 +230,7 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
     if mesh:
         whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         console.print(f"{mesh.size} devices{whole} share each mini-batch")
-    bar = progress_bar(console, dataset.title)
+    bar = _console.progress_bar(console, dataset.title)
     task = bar.add_task("train", total=total, completed=resumed_step)
     line = functools.partial(_line, epochs=options["epochs"], title=dataset.title, criterion=options["criterion"])
     with _reporting(directory, dataset, console, line, resumed_step) as report, bar:

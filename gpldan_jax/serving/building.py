@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax import _files, models
+from gpldan_jax import _console, _files, models
 from gpldan_jax.data import DataError, Descriptions, PairedDataset, describe, label_titles
+from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.data.paired import SPLITS, different_rows
 from gpldan_jax.index import Index
 from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import TrainedModel
-from gpldan_jax.runs import run_data, session
+from gpldan_jax.runs import run_data
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.serving.thumbnail_file import build_thumbnails
 
@@ -129,29 +130,6 @@ def build_from_features(
     _build(models.load_model(model), array, names, modality, out, fields, candidates=candidates)
 
 
-def read_features(path: Path) -> np.ndarray:
-    """Maps features from a `.npy` file.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        `[n, d]`, real numbers.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: expected real numbers [rows, features], found an archive of several arrays")
-    if array.ndim != 2 or array.dtype.kind not in "biuf":
-        raise DataError(f"{path}: expected real numbers [rows, features], found {array.dtype} {list(array.shape)}")
-    return array
-
-
 def _different_items(dataset: PairedDataset, splits: Sequence[str], modality: str) -> list[list[int]]:
     """The pairs of some splits by their image, or by their text: a list of rows for each different one."""
     items: list[list[int]] = []
@@ -194,7 +172,7 @@ def describe_pairs(
 
 def _pictures_of(described: Descriptions, rows: Sequence[int], out: Path, folder: Path | None) -> dict[str, list[str]]:
     """Makes thumbnails of the images of some pairs; returns the fields "picture" and "file", where there are images."""
-    console = session.make_console()
+    console = _console.make_console()
     if folder and described.files is None:
         raise ValueError(f"the data name no image files, so images={folder} cannot be used; extract them again")
     fields = {} if described.files is None else {"file": [described.files[row] for row in rows]}
@@ -205,7 +183,7 @@ def _pictures_of(described: Descriptions, rows: Sequence[int], out: Path, folder
         return fields
     if not pictures:
         return fields
-    with session.progress_bar(console, "thumbnails") as bar:
+    with _console.progress_bar(console, "thumbnails") as bar:
         task = bar.add_task("thumbnails", total=len(pictures))
 
         def on_items(done):
@@ -234,8 +212,8 @@ def _build(
     *,
     candidates: bool,
 ) -> None:
-    console, started, folder = session.make_console(), time.perf_counter(), out / modality
-    with session.progress_bar(console, f"{modality}s") as bar:
+    console, started, folder = _console.make_console(), time.perf_counter(), out / modality
+    with _console.progress_bar(console, f"{modality}s") as bar:
         task = bar.add_task("build", total=len(features))
 
         def on_items(done):

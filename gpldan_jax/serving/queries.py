@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from gpldan_jax import features as feature_tools
-from gpldan_jax import training
+from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.index import EncodedBatch, Entry, Index, Recall
 from gpldan_jax.index.gallery import other_modality
 from gpldan_jax.index.storage import MANIFEST
-from gpldan_jax.serving.building import read_features
 from gpldan_jax.serving.indexes import load_indexes
 
 KINDS = ("text", "picture", "item", "features")
@@ -106,7 +106,7 @@ def ask(
         queries, unknown = _extract(next(iter(indexes.values())).model.metadata, kind, asked, source)
     index = _choose_index(indexes, gallery or other_modality(modality), collection)
     exclude = [itself] if itself is not None and modality == index.modality else None
-    options = {"candidates": candidates, "exclude": exclude, "mesh": training.data_mesh()}
+    options = {"candidates": candidates, "exclude": exclude, "mesh": _mesh()}
     result = index.search(queries, k, modality=modality, **options)
     answers = []
     for row, (distances, ids) in enumerate(zip(result.distances.tolist(), result.ids.tolist(), strict=True)):
@@ -160,6 +160,15 @@ def measure_recall(
     index = index.with_recall(encoded, k, candidates)
     index.save(collection if (collection / MANIFEST).exists() else collection / index.modality)
     return RecallReport(index.modality, len(index), index.candidates.recalls[-len(candidates) :], origin)
+
+
+def _mesh():
+    """All devices; `None` for a single one, for which the modules of training are not loaded."""
+    if len(jax.devices()) == 1:
+        return None
+    from gpldan_jax import training
+
+    return training.data_mesh()
 
 
 def _find_item(indexes: dict[str, Index], asked: str, gallery: str | None) -> tuple[str, Entry]:

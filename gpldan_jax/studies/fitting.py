@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpldan_jax import _files, retrieval, training
+from gpldan_jax import _console, _files, retrieval, training
 from gpldan_jax.baselines import Method
 from gpldan_jax.baselines.encoded_distances import ProjectorDistances
 from gpldan_jax.baselines.method import Distances
@@ -160,8 +160,8 @@ def fit_and_show(
     methods: Sequence[Method], dataset: PairedDataset, seeds: Sequence[int], *args, **options
 ) -> list[Row]:
     """Calls `fit_all`, prints a line for each fit and, on a terminal, a progress bar."""
-    console = session.make_console()
-    bar = session.progress_bar(console, f"{dataset.title}  fits")
+    console = _console.make_console()
+    bar = _console.progress_bar(console, f"{dataset.title}  fits")
     task = bar.add_task("fits", total=sum(_fit_count(method, seeds) for method in methods))
     with bar:
         return fit_all(

@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import rich.console
 
-from gpldan_jax import _files, data, models, retrieval, training
+from gpldan_jax import _console, _files, data, models, retrieval, training
 from gpldan_jax._extras import needed_for
 from gpldan_jax.runs import processes, session
 from gpldan_jax.runs import workdir as workdirs
@@ -89,7 +89,7 @@ def sweep(
         ValueError: bad input; nothing was written.
         ImportError: the figure is asked for and matplotlib is missing; nothing was written.
     """
-    console = session.make_console()
+    console = _console.make_console()
     grid_points.check_criterion(config["train"]["selection"], len(grid.points()))
     if has_figure := figure and bool(grid.varied()):
         with needed_for(FIGURE, "plots", otherwise=", or figure=False"):
@@ -125,7 +125,7 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
     for name in (_SLICES, _MODELS):
         (search.folder / name).mkdir(exist_ok=True)
     results: list[Result] = []
-    bar = session.progress_bar(console, title)
+    bar = _console.progress_bar(console, title)
     task = bar.add_task("sweep", total=len(members) * epochs)
     with bar:
         for index, chunk in enumerate(chunks):

@@ -7,9 +7,10 @@ from gpldan_jax import models
 from gpldan_jax.config import dataset_config, with_values
 from gpldan_jax.data import DataError
 from gpldan_jax.data.emoji import load_emoji_arrays
+from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.index import Index
 from gpldan_jax.runs import session
-from gpldan_jax.serving.building import build_from_features, build_from_run, read_features
+from gpldan_jax.serving.building import build_from_features, build_from_run
 from tests.index import galleries
 
 ROUNDING = 1e-6  # of the network, which rounds one input alone in another way than among others

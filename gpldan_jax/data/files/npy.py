@@ -75,6 +75,29 @@ class NpyFolder:
         return np.concatenate(parts)
 
 
+def read_features(path: Path) -> np.ndarray:
+    """Maps features from a `.npy` file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        `[n, d]`, real numbers.
+
+    Raises:
+        DataError: it is not such a file.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: expected real numbers [rows, features], found an archive of several arrays")
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected real numbers [rows, features], found {array.dtype} {list(array.shape)}")
+    return array
+
+
 def is_npy_folder(path: Path) -> bool:
     """Returns whether a folder has a file of features by one of the names.
 
