@@ -1,5 +1,8 @@
 """What all commands print to: plain text, and progress bars on a terminal."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import rich.console
 import rich.progress
 
@@ -20,3 +23,19 @@ def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Pro
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+@contextlib.contextmanager
+def progress(console: rich.console.Console, kind: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields a function of how many items are done. It moves a bar on a terminal, and prints ten lines elsewhere."""
+    with progress_bar(console, kind) as bar:
+        task, printed = bar.add_task(kind, total=total), 0
+
+        def advance(done):
+            nonlocal printed
+            bar.update(task, completed=done)
+            if not console.is_terminal and 10 * done // total > printed:
+                printed = 10 * done // total
+                console.print(f"{kind}: {done:,} of {total:,}")
+
+        yield advance

@@ -8,7 +8,6 @@ blocks until the file is there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -239,7 +238,7 @@ def _encode_images(work: _Work, skipped: SkippedPairs, encode, max_pixels, threa
     def read(part):
         return _read_pictures(part, prepare, threads, max_pixels)
 
-    with _progress(work.console, "images", len(images)) as advance:
+    with _console.progress(work.console, "images", len(images)) as advance:
 
         def on_block(start: int, block: Block) -> None:
             for row, reason in block.problems.items():
@@ -290,7 +289,7 @@ def _encode_texts(
         features = check_features(encode([document for several in documents for document in several]), sum(counts))
         return mean_by_group(features, counts)
 
-    with _progress(work.console, "texts", len(pairs)) as advance:
+    with _console.progress(work.console, "texts", len(pairs)) as advance:
 
         def on_block(start: int, block: Block) -> None:
             digest.update(block.digests.tobytes())
@@ -309,22 +308,6 @@ def _encode_texts(
 
 def _documents(texts, sentences):
     return [" ".join(texts)] if sentences == "joined" else list(texts)
-
-
-@contextlib.contextmanager
-def _progress(console: rich.console.Console, kind: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yields a function of how many items are done. It moves a bar on a terminal, and prints ten lines elsewhere."""
-    with _console.progress_bar(console, kind) as bar:
-        task, printed = bar.add_task(kind, total=total), 0
-
-        def advance(done):
-            nonlocal printed
-            bar.update(task, completed=done)
-            if not console.is_terminal and 10 * done // total > printed:
-                printed = 10 * done // total
-                console.print(f"{kind}: {done:,} of {total:,}")
-
-        yield advance
 
 
 def _kept_images(blocks: Path, is_kept: np.ndarray) -> Iterator[np.ndarray]:

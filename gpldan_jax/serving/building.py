@@ -183,12 +183,7 @@ def _pictures_of(described: Descriptions, rows: Sequence[int], out: Path, folder
         return fields
     if not pictures:
         return fields
-    with _console.progress_bar(console, "thumbnails") as bar:
-        task = bar.add_task("thumbnails", total=len(pictures))
-
-        def on_items(done):
-            bar.update(task, completed=done)
-
+    with _console.progress(console, "thumbnails", len(pictures)) as on_items:
         names = build_thumbnails(out, pictures, threads=os.cpu_count() or 1, on_items=on_items)
     if lost := [file for file, name in zip(fields.get("file", []), names, strict=False) if not name]:
         console.print(f"{len(lost):,} of {len(names):,} images cannot be read and have no thumbnail, such as {lost[0]}")
@@ -213,12 +208,7 @@ def _build(
     candidates: bool,
 ) -> None:
     console, started, folder = _console.make_console(), time.perf_counter(), out / modality
-    with _console.progress_bar(console, f"{modality}s") as bar:
-        task = bar.add_task("build", total=len(features))
-
-        def on_items(done):
-            bar.update(task, completed=done)
-
+    with _console.progress(console, f"{modality}s", len(features)) as on_items:
         index = Index.build(model, features, ids, modality, fields=fields, folder=folder, on_items=on_items)
     if candidates:
         index = index.with_candidates()
