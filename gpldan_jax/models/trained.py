@@ -70,6 +70,18 @@ class TrainedModel:
     metadata: Mapping[str, Any]
     bank: Bank | None = None
 
+    def __repr__(self) -> str:
+        """Returns what the model is, in one line, and no arrays."""
+        scaling, about = self.standardization, self.metadata
+        parts = [
+            *([f"trained on {about['dataset']}"] if about.get("dataset") else []),
+            *([f"epoch {about['epoch']}"] if about.get("epoch") else []),
+            f"{len(scaling.image_mean)} image and {len(scaling.text_mean)} text features",
+            f"H = {self.projector.width}, k = {self.projector.parts}",
+            *([f"a bank of {len(self.bank.joint)}"] if self.bank is not None else []),
+        ]
+        return f"<TrainedModel: {', '.join(parts)}>"
+
     @functools.cached_property
     def on_device(self) -> tuple[dict, Bank | None]:
         """The parameters and the bank as float32 arrays of the first device, sent once and not for each query."""

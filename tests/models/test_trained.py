@@ -21,6 +21,19 @@ def model():
     )
 
 
+def test_a_model_is_shown_in_one_line():
+    projector = models.Projector(hidden=4, width=8, parts=2)
+    scaling = models.Standardization(np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+    parameters = projector.init(jax.random.key(0), np.ones((1, 3)), np.ones((1, 2)))["params"]
+    pairs = models.choose_pairs(np.eye(6, 3), np.eye(6, 2), pairs=6)
+    bank = models.network_bank(projector, parameters, pairs, neighbours=2, weight=1.0)
+    shown = repr(models.TrainedModel(projector, parameters, scaling, {"dataset": "tiny", "epoch": 3}, bank))
+    assert shown == ("<TrainedModel: trained on tiny, epoch 3, 3 image and 2 text features, H = 8, k = 2, a bank of 6>")
+    assert repr(models.TrainedModel(projector, parameters, scaling, {})) == (
+        "<TrainedModel: 3 image and 2 text features, H = 8, k = 2>"
+    )
+
+
 @pytest.mark.slow
 def test_a_model_comes_back_as_it_was(tmp_path):
     dataset, saved = model()
