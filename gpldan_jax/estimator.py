@@ -7,6 +7,7 @@ Letters: `n` images and `m` texts, pair i being row i of both where they are pai
 import importlib.metadata
 import numbers
 import os
+import warnings
 
 import jax
 import numpy as np
@@ -54,7 +55,7 @@ class GPLDAN(BaseEstimator):
         parts: k, representations of one instance.
         classifier_hidden: width of the modality classifier's hidden layer.
         epochs, steps: how many epochs to train; 0 for as many as `steps` mini-batches need.
-        batch_size: pairs of a mini-batch.
+        batch_size: pairs of a mini-batch; all training pairs where there are fewer, with a `UserWarning`.
         remainder: the pairs that do not fill a batch: "drop" or "mask".
         selection: which epoch's model is kept, by held-out pairs: "map" (map@50, needs labels), "recall" (recall@1, 5
             and 10), "agreement" (with the neighbourhoods of both modalities), "auto" (map where there are labels, else
@@ -211,7 +212,7 @@ class GPLDAN(BaseEstimator):
 
         Raises:
             ValueError: an argument out of its range, rows or features that do not fit, NaN or Inf, labels in one of
-                the two only, fewer training pairs than `batch_size`, none to hold out.
+                the two only, none to hold out.
             TypeError: sparse matrices.
             gpldan_jax.training.NotFinite: a loss became NaN or infinite. What was fitted before is left as it was.
         """
@@ -221,7 +222,8 @@ class GPLDAN(BaseEstimator):
         names = column_names(images, texts)
         if validation is not None:
             check_column_names(validation[0], validation[1], names, "validation ")
-        config = training.with_epochs(config_of(self.get_params(), seed), len(dataset.train))
+        parameters = self.get_params() | {"batch_size": min(self.batch_size, len(dataset.train))}
+        config = training.with_epochs(config_of(parameters, seed), len(dataset.train))
         dataset, standardization = data.standardize(
             dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
         )
@@ -403,11 +405,10 @@ class GPLDAN(BaseEstimator):
             rows, held_out = self._hold_out(pairs, seed)
         splits = (pairs.take(rows), validation or pairs.take(held_out), pairs.take(slice(0)))
         dataset = dataset_from_checked("GPLDAN.fit", splits)
-        if self.batch_size > len(dataset.train):
-            held = f" ({len(dataset.validation)} of {n} are held out)" if len(dataset.train) < n else ""
-            raise ValueError(
-                f"batch_size must not exceed the {len(dataset.train)} training pairs{held}, got {self.batch_size}"
-            )
+        if self.batch_size > (m := len(dataset.train)):
+            held = f" ({n - m} of {n} are held out)" if m < n else ""
+            message = f"batch_size={self.batch_size} is more than the {m} training pairs{held}: a mini-batch has all"
+            warnings.warn(message, stacklevel=3)
         return dataset
 
     def _hold_out(self, pairs, seed):

@@ -344,13 +344,26 @@ def test_other_files_are_refused(fitted, tmp_path):
         ({"selection": "map"}, "selection='map' needs labels"),
         ({"validation_fraction": 1}, "validation_fraction must be a number above 0 and below 1, got 1"),
         ({"validation_fraction": 0.001}, "validation_fraction=0.001 of 60 pairs is none to choose an epoch by"),
-        ({"batch_size": 60}, r"batch_size must not exceed the 54 training pairs \(6 of 60 are held out\), got 60"),
-        ({"batch_size": 61, "selection": "last"}, "batch_size must not exceed the 60 training pairs, got 61"),
     ],
 )
 def test_arguments_out_of_range_are_named(pairs, parameters, message):
     with pytest.raises(ValueError, match=message):
         GPLDAN(**SMALL | parameters).fit(*pairs[:2])
+
+
+def test_fewer_pairs_than_a_mini_batch_are_trained_all_at_once(pairs):
+    images, texts, _ = pairs
+    with pytest.warns(
+        UserWarning, match=r"batch_size=64 is more than the 54 training pairs \(6 of 60 are held out\): a"
+    ):
+        few = GPLDAN(**SMALL | {"batch_size": 64, "epochs": 1}).fit(images, texts)
+    assert few.batch_size == 64 and few.history_[-1]["step"] == 1
+    with pytest.warns(UserWarning, match="batch_size=61 is more than the 60 training pairs: a mini-batch has all"):
+        last = GPLDAN(**SMALL | {"batch_size": 61, "epochs": 1, "selection": "last", "random_state": 0}).fit(
+            images, texts
+        )
+    same = GPLDAN(**SMALL | {"batch_size": 60, "epochs": 1, "selection": "last", "random_state": 0}).fit(images, texts)
+    np.testing.assert_array_equal(last.distances(images, texts), same.distances(images, texts))
 
 
 def test_every_number_and_choice_has_a_range(pairs):

@@ -210,8 +210,10 @@ def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> No
         >>> check_fits(data.load_dataset("emoji"), batch_size=64, criterion="map")
     """
     if batch_size > len(dataset.train):
+        n = len(dataset.train)
         raise DataError(
-            f"batch_size must not exceed the training pairs of {dataset.title}, {len(dataset.train)}, got {batch_size}"
+            f"batch_size must not exceed the training pairs of {dataset.title}, {n}, got {batch_size}; use "
+            f"train.batch_size={n} or less"
         )
     if criterion != "last" and not len(dataset.validation):
         raise DataError(f"selection by {criterion} needs validation pairs, {dataset.title} has none; use 'last'")
