@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
     command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
-    if name not in _COMPILING and (kept := program_cache.keep_programs()) and not any(kept.glob("*-cache")):
+    kept = None if name in _COMPILING else program_cache.keep_programs()
+    if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
         print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
     return arguments.call(command.main, argv, program, stopped=command.STOPPED)
 

@@ -36,6 +36,7 @@ def keep_programs() -> Path | None:
     """
     if "jax" in sys.modules or _FOLDER in os.environ or os.environ.get(_SWITCH, "").lower() in ("false", "0"):
         return None
+    own = None
     try:
         kept = _user_cache() / "gpldan_jax" / f"programs-{_processor()}"
         kept.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,9 @@ def keep_programs() -> Path | None:
         for program in _programs(kept):
             with contextlib.suppress(FileNotFoundError):  # another command has just deleted it
                 os.link(program, own / program.name)
-    except (OSError, RuntimeError):  # no home directory
+    except (OSError, RuntimeError):  # no home directory, or no links on this file system
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
         return None
     os.environ[_FOLDER] = str(own)
     for name, value in _SETTINGS.items():

@@ -63,12 +63,12 @@ class Descriptions:
         """
         if self.emoji is not None:
             return list(load_emoji_pictures()[self.emoji[list(rows)]])
-        folder = Path(folder or self.folder or "")
-        if self.files is None or not folder.name:
+        place = self.folder if folder is None else Path(folder)
+        if self.files is None or place is None:
             return []
-        if not folder.is_dir():
-            raise FileNotFoundError(f"the folder of the images, {folder}, is not there")
-        return [folder / self.files[row] for row in rows]
+        if not place.is_dir():
+            raise FileNotFoundError(f"the folder of the images, {place}, is not there")
+        return [place / self.files[row] for row in rows]
 
 
 def pack_captions(captions: Sequence[str]) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from gpldan_jax.index import EncodedBatch, Entry, Index
 from gpldan_jax.index.gallery import MODALITIES, exact_distances
 from gpldan_jax.index.index import BLOCK
 from gpldan_jax.models import TrainedModel
-from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes
+from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes, warn_if_old
 from gpldan_jax.serving.names import Names
 from gpldan_jax.serving.thumbnail_file import Thumbnails, open_thumbnails
 
@@ -104,6 +104,7 @@ class Collection:
         """
         indexes = load_indexes(folder)
         check_one_model(indexes, folder)
+        warn_if_old(indexes, folder)
         first, *others = indexes.values()
         for other in others:
             indexes[other.modality] = dataclasses.replace(other, model=first.model)  # its parameters once in memory

@@ -1,6 +1,7 @@
 """Opens the indexes of a collection: one of images, one of texts, or both, of one model."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def check_candidates(candidates: int, least: int, indexes: Mapping[str, Index], 
             f"{folder}: candidates need a vector index, and that of the {lacking[0]}s has none; make one with "
             "Index.with_candidates"
         )
+
+
+def warn_if_old(indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
+    """Warns of a collection of version 0.1.0, whose pictures were not in its folder."""
+    if "image" in indexes and indexes["image"].gallery.field("sprite") is not None:
+        warnings.warn(f"{folder} was built by an older version and shows no pictures; build it again", stacklevel=3)
 
 
 def check_images(images: Path, indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:

@@ -1,6 +1,7 @@
 """Ids, captions and image files of the pairs of a dataset follow its splits, and what does not fit is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def test_each_pair_has_its_own_description(tmp_path, given):
         with pytest.raises(FileNotFoundError, match="photos, is not there"):
             found.pictures([0])
         assert found.pictures([0], tmp_path) == [tmp_path / found.files[0]]
+        assert found.pictures([0], ".") == [Path(found.files[0])]
 
 
 def test_captions_of_a_users_own_file_are_strings(tmp_path):

@@ -43,6 +43,13 @@ def test_a_model_whose_texts_went_through_a_function_of_its_user_is_served(tmp_p
         Collection.load(tmp_path, {"image": "x.pth"})
 
 
+def test_a_collection_of_before_says_that_it_has_no_pictures(tmp_path):
+    old = indexes(sprite=[str(row) for row in range(1870)])
+    old["image"].save(tmp_path / "image")
+    with pytest.warns(UserWarning, match="was built by an older version and shows no pictures; build it again"):
+        assert Collection.load(tmp_path).pictures is None
+
+
 def test_indexes_of_different_models_are_no_collection(tmp_path):
     indexes()["image"].save(tmp_path / "image")
     indexes(model(seed=1))["text"].save(tmp_path / "text")
