@@ -1,6 +1,7 @@
-"""What all commands print to: plain text, and progress bars on a terminal."""
+"""What all commands print to: plain text, and progress bars on a terminal or in a notebook."""
 
 import contextlib
+import importlib.util
 from collections.abc import Callable, Iterator
 
 import rich.console
@@ -12,16 +13,22 @@ def make_console(*, quiet: bool = False) -> rich.console.Console:
     return rich.console.Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
 
 
+def shows_bars(console: rich.console.Console) -> bool:
+    """Whether a progress bar can be drawn: on a terminal, and in a notebook that has ipywidgets."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+
+
 def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Progress:
-    """Returns a progress bar, which shows on a terminal only."""
+    """Returns a progress bar, which is drawn where `shows_bars` says so; a task's description stands after it."""
     return rich.progress.Progress(
         rich.progress.TextColumn(title),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
         rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.description}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not shows_bars(console),
     )
 
 
@@ -29,12 +36,12 @@ def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Pro
 def progress(console: rich.console.Console, kind: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function of how many items are done. It moves a bar on a terminal, and prints ten lines elsewhere."""
     with progress_bar(console, kind) as bar:
-        task, printed = bar.add_task(kind, total=total), 0
+        task, printed = bar.add_task("", total=total), 0
 
         def advance(done):
             nonlocal printed
             bar.update(task, completed=done)
-            if not console.is_terminal and 10 * done // total > printed:
+            if bar.disable and 10 * done // total > printed:
                 printed = 10 * done // total
                 console.print(f"{kind}: {done:,} of {total:,}")
 

@@ -36,8 +36,8 @@ def main(argv: Sequence[str], program: str) -> int:
     comment = "% " if options.latex else ""
     print("\n".join(f"{comment}{line}" if line.startswith("- ") else line for line in lines))
     if options.figure:
+        from gpldan_jax._figure_style import write_figure
         from gpldan_jax.studies.comparison_figure import compose_comparison
-        from gpldan_jax.studies.figure_style import write_figure
 
         write_figure(compose_comparison(read_folders(options.folders)[1]), options.figure)
         print(f"\nwritten to {options.figure}")

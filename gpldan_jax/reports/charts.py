@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpldan_jax._extras import needed_for
+from gpldan_jax._figure_style import INK, PAGE_COLOURS, PAGE_MARKERS, PAGE_STYLE, new_figure
 from gpldan_jax.reports.blocks import Figure
 from gpldan_jax.retrieval.metrics import RECALL_LEVELS
-from gpldan_jax.studies.figure_style import INK, PAGE_COLOURS, PAGE_MARKERS, PAGE_STYLE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,6 @@ import rich.table
 
 from gpldan_jax import _console, _files, data, models, retrieval, training
 from gpldan_jax.config import with_newer_settings, with_values
-from gpldan_jax.retrieval.agreement import AGREEMENT
 from gpldan_jax.runs import processes, run_data
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import versions
@@ -25,7 +24,6 @@ from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
 from gpldan_jax.training.mesh import on_one_device
 
 Config = Mapping[str, Mapping[str, Any]]
-_CRITERIA = {"map": "map@50", "recall": "recall@1,5,10", "agreement": AGREEMENT}
 
 
 def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
@@ -56,9 +54,13 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
                 may_differ = (workdirs.EPOCHS,)
                 opened = workdirs.open_workdir(directory, description, fresh=fresh, may_differ=may_differ)
                 stack.enter_context(opened)
-                known = workdirs.read_json(directory / workdirs.CONFIG)["config"]
-                # What the run leaves does not depend on where its data lie when it is continued.
+                written = workdirs.read_json(directory / workdirs.CONFIG)
+                known = written["config"]
+                # What the run leaves does not depend on where its data lie, or what they are called, when it is
+                # continued.
                 config = with_values(config, {"dataset.path": known["dataset"]["path"]})
+                if not dataset.synthetic:
+                    dataset = dataclasses.replace(dataset, name=written.get("dataset", dataset.name))
         epochs = config["train"]["epochs"]
         previous = int(training.from_first_process(float(known["train"]["epochs"] if first else 0)))
         finished = directory / workdirs.RESULTS
@@ -231,9 +233,13 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         whole = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         console.print(f"{mesh.size} devices{whole} share each mini-batch")
     bar = _console.progress_bar(console, dataset.title)
-    task = bar.add_task("train", total=total, completed=resumed_step)
-    line = functools.partial(_line, epochs=options["epochs"], title=dataset.title, criterion=options["criterion"])
-    with _reporting(directory, dataset, console, line, resumed_step) as report, bar:
+    task = bar.add_task("", total=total, completed=resumed_step)
+    line = functools.partial(training.epoch_line, epochs=options["epochs"], criterion=options["criterion"])
+    with (
+        _reporting(directory, dataset, console, line, resumed_step) as report,
+        bar,
+        training.announce_compilation(console.print),
+    ):
         return training.train(
             initial_state(config, dataset, mesh),
             dataset,
@@ -257,7 +263,7 @@ def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]
             record = record | {"synthetic": True}
         if first:
             workdirs.append_record(directory / workdirs.METRICS, record)
-        console.print(line(record))
+        console.print(f"{dataset.title}  {line(record)}")
         for name, value in _scalars(record) if writer else ():
             writer.add_scalar(f"synthetic/{name}" if dataset.synthetic else name, value, record["step"])
 
@@ -266,19 +272,6 @@ def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]
     finally:
         if writer:
             writer.close()
-
-
-def _line(record, *, epochs, title, criterion):
-    """The line of an epoch, with the figure that selects; where the last epoch is taken, with map@50 or recall@10."""
-    line = f"{title}  epoch {record['epoch']}/{epochs}  loss {record['loss']:.4f}"
-    if figures := record.get("validation"):
-        if criterion == "last":
-            metric = "map@50" if "map@50" in figures else "recall@10"
-            line += f"  validation {metric} {figures[metric]['average']:.3f}"
-        else:
-            value = training.criterion_value(criterion, figures, record["epoch"])
-            line += f"  validation {_CRITERIA[criterion]} {value:.3f}"
-    return line + f"  {record['seconds']:.1f} s" + ("  *" if record.get("selected") else "")
 
 
 def _scalars(record):

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from gpldan_jax.studies import figure_style as style
+from gpldan_jax import _figure_style as style
 
 _COLUMNS = 3
 _PANEL = (4.2, 0.9, 0.3)  # inches: the width; the height without lines, and of a line

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from gpldan_jax.studies import figure_style as style
+from gpldan_jax import _figure_style as style
 from gpldan_jax.studies.fitting import Row
 from gpldan_jax.studies.grid_points import AXIS_NAMES, Grid, Point, point_title, value_text
 from gpldan_jax.studies.grid_summaries import PointSummary, failed_seeds

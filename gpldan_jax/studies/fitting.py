@@ -162,7 +162,7 @@ def fit_and_show(
     """Calls `fit_all`, prints a line for each fit and, on a terminal, a progress bar."""
     console = _console.make_console()
     bar = _console.progress_bar(console, f"{dataset.title}  fits")
-    task = bar.add_task("fits", total=sum(_fit_count(method, seeds) for method in methods))
+    task = bar.add_task("", total=sum(_fit_count(method, seeds) for method in methods))
     with bar:
         return fit_all(
             methods,

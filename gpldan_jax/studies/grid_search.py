@@ -22,10 +22,10 @@ import rich.console
 
 from gpldan_jax import _console, _files, data, models, retrieval, training
 from gpldan_jax._extras import needed_for
+from gpldan_jax._figure_style import write_figure
 from gpldan_jax.runs import processes, session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import grid_points, grid_summaries
-from gpldan_jax.studies.figure_style import write_figure
 from gpldan_jax.studies.grid_points import Config, Grid, Member, member_config
 from gpldan_jax.studies.grid_summaries import Result, select, summarize
 from gpldan_jax.training.mesh import available_memory
@@ -126,7 +126,7 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
         (search.folder / name).mkdir(exist_ok=True)
     results: list[Result] = []
     bar = _console.progress_bar(console, title)
-    task = bar.add_task("sweep", total=len(members) * epochs)
+    task = bar.add_task("", total=len(members) * epochs)
     with bar:
         for index, chunk in enumerate(chunks):
             path = search.folder / _SLICES / f"{index:04d}.json"

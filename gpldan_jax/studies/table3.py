@@ -14,10 +14,10 @@ from typing import Any
 import jax
 
 from gpldan_jax import retrieval
+from gpldan_jax._figure_style import write_figure
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting, tables
-from gpldan_jax.studies.figure_style import write_figure
 from gpldan_jax.studies.fitting import Row
 from gpldan_jax.studies.grid_points import Config
 from gpldan_jax.studies.tables import DIRECTIONS, TITLES, seeds_in_words

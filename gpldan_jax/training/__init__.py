@@ -11,13 +11,16 @@ from gpldan_jax.training.batches import steps_per_epoch as steps_per_epoch
 from gpldan_jax.training.batches import zero_columns as zero_columns
 from gpldan_jax.training.checkpoints import Checkpoints as Checkpoints
 from gpldan_jax.training.checkpoints import CheckpointsInMemory as CheckpointsInMemory
+from gpldan_jax.training.compilation import announce_compilation as announce_compilation
 from gpldan_jax.training.epochs import EpochResult as EpochResult
 from gpldan_jax.training.epochs import Interrupted as Interrupted
 from gpldan_jax.training.epochs import Member as Member
 from gpldan_jax.training.epochs import NotFinite as NotFinite
 from gpldan_jax.training.epochs import Selection as Selection
 from gpldan_jax.training.epochs import check_fits as check_fits
+from gpldan_jax.training.epochs import criterion_figure as criterion_figure
 from gpldan_jax.training.epochs import criterion_value as criterion_value
+from gpldan_jax.training.epochs import epoch_line as epoch_line
 from gpldan_jax.training.epochs import train_epochs as train_epochs
 from gpldan_jax.training.evaluators import evaluate_parameters as evaluate_parameters
 from gpldan_jax.training.evaluators import evaluate_split as evaluate_split

@@ -19,6 +19,8 @@ CRITERIA = ("map", "recall", "agreement", "last")
 TERMS = ("pairwise", "unpaired", "mutual", "adversarial", "contrastive", "soft_contrastive", "classifier")
 """The losses of a training step beside their sum, `loss`, in the order in which they are looked at."""
 
+_CRITERION_NAMES = {"map": "map@50", "recall": "recall@1,5,10", "agreement": AGREEMENT}
+
 
 class Interrupted(Exception):
     """The run was asked to stop, and everything up to its last step is saved."""
@@ -192,6 +194,54 @@ def criterion_value(criterion: str, figures: Mapping[str, Mapping[str, float]], 
         recalls = [values["average"] for name, values in figures.items() if name.startswith("recall@")]
         return sum(recalls) / len(recalls)
     return float(epoch)
+
+
+def criterion_figure(
+    criterion: str, figures: Mapping[str, Mapping[str, float]], epoch: int
+) -> tuple[str, float] | tuple[None, None]:
+    """Returns the name and the value of the figure that a criterion looks at; of `"last"` map@50, else recall@10.
+
+    Args:
+        criterion: as in `criterion_value`.
+        figures: of the epoch; empty where it was not evaluated.
+        epoch: epochs trained.
+
+    Returns:
+        The name and the value, `(None, None)` without figures.
+
+    Example:
+        >>> criterion_figure("last", {"recall@10": {"average": 0.25}}, epoch=3)
+        ('recall@10', 0.25)
+    """
+    if not figures:
+        return None, None
+    if criterion == "last":
+        name = "map@50" if "map@50" in figures else "recall@10"
+        return name, figures[name]["average"]
+    return _CRITERION_NAMES[criterion], criterion_value(criterion, figures, epoch)
+
+
+def epoch_line(record: Mapping[str, Any], *, epochs: int, criterion: str) -> str:
+    """Returns the line of an epoch: its loss, the figure that selects, the seconds, and a star for the best so far.
+
+    Args:
+        record: of the epoch, see `train`.
+        epochs: epochs to train.
+        criterion: as in `criterion_value`.
+
+    Returns:
+        The line.
+
+    Example:
+        >>> record = {"epoch": 2, "loss": 0.5, "seconds": 1.5, "validation": {"map@50": {"average": 0.25}}}
+        >>> epoch_line(record, epochs=9, criterion="map")
+        'epoch 2/9  loss 0.5000  validation map@50 0.250  1.5 s'
+    """
+    line = f"epoch {record['epoch']}/{epochs}  loss {record['loss']:.4f}"
+    name, value = criterion_figure(criterion, record.get("validation", {}), record["epoch"])
+    if name:
+        line += f"  validation {name} {value:.3f}"
+    return line + f"  {record['seconds']:.1f} s" + ("  *" if record.get("selected") else "")
 
 
 def check_fits(dataset: PairedDataset, *, batch_size: int, criterion: str) -> None:

@@ -95,7 +95,8 @@ def train(
         batch_size: pairs of a mini-batch.
         remainder: `"drop"` or `"mask"`, see `steps_per_epoch`.
         resident: whether the training pairs stay on the device and an epoch is one program, which is faster; otherwise
-            mini-batches are sent one by one, for pairs that do not fit there. Both give the same bits on a CPU.
+            mini-batches are sent one by one, for pairs that do not fit there. On a CPU both give the same parameters,
+            bit by bit; the losses in the records may differ in their last digits.
         criterion: `"map"`, `"recall"`, `"agreement"` or `"last"`, see `criterion_value`.
         evaluate_every: epochs from one evaluation on validation to the next; the last epoch is always evaluated.
         patience: evaluations without a better one after which training ends; 0 for never.

@@ -257,6 +257,8 @@ def create_train_state(
         soft_temperature=soft_temperature,
         soft_within=None if soft_contrastive is None else soft_within,
     )
+    # Arrays, so that 1 and 1.0 are the same program.
+    hyperparameters = jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), hyperparameters)
     networks = (projector, classifier, projector_optimizer, classifier_optimizer)
     return TrainState(
         **_initial(jnp.asarray(seed, jnp.uint32), hyperparameters, image_dim, text_dim, *networks, mesh),
@@ -355,7 +357,7 @@ def _initial(
         # What an optimiser starts with does not depend on its rate.
         "projector_optimizer_state": projector_optimizer(0.0, 0.0).init(projector_parameters),
         "classifier_optimizer_state": classifier_optimizer(0.0).init(classifier_parameters),
-        "hyperparameters": jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), hyperparameters),
+        "hyperparameters": hyperparameters,
     }
     return jax.lax.with_sharding_constraint(arrays, replicated(mesh)) if mesh else arrays
 

@@ -32,23 +32,6 @@ def outcome(folder):
     return records, *((folder / name).read_bytes() for name in FILES)
 
 
-@pytest.mark.parametrize(
-    "criterion, shown",
-    [
-        ("map", "validation map@50 0.500"),
-        ("recall", "validation recall@1,5,10 0.200"),
-        ("agreement", "validation agreement@50 0.750"),
-        ("last", "validation map@50 0.500"),
-    ],
-)
-def test_the_line_of_an_epoch_shows_what_it_is_chosen_by(criterion, shown):
-    names = {"map@50": 0.5, "recall@1": 0.1, "recall@5": 0.2, "recall@10": 0.3, "agreement@50": 0.75}
-    figures = {name: {"average": value} for name, value in names.items()}
-    record = {"epoch": 3, "loss": 1.0, "seconds": 2.0, "validation": figures, "selected": True}
-    line = session._line(record, epochs=5, title="mine", criterion=criterion)
-    assert line == f"mine  epoch 3/5  loss 1.0000  {shown}  2.0 s  *"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 def test_more_epochs_on_a_finished_run_leave_what_a_longer_run_leaves(settings, tmp_path, capsys, every):

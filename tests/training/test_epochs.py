@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from gpldan_jax.training.epochs import Member, Selection, criterion_value, describe_not_finite, train_epochs
+from gpldan_jax.training.epochs import (
+    Member,
+    Selection,
+    criterion_value,
+    describe_not_finite,
+    epoch_line,
+    train_epochs,
+)
 
 
 def driven(values, *, losses=None, members=1, **options):
@@ -76,3 +83,26 @@ def test_the_first_term_that_is_not_finite_is_named():
 def test_what_a_criterion_says(criterion, expected):
     figures = {"map@50": {"average": 0.25}, "recall@1": {"average": 0.1}, "recall@10": {"average": 0.3}}
     assert criterion_value(criterion, figures, 7) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "criterion, shown",
+    [
+        ("map", "validation map@50 0.500"),
+        ("recall", "validation recall@1,5,10 0.200"),
+        ("agreement", "validation agreement@50 0.750"),
+        ("last", "validation map@50 0.500"),
+    ],
+)
+def test_the_line_of_an_epoch_shows_what_it_is_chosen_by(criterion, shown):
+    names = {"map@50": 0.5, "recall@1": 0.1, "recall@5": 0.2, "recall@10": 0.3, "agreement@50": 0.75}
+    figures = {name: {"average": value} for name, value in names.items()}
+    record = {"epoch": 3, "loss": 1.0, "seconds": 2.0, "validation": figures, "selected": True}
+    line = epoch_line(record, epochs=5, criterion=criterion)
+    assert line == f"epoch 3/5  loss 1.0000  {shown}  2.0 s  *"
+
+
+def test_the_line_of_an_epoch_without_an_evaluation_has_no_figure():
+    assert epoch_line({"epoch": 3, "loss": 1.0, "seconds": 2.0}, epochs=5, criterion="map") == (
+        "epoch 3/5  loss 1.0000  2.0 s"
+    )

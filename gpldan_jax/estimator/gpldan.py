@@ -1,28 +1,40 @@
-"""GPLDAN with scikit-learn's conventions, for two views: `fit`, `distances`, `rank`, `score`, `save`, `load`.
+"""GPLDAN with scikit-learn's conventions, for two views: `fit`, `distances`, `rank`, `score`, `plot`, `save`, `load`.
 
 Letters: `n` images and `m` texts, pair i being row i of both where they are pairs; `d_i`, `d_t` widths of the inputs;
 `q` queries.
 """
 
+import dataclasses
 import importlib.metadata
-import numbers
 import os
-import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-from gpldan_jax import config as settings
-from gpldan_jax import data, models, retrieval, training
+from gpldan_jax import models, retrieval, training
 from gpldan_jax.config import default
 from gpldan_jax.data.frames import check_column_names, check_pairs, column_names, feature_rows
 from gpldan_jax.data.paired import dataset_from_checked
-from gpldan_jax.estimator_parameters import check_parameters, config_of, parameters_of_recipe, parameters_of_run, plain
+from gpldan_jax.estimator.held_out import fit_dataset
+from gpldan_jax.estimator.parameters import (
+    check_parameters,
+    config_of,
+    draw_seed,
+    parameters_of_model,
+    parameters_of_recipe,
+    saved_parameters,
+)
+from gpldan_jax.estimator.plots import compose_plot, precision_curves
+from gpldan_jax.estimator.trainer import Record, train_model
 from gpldan_jax.retrieval import metrics
+from gpldan_jax.retrieval.agreement import AGREEMENT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 try:
     from sklearn.base import BaseEstimator
-    from sklearn.utils import check_random_state
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
     raise ImportError("gpldan_jax.GPLDAN needs scikit-learn: pip install 'gpldan_jax[sklearn]'") from error
@@ -67,9 +79,14 @@ class GPLDAN(BaseEstimator):
         image_scaling, text_scaling: "standardize" (by the training pairs) or "raw".
         bank: ours: pairs that retrieval goes through, at most, or means of pairs; 0 for none, see `models.move`.
         bank_neighbours, bank_weight: ours: how many of them are nearest to an item, and how far they move it.
-        resident: whether the training pairs lie on the device; False where they do not fit there.
+        resident: whether the training pairs lie on the device and an epoch is one program; False where they do not fit
+            there. `None` is False on a CPU, where a fit is as fast and other numbers of pairs, such as the folds of a
+            grid search, are not another compilation. Both give the same parameters there, bit by bit; the losses in
+            `history_` may differ in their last digits.
         random_state: an int from 0 to 2**32 - 1 is the seed of the run; an instance of `RandomState`, or with `None`
             NumPy's global one, draws the seed. The same seed and data give the same bits on the same machine.
+        verbose: what `fit` prints: 0 nothing, 1 a progress bar on a terminal or in a notebook (with ipywidgets) and ten
+            lines elsewhere, 2 a line after each epoch.
 
     Attributes:
         model_: a `TrainedModel`, of the epoch that was selected.
@@ -135,8 +152,9 @@ class GPLDAN(BaseEstimator):
         bank=default("retrieval.bank"),
         bank_neighbours=default("retrieval.bank_neighbours"),
         bank_weight=default("retrieval.bank_weight"),
-        resident=default("mesh.resident"),
+        resident=None,
         random_state=None,
+        verbose=0,
     ):
         self.alpha = alpha
         self.beta = beta
@@ -172,6 +190,7 @@ class GPLDAN(BaseEstimator):
         self.bank_weight = bank_weight
         self.resident = resident
         self.random_state = random_state
+        self.verbose = verbose
 
     @classmethod
     def from_recipe(cls, recipe: str, **parameters) -> "GPLDAN":
@@ -193,7 +212,16 @@ class GPLDAN(BaseEstimator):
         """
         return cls(**parameters_of_recipe(recipe) | parameters)
 
-    def fit(self, images, texts, labels=None, *, groups=None, validation=None) -> "GPLDAN":
+    def fit(
+        self,
+        images,
+        texts,
+        labels=None,
+        *,
+        groups=None,
+        validation=None,
+        callbacks: Iterable[Callable[[Record], Any]] = (),
+    ) -> "GPLDAN":
         """Trains on n pairs.
 
         Args:
@@ -206,6 +234,8 @@ class GPLDAN(BaseEstimator):
                 of an image; the held-out pairs are whole groups then. `None` where each pair stands alone.
             validation: `(images, texts)`, or `(images, texts, labels)` where `labels` are given, to choose the epoch
                 by; all n pairs are trained on then. Not with `groups`.
+            callbacks: functions that take the record of each epoch when it ends, such as `wandb.log`: a dict as in
+                `history_`, with the seconds of the epoch. What one raises ends the fit.
 
         Returns:
             self.
@@ -217,44 +247,23 @@ class GPLDAN(BaseEstimator):
             gpldan_jax.training.NotFinite: a loss became NaN or infinite. What was fitted before is left as it was.
         """
         check_parameters(self.get_params())
-        seed = _seed(self.random_state)
-        dataset = self._dataset(images, texts, labels, groups, validation, seed)
-        names = column_names(images, texts)
+        seed = draw_seed(self.random_state)
+        pairs, names = check_pairs(images, texts, labels, groups), column_names(images, texts)
+        options = {name: getattr(self, name) for name in ("selection", "validation_fraction", "batch_size")}
+        dataset = fit_dataset(pairs, validation, **options, seed=seed)
         if validation is not None:
             check_column_names(validation[0], validation[1], names, "validation ")
         parameters = self.get_params() | {"batch_size": min(self.batch_size, len(dataset.train))}
         config = training.with_epochs(config_of(parameters, seed), len(dataset.train))
-        dataset, standardization = data.standardize(
-            dataset, image=self.image_scaling == "standardize", text=self.text_scaling == "standardize"
-        )
         if self.selection == "auto":
             config["train"]["selection"] = "agreement" if labels is None else "map"
-        history: list[dict] = []
-        state, progress = training.train(
-            training.state_from_config(config, dataset.image_dim, dataset.text_dim),
-            dataset,
-            training.CheckpointsInMemory(),
-            **training.train_options(config),
-            resident=self.resident,
-            report=history.append,
+        trained, history = train_model(
+            config, dataset, resident=self.resident, verbose=self.verbose, callbacks=list(callbacks)
         )
-        # Seconds would make two files of the same run differ.
-        history = [{key: value for key, value in record.items() if key != "seconds"} for record in history]
-        fitted: dict = {"parameters": self._plain_parameters(seed), "seed": seed, "history": history}
+        fitted: dict = {"parameters": saved_parameters(self.get_params(), seed), "seed": seed, "history": history}
         fitted |= {"feature_names": names} if names else {}
-        make_bank = training.make_bank_maker(dataset.train, training.bank_options(config))
-        model = models.TrainedModel(
-            projector=state.projector,
-            parameters=jax.device_get(state.projector_parameters),
-            standardization=standardization,
-            metadata={
-                "epoch": progress.selection.epoch,
-                "estimator": fitted,
-                "version": importlib.metadata.version("gpldan_jax"),
-            },
-            bank=make_bank(state.projector, state.projector_parameters),
-        )
-        return self._with_model(model, seed, history)
+        metadata = {**trained.metadata, "estimator": fitted, "version": importlib.metadata.version("gpldan_jax")}
+        return self._with_model(dataclasses.replace(trained, metadata=metadata), seed, history)
 
     def distances(self, images, texts) -> np.ndarray:
         """Distances of n images to m texts, a smaller one is a better match.
@@ -331,12 +340,46 @@ class GPLDAN(BaseEstimator):
             As `distances`; ValueError also for unequal rows.
         """
         check_is_fitted(self, "model_")
+        figures = retrieval.evaluate_pairs(*self._evaluated(images, texts, labels, groups))
+        return figures["recall@10" if labels is None else "map@50"]["average"]
+
+    def _evaluated(self, images, texts, labels, groups):
+        """The distances of the different images and texts of some pairs, and the pairs."""
         check_column_names(images, texts, self._names)
         pairs = check_pairs(images, texts, labels, groups)
         split = dataset_from_checked("GPLDAN.score", (pairs, pairs.take(slice(0)), pairs.take(slice(0)))).train
-        distances = self._distances(split.images[split.image_rows()], split.texts[split.text_rows()])
-        figures = retrieval.evaluate_pairs(distances, split)
-        return figures["recall@10" if labels is None else "map@50"]["average"]
+        return self._distances(split.images[split.image_rows()], split.texts[split.text_rows()]), split
+
+    def plot(self, images=None, texts=None, labels=None, *, groups=None) -> "Figure":
+        """Draws how the model was trained and, for labelled pairs, precision against recall.
+
+        Args:
+            images: `[n, d_i]`, not scaled, as in `score`; `None` for the training alone.
+            texts: `[n, d_t]`, their partners.
+            labels: classes of the pairs, as in `fit`; needed with `images` and `texts`.
+            groups: as in `score`.
+
+        Returns:
+            A figure of matplotlib: loss and the figure that selects by epoch; and the interpolated precision at each
+            recall, in both directions and their average. `figure.savefig("plot.png")` writes it.
+
+        Raises:
+            ImportError: matplotlib is missing.
+            ValueError: pairs without labels; no pairs, where a run made the model, which has no history.
+            As `distances`.
+        """
+        check_is_fitted(self, "model_")
+        curves = None
+        if images is not None or texts is not None:
+            if images is None or texts is None or labels is None:
+                raise ValueError("precision against recall needs images, texts and labels, got only some of them")
+            distances, split = self._evaluated(images, texts, labels, groups)
+            curves = precision_curves(distances, split)
+        criterion = self.selection
+        if criterion == "auto":
+            evaluated = [record["validation"] for record in self.history_ if record.get("validation")]
+            criterion = "agreement" if evaluated and AGREEMENT in evaluated[0] else "map"
+        return compose_plot(self.history_, self.n_epochs_, criterion, curves)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted model with the parameters it was fitted with, as one safetensors file.
@@ -357,14 +400,7 @@ class GPLDAN(BaseEstimator):
             ValueError: no model, or one that was saved without settings that this version has.
         """
         model = models.load_model(path)
-        if "estimator" in model.metadata:
-            saved = model.metadata["estimator"]
-            parameters, seed, history = saved["parameters"], saved["seed"], saved["history"]
-        elif "config" in model.metadata:
-            parameters, history = parameters_of_run(model.metadata["config"], path), []
-            seed = parameters["random_state"]
-        else:
-            raise ValueError(f"{path} holds a model without the settings of its training; use gpldan_jax.load_model")
+        parameters, seed, history = parameters_of_model(model.metadata, path)
         if unknown := set(parameters) - set(cls._get_param_names()):
             raise ValueError(f"{path} was saved by another version of gpldan_jax: it has a parameter {min(unknown)}")
         return cls(**parameters)._with_model(model, seed, history)
@@ -390,59 +426,3 @@ class GPLDAN(BaseEstimator):
     @property
     def _names(self):
         return self.model_.metadata.get("estimator", {}).get("feature_names", {})
-
-    def _dataset(self, images, texts, labels, groups, validation, seed):
-        pairs = check_pairs(images, texts, labels, groups)
-        if groups is not None and validation is not None:
-            raise ValueError("groups decide which pairs are held out; with validation pairs, leave them out")
-        labels = pairs.labels
-        if self.selection == "map" and labels is None:
-            raise ValueError("selection='map' needs labels; 'auto', 'agreement', 'recall' and 'last' do not")
-        n, rows, held_out = len(pairs.images), slice(None), slice(0)
-        if validation is not None:
-            validation = _validation_pairs(validation, labels)
-        elif self.selection != "last":
-            rows, held_out = self._hold_out(pairs, seed)
-        splits = (pairs.take(rows), validation or pairs.take(held_out), pairs.take(slice(0)))
-        dataset = dataset_from_checked("GPLDAN.fit", splits)
-        if self.batch_size > (m := len(dataset.train)):
-            held = f" ({n - m} of {n} are held out)" if m < n else ""
-            message = f"batch_size={self.batch_size} is more than the {m} training pairs{held}: a mini-batch has all"
-            warnings.warn(message, stacklevel=3)
-        return dataset
-
-    def _hold_out(self, pairs, seed):
-        """The rows to train on and the rows to choose the epoch by."""
-        groups = np.arange(len(pairs.images)) if pairs.groups is None else pairs.groups
-        shares = (1 - self.validation_fraction, self.validation_fraction)
-        rows, held_out = data.grouped_split(groups, pairs.labels, shares, seed=seed)
-        if not len(held_out):
-            what = "pairs" if pairs.groups is None else "groups"
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(set(groups.tolist()))} {what} is none to "
-                "choose an epoch by; give more, validation=(images, texts), or selection='last'"
-            )
-        return rows, held_out
-
-    def _plain_parameters(self, seed):
-        values = {name: plain(value) for name, value in self.get_params().items()}
-        if not isinstance(values["random_state"], (int, type(None))):
-            values["random_state"] = seed
-        return values
-
-
-def _validation_pairs(validation, labels):
-    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-        raise ValueError("validation must be (images, texts) or (images, texts, labels)")
-    pairs = check_pairs(*validation, prefix="validation ")
-    if (labels is None) != (pairs.labels is None):
-        raise ValueError("labels must be given for the training and the validation pairs, or for neither")
-    return pairs
-
-
-def _seed(random_state) -> int:
-    if isinstance(random_state, numbers.Integral):
-        if not settings.SEED.is_valid(random_state):
-            raise ValueError(f"random_state must be {settings.SEED.expected}, got {random_state}")
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**32, dtype=np.uint32))

@@ -16,6 +16,8 @@ from sklearn.model_selection import GridSearchCV
 import gpldan_jax
 from gpldan_jax import GPLDAN, data, models, retrieval, training
 from gpldan_jax import config as settings
+from gpldan_jax.data.frames import check_pairs
+from gpldan_jax.estimator.held_out import fit_dataset
 from gpldan_jax.runs import session
 from tests.containers import NA, Column, Frame, Tensor
 from tests.training import tiny
@@ -64,7 +66,8 @@ def test_defaults_are_those_of_the_configs():
     ours = {key: parameters[key] for key in named}
     assert ours.pop("neighbours") is None and defaults["loss"]["target"] == "inputs" and named.pop("neighbours")
     assert ours.pop("selection") == "auto" and named.pop("selection") == "map"
-    assert ours == named and len(named) == 28
+    assert ours.pop("resident") is None and named.pop("resident")
+    assert ours == named and len(named) == 27
     denoising = parameters["image_denoising"], parameters["text_denoising"]
     assert denoising == (defaults["denoise"]["image"], defaults["denoise"]["text"])
 
@@ -84,7 +87,7 @@ def test_defaults_are_those_of_the_configs():
 def test_a_fit_is_the_run_of_the_commands(pairs, changes, run_changes):
     images, texts, labels = pairs
     parts = [(images[rows], texts[rows], labels[rows]) for rows in (slice(40), slice(40, 60))]
-    model = GPLDAN(**SMALL | changes, random_state=3).fit(*parts[0], validation=parts[1])
+    model = GPLDAN(**SMALL | changes, random_state=3, resident=True).fit(*parts[0], validation=parts[1])
 
     run_config = config(seed=3, **run_changes)
     dataset = data.paired_dataset("tiny", train=parts[0], validation=parts[1], test=parts[1])
@@ -139,7 +142,8 @@ def test_groups_are_held_out_whole_and_ranked_once(pairs):
     groups = np.arange(len(images)) // 5
     images = images[5 * groups]  # five texts of each image
     model = GPLDAN(**SMALL, random_state=0, validation_fraction=0.25)
-    dataset = model._dataset(images, texts, None, groups, None, 0)
+    options = {"selection": "auto", "validation_fraction": 0.25, "batch_size": 16, "seed": 0}
+    dataset = fit_dataset(check_pairs(images, texts, None, groups), **options)
     found = [set(split.groups.tolist()) for split in (dataset.train, dataset.validation)]
     assert not found[0] & found[1] and len(dataset.validation) == 15
     fitted = model.fit(images, texts, groups=groups)
@@ -332,7 +336,8 @@ def test_other_files_are_refused(fitted, tmp_path):
         ({"neighbours": 0}, "neighbours must be None or a whole number of at least 1, got 0"),
         ({"epochs": 2.0}, "epochs must be a whole number of at least 0, got 2.0"),
         ({"patience": True}, "patience must be a whole number of at least 0, got True"),
-        ({"resident": 1}, "resident must be True or False, got 1"),
+        ({"resident": 1}, "resident must be None, True or False, got 1"),
+        ({"verbose": 3}, "verbose must be 0, 1 or 2, got 3"),
         ({"parts": 3}, "parts must divide width, got 3 and 8"),
         ({"selection": "best"}, "selection must be one of auto, map, recall, agreement, last, got 'best'"),
         ({"epochs": 5, "steps": 9}, "steps=9 has no effect beside epochs=5: set epochs=0"),

@@ -1,5 +1,6 @@
 """The parameters of the estimator and the settings of `gpldan_jax.config` that they are, in both directions."""
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,11 @@ RULES = {name: settings.SETTINGS[key].rule for name, key in KEYS.items()} | {
     "selection": settings.one_of("auto", "map", "recall", "agreement", "last"),
     "neighbours": settings.optional(settings.SETTINGS["loss.neighbours"].rule),
     "validation_fraction": settings.number(0, 1, open_ends=True),
+    "resident": settings.Rule("None, True or False", lambda value: value is None or isinstance(value, bool)),
+    "verbose": settings.Rule("0, 1 or 2", lambda value: isinstance(value, numbers.Integral) and value in (0, 1, 2)),
 }
+NOT_SAVED = ("resident", "verbose")
+"""What says how a fit is made on this machine, not what comes of it; a saved model does not hold it."""
 
 
 def config_of(parameters: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
@@ -38,7 +43,7 @@ def config_of(parameters: Mapping[str, Any], seed: int) -> dict[str, dict[str, A
         >>> config_of(values | {"neighbours": None}, 3)["loss"]["target"]
         'inputs'
     """
-    values = {key: plain(parameters[name]) for name, key in KEYS.items()}
+    values = {key: plain(parameters[name]) for name, key in KEYS.items() if name not in NOT_SAVED}
     values |= {"train.seed": seed, "loss.target": "neighbours"}
     if parameters["neighbours"] is None:
         values |= {"loss.target": "inputs", "loss.neighbours": default("loss.neighbours")}
@@ -89,13 +94,84 @@ def parameters_of_run(config: Mapping[str, Any], path: Any) -> dict[str, Any]:
     values = {key: setting.default for key, setting in settings.SETTINGS.items() if key != "train.seed"}
     values |= settings.flat(config)
     try:
-        parameters = {name: values[key] for name, key in KEYS.items() if name != "resident"}
+        parameters = {name: values[key] for name, key in KEYS.items() if name not in NOT_SAVED}
         parameters["random_state"] = values["train.seed"]
         if values["loss.target"] != "neighbours":
             parameters["neighbours"] = None
     except KeyError as error:
         raise ValueError(f"{path} is of another version of gpldan_jax: its config lacks {error}") from error
     return parameters
+
+
+def parameters_of_model(metadata: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], int, list[dict[str, Any]]]:
+    """Returns the parameters, the seed and the history of a model that an estimator or a run saved.
+
+    Args:
+        metadata: of the model.
+        path: of its file, for messages.
+
+    Returns:
+        The parameters, the seed, and the records of the epochs, none of a run.
+
+    Raises:
+        ValueError: the metadata do not say how the model was trained.
+
+    Example:
+        >>> parameters_of_model({"config": settings.default_config()}, "model.safetensors")[1:]
+        (0, [])
+    """
+    if "estimator" in metadata:
+        saved = metadata["estimator"]
+        return saved["parameters"], saved["seed"], saved["history"]
+    if "config" in metadata:
+        parameters = parameters_of_run(metadata["config"], path)
+        return parameters, parameters["random_state"], []
+    raise ValueError(f"{path} holds a model without the settings of its training; use gpldan_jax.load_model")
+
+
+def saved_parameters(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Returns what a saved model holds of the parameters of its estimator: plain values, without `NOT_SAVED`.
+
+    Args:
+        parameters: of the estimator.
+        seed: of the run, which stands for a `random_state` that is an object.
+
+    Returns:
+        The parameters.
+
+    Example:
+        >>> saved_parameters({"alpha": np.float64(0.5), "verbose": 1, "random_state": np.random.RandomState(0)}, 7)
+        {'alpha': 0.5, 'random_state': 7}
+    """
+    values = {name: plain(value) for name, value in parameters.items() if name not in NOT_SAVED}
+    if not isinstance(values["random_state"], (int, type(None))):
+        values["random_state"] = seed
+    return values
+
+
+def draw_seed(random_state: Any) -> int:
+    """Returns the seed that a `random_state` of scikit-learn is or draws.
+
+    Args:
+        random_state: a whole number, an instance of `numpy.random.RandomState`, or `None` for NumPy's global one.
+
+    Returns:
+        A seed from 0 to 2**32 - 1.
+
+    Raises:
+        ValueError: a number out of this range, or another object.
+
+    Example:
+        >>> draw_seed(7)
+        7
+    """
+    if isinstance(random_state, numbers.Integral):
+        if not settings.SEED.is_valid(random_state):
+            raise ValueError(f"random_state must be {settings.SEED.expected}, got {random_state}")
+        return int(random_state)
+    from sklearn.utils import check_random_state
+
+    return int(check_random_state(random_state).randint(2**32, dtype=np.uint32))
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'gpldan_
 
 import matplotlib
 
-from gpldan_jax.studies import figure_style as style
+from gpldan_jax import _figure_style as style
 
 
 def test_a_figure_is_whole_or_the_old_one(tmp_path):
