@@ -4,6 +4,20 @@ import contextlib
 import textwrap
 from collections.abc import Iterator
 
+_WITH_TORCH = ("bert", "open_clip", "peers", "timm", "torch", "transformers")
+_CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
+
+
+def install_command(extra: str) -> str:
+    """Returns how to install an extra of this package; with PyTorch, how to get it without gigabytes for a GPU first.
+
+    Example:
+        >>> install_command("plots")
+        "pip install 'gpldan_jax[plots]'"
+    """
+    command = f"pip install 'gpldan_jax[{extra}]'"
+    return f"{command} (without a GPU, first: {_CPU_TORCH})" if extra in _WITH_TORCH else command
+
 
 @contextlib.contextmanager
 def needed_for(purpose: str, extra: str = "features", *, otherwise: str = "") -> Iterator[None]:
@@ -23,7 +37,7 @@ def needed_for(purpose: str, extra: str = "features", *, otherwise: str = "") ->
     try:
         yield
     except ImportError as error:
-        message = f"{purpose}: {error}: pip install 'gpldan_jax[{extra}]'{otherwise}"
+        message = f"{purpose}: {error}: {install_command(extra)}{otherwise}"
         raise ImportError(message, name=error.name) from None
 
 

@@ -230,6 +230,17 @@ def dataset_config(name: str, variant: str = "", recipe: str = "paper") -> dict[
     return with_values(default_config(), changes)
 
 
+def dataset_names() -> tuple[str, ...]:
+    """Returns the datasets that have a config, with the names of their variants, as `--dataset` takes them.
+
+    Example:
+        >>> dataset_names()[1]
+        'wikipedia[:cnn128_text100|raw|vgg19_bert]'
+    """
+    variants = {name: "|".join(found) for name, found in _DATASETS.items()}
+    return tuple(f"{name}[:{found.lstrip('|')}]" if found else name for name, found in variants.items())
+
+
 def with_values(config: Mapping[str, Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A copy of a config with other values.
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from gpldan_jax._extras import install_command
+
 ALPHA, BETA = 1.0, 0.1  # weights of the terms of the graph pattern loss; times do not depend on them
 SCALE = 20.0  # of the logits of the soft contrastive loss
 MODES = ("forward", "forward_and_grad")
@@ -166,7 +168,7 @@ def peer_obstacles(names: Iterable[str], other: str | None = None) -> dict[str, 
 
     reason = other
     if importlib.util.find_spec("torch") is None:
-        reason = "needs torch: pip install 'gpldan_jax[peers]'"
+        reason = f"needs torch: {install_command('peers')}"
     elif jax.default_backend() != "cpu":
         reason = f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
     return {name: reason for name in names if library_of(name) == "torch"} if reason else {}

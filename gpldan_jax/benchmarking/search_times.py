@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpldan_jax._extras import install_command
 from gpldan_jax.benchmarking import results, timing
 from gpldan_jax.benchmarking.problem import SEARCHES, choose, library_of, part_width, peer_obstacles
 from gpldan_jax.data import Standardization
@@ -86,7 +87,7 @@ def measure(
 def _choose(wanted):
     obstacles = peer_obstacles(SEARCHES)
     if importlib.util.find_spec("faiss") is None:
-        obstacles[_TWO_STAGES] = "needs faiss: pip install 'gpldan_jax[ann]'"
+        obstacles[_TWO_STAGES] = f"needs faiss: {install_command('ann')}"
     return choose(wanted, SEARCHES, obstacles)
 
 

@@ -26,4 +26,6 @@ def main(argv: Sequence[str], program: str) -> int:
     from gpldan_jax.studies import table3  # jax takes seconds to import; a mistyped flag should not wait
 
     workdir = options.workdir or Path("runs") / f"ablate-{name}"
-    return table3.ablate(config, seeds, workdir, fresh=options.fresh, command=command_line(program, argv))
+    status = table3.ablate(config, seeds, workdir, fresh=options.fresh, command=command_line(program, argv))
+    print(f"next: gpldan report {workdir}")
+    return status

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax import _deprecated, config
+from gpldan_jax._extras import install_command
 from gpldan_jax._files import one_line
 
 _DATASET_CONFIG = Path(__file__).with_name("dataset_config.py")
@@ -132,7 +133,8 @@ def _call(work, argv, program, stopped):
         print(f"error: {error}", file=sys.stderr)
         # To import the module here would load jax, and a wrong flag should not wait for that.
         data = sys.modules.get("gpldan_jax.data")
-        if data and isinstance(error, data.MissingFilesError):
+        # A command that says the flags of a message raises another error from the first one.
+        if data and any(isinstance(of, data.MissingFilesError) for of in (error, error.__cause__)):
             print(_WHERE_DATA_ARE, file=sys.stderr)
         return 2
 
@@ -159,16 +161,22 @@ def config_parser(program: str, description: str | None) -> Parser:
     """A parser with the flags of a run: `--config`, `--dataset`, `--recipe`, `--workdir`, `--fresh`."""
     parser = Parser(prog=program, description=description)
     add = parser.add_argument_group("settings").add_argument
-    add("--config", metavar="FILE[:ARGUMENT]", help="a config file, such as configs/emoji.py")
-    add("--dataset", metavar="NAME[:VARIANT]", help="instead of --config: the package's own config of a dataset")
-    add("--recipe", default="paper", help=f"changes the config: {' or '.join(config.RECIPES)}; default %(default)s")
-    add("--data", metavar="PATH", help="the same as --config.dataset.path: the file or folder of the data")
-    add("--config.GROUP.NAME", dest="_", metavar="VALUE", help="changes a setting, such as --config.loss.alpha=0.5")
+    add_config_flags(add)
     add = parser.add_argument_group("the folder").add_argument
     add("--workdir", type=Path, metavar="DIR", help="folder of the results; default runs/NAME")
     add_switch(add, "fresh", "delete what an earlier command left in the folder and start over")
     parser.epilog = _list_settings()
     return parser
+
+
+def add_config_flags(add: Callable[..., Any]) -> None:
+    """Adds the flags that say which config: `--dataset` or `--config`, and what changes it."""
+    names = ", ".join(config.dataset_names())
+    add("--dataset", metavar="NAME[:VARIANT]", help=f"a dataset, with the package's own config: {names}")
+    add("--config", metavar="FILE[:ARGUMENT]", help="instead of --dataset: a config file, such as configs/emoji.py")
+    add("--recipe", default="paper", help=f"changes the config: {' or '.join(config.RECIPES)}; default %(default)s")
+    add("--data", metavar="PATH", help="the same as --config.dataset.path: the file or folder of the data")
+    add("--config.GROUP.NAME", dest="_", metavar="VALUE", help="changes a setting, such as --config.loss.alpha=0.5")
 
 
 def _list_settings() -> str:
@@ -201,11 +209,10 @@ def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict
         rest = [*(f"--config.{key}={value}" for key, value in config.RECIPES[options.recipe].items()), *rest]
     if not Path(file).is_file():
         raise ValueError(f"no config file {file}")
-    place = getattr(options, "data", None)  # `gpldan benchmark` has no such flag
-    if place is not None:
+    if options.data is not None:
         if any(flag.partition("=")[0] == "--config.dataset.path" for flag in rest):
             raise ValueError("--data and --config.dataset.path are the same, give one of them")
-        rest = [*rest, f"--config.dataset.path={place}"]
+        rest = [*rest, f"--config.dataset.path={options.data}"]
     found = _read_config_file(f"{file}:{argument}" if argument else file, rest)
     config.validate(found)
     parts.append("synthetic" if found["dataset"]["synthetic"] else "")
@@ -268,7 +275,7 @@ def command_line(program: str, argv: Sequence[str]) -> str:
 def needs_package(package: str, purpose: str, extra: str) -> None:
     """`ValueError` where an optional package is missing, before anything slow is done."""
     if importlib.util.find_spec(package) is None:
-        raise ValueError(f"{purpose} needs {package}: pip install 'gpldan_jax[{extra}]'")
+        raise ValueError(f"{purpose} needs {package}: {install_command(extra)}")
 
 
 def _is_number(text: str) -> bool:

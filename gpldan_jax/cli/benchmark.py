@@ -28,7 +28,7 @@ from typing import Any
 
 from gpldan_jax import _files, config
 from gpldan_jax.benchmarking import problem, results
-from gpldan_jax.cli.arguments import Parser, command_line, needs_package, parse_config, positive
+from gpldan_jax.cli.arguments import Parser, add_config_flags, command_line, needs_package, parse_config, positive
 
 STOPPED = "stopped; nothing was written"
 _WITH_CONFIG = ("train", "quality")
@@ -96,7 +96,7 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
 
     presentation.show(record, markdown=options.markdown)
     results.write(record, out)
-    print(f"written to {out}", file=sys.stderr)
+    print(f"written to {out}; next, after a change: gpldan benchmark compare {out} NEW.json", file=sys.stderr)
     if options.plot:
         _draw([record], options.plot)
     return _compare(old, record, options.threshold) if old else 0
@@ -198,9 +198,7 @@ def _add_training(command):
     add_quality = command("quality", "Times training until validation reaches a value.")
     for add, names in ((add_steps, problem.TRAINERS), (add_quality, problem.QUALITY_TRAINERS)):
         _add_implementations(add, names)
-        add("--config", metavar="FILE[:ARGUMENT]", help="a file of configs/; --config.KEY=VALUE changes a setting")
-        add("--dataset", metavar="NAME[:VARIANT]", help="instead of --config: the package's own config of a dataset")
-        add("--recipe", default="paper", help=f"changes the config: {' or '.join(config.RECIPES)}; default %(default)s")
+        add_config_flags(add)
     about = "runs of the grid, of other seeds and alphas; default %(default)s"
     add_steps("--members", type=positive, default=9, help=about)
     _add_timing(add_steps, "pairs", [64, 256])

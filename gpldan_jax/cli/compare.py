@@ -19,8 +19,12 @@ def main(argv: Sequence[str], program: str) -> int:
     """Parses the flags and compares; returns 1 where a method failed."""
     parser = config_parser(program, __doc__)
     add = parser.add_argument_group("the comparison").add_argument
-    add("--methods", default="all", help="names separated by commas, or all; default %(default)s")
+    add(
+        "--methods", default="all", help="names separated by commas, or all; the names stand below; default %(default)s"
+    )
     add("--seeds", default="1", help="how many seeds from config.train.seed on, or which: A,B,...; default %(default)s")
+    if {"-h", "--help"} & set(argv):
+        parser.epilog = f"{_list_methods()}\n\n{parser.epilog}"
     options, rest = parser.parse_with_overrides(argv)
     config, name = parse_config(options, rest)
     seeds = parse_seeds(config, options.seeds)
@@ -30,6 +34,17 @@ def main(argv: Sequence[str], program: str) -> int:
     workdir = options.workdir or Path("runs") / f"compare-{name}"
     command = command_line(program, argv)
     try:
-        return table2.compare(config, methods, seeds, workdir, fresh=options.fresh, command=command)
+        status = table2.compare(config, methods, seeds, workdir, fresh=options.fresh, command=command)
     except ValueError as error:
         raise ValueError(str(error).replace("methods: no method", f"--methods={options.methods}: no method")) from error
+    print(f"next: gpldan summarize {workdir}, also with the workdirs of other datasets; or gpldan report {workdir}")
+    return status
+
+
+def _list_methods() -> str:
+    """The methods for the help: the name, what it is called in a table, and what it sees of the labels."""
+    from gpldan_jax.studies import table2  # jax takes seconds to import, and only who asks for help waits for it
+
+    titles = table2.method_titles()
+    width = max(map(len, titles))
+    return "\n".join(["methods:", *(f"  {name:<{width}}  {title}" for name, title in titles.items())])

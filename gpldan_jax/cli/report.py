@@ -40,5 +40,5 @@ def main(argv: Sequence[str], program: str) -> int:
         on_missing=lambda line: print(f"warning: {in_flags(line)}", file=sys.stderr),
     )
     _files.write_text(options.out, page)
-    print(f"written to {options.out}")
+    print(f"written to {options.out}; next: open it in a browser, it needs no other file")
     return 0

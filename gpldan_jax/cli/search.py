@@ -75,6 +75,7 @@ def _build(options: argparse.Namespace) -> None:
         texts=options.texts,
         candidates=options.candidates,
     )
+    print(f"next: gpldan search serve {options.out}")
 
 
 def _query(options: argparse.Namespace) -> None:
@@ -141,6 +142,8 @@ def _recall(options: argparse.Namespace) -> None:
                 f"{recall.candidates:,} candidates of {report.total:,} {report.gallery}s: recall@{recall.k} "
                 f"{recall.recall:.4f} ({recall.queries} queries, {report.queries})"
             )
+    if not options.json:
+        print(f"next: gpldan search serve {options.collection} --candidates={report.recalls[-1].candidates}")
 
 
 def _serve(options: argparse.Namespace) -> None:

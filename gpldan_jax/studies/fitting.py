@@ -88,7 +88,7 @@ def gpldan_methods(config: Config, dataset: PairedDataset) -> dict[str, Method]:
     """Returns GPLDAN with the settings of a config, of which it tries three; and our recipe, whole and in parts."""
     alpha = config["loss"]["alpha"]
     tried: tuple[Mapping[str, Any], ...] = ({}, {"loss.alpha": alpha / 2}, {"loss.alpha": 2 * alpha})
-    methods = {"gpldan": ("GPLDAN", _SOURCE, tried)}
+    methods = {"gpldan": (gpldan_titles()["gpldan"], _SOURCE, tried)}
     for name, (title, changes) in _WITHOUT_PARTS.items():
         settings = {**_RECIPE, **changes, "train.selection": config["train"]["selection"]}
         methods[name] = (title, f"{_SOURCE}, with changes of our own", (settings,))
@@ -103,6 +103,11 @@ def gpldan_methods(config: Config, dataset: PairedDataset) -> dict[str, Method]:
         )
         for name, (title, source, settings) in methods.items()
     }
+
+
+def gpldan_titles() -> dict[str, str]:
+    """Returns what GPLDAN and the variants of our recipe are called in a table, by name."""
+    return {"gpldan": "GPLDAN"} | {name: title for name, (title, _) in _WITHOUT_PARTS.items()}
 
 
 def load_comparable(config: Config) -> PairedDataset:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gpldan_jax.baselines.registry import METHODS
 from gpldan_jax.data import is_labelled
+from gpldan_jax.data.files.checks import did_you_mean
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import fitting, tables
@@ -63,6 +64,17 @@ def method_names() -> list[str]:
     return [*METHODS, *fitting.GPLDAN_NAMES]
 
 
+def method_titles() -> dict[str, str]:
+    """Returns what each method of `method_names()` is called in a table; `supervised` methods say so."""
+    titles = {name: method.title for name, method in METHODS.items()}
+    titles |= {
+        name: f"{method.title} ({method.supervision})"
+        for name, method in METHODS.items()
+        if method.supervision != "unsupervised"
+    }
+    return titles | fitting.gpldan_titles()
+
+
 def compare(
     config: Config,
     methods: Sequence[str],
@@ -89,7 +101,8 @@ def compare(
         ValueError: bad input; nothing was written.
     """
     if unknown := [name for name in methods if name not in method_names()]:
-        raise ValueError(f"methods: no method {unknown[0]!r}; there are {', '.join(method_names())}")
+        near = did_you_mean(unknown[0], method_names())
+        raise ValueError(f"methods: no method {unknown[0]!r}{near}; there are {', '.join(method_names())}")
     dataset = fitting.load_comparable(config)
     criterion, epochs = config["train"]["selection"], config["train"]["epochs"]
     known = METHODS | fitting.gpldan_methods(config, dataset)

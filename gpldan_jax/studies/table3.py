@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from gpldan_jax import retrieval
+from gpldan_jax._extras import install_command
 from gpldan_jax._figure_style import write_figure
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
@@ -133,7 +134,7 @@ def ablate(config: Config, seeds: Sequence[int], folder: Path, *, fresh: bool = 
         has_figure = _draw(rows, folder / FIGURE, **shown)
     print(f"\n{text}\nwritten to {folder}: {', '.join(TABLES)}{f', {FIGURE}' if has_figure else ''}")
     if not has_figure:
-        print(f"{FIGURE} needs matplotlib: pip install 'gpldan_jax[plots]', then the same command", file=sys.stderr)
+        print(f"{FIGURE} needs matplotlib: {install_command('plots')}, then the same command", file=sys.stderr)
     return int(any(row.failed for row in rows))
 
 

@@ -1,4 +1,4 @@
-"""Says when XLA compiles a large program, because nothing else happens for seconds then."""
+"""Says when XLA compiles the program of a training step or epoch, because nothing else happens for seconds then."""
 
 import contextlib
 import threading
@@ -17,9 +17,9 @@ _CACHE_SECONDS = 0.7  # in which a program is read from the cache, if it is ther
 
 @contextlib.contextmanager
 def announce_compilation(say: Callable[[str], None]) -> Iterator[None]:
-    """Says a line within the block when XLA begins to compile a program that takes longer than a user expects.
+    """Says a line within the block when XLA begins to compile the program of a training step or epoch.
 
-    A program that is read from the compilation cache is not announced.
+    A program that is read from the compilation cache, or that takes less than three seconds, is not announced.
 
     Args:
         say: takes the line, such as "compiling (about 10 s, once)"; it may be called from another thread. The seconds
@@ -36,7 +36,7 @@ def announce_compilation(say: Callable[[str], None]) -> Iterator[None]:
     timers: list[threading.Timer] = []
 
     def listen(event: str, duration_secs: float, **about: str | int) -> None:
-        if event == _LOWERED:
+        if event == _LOWERED and "train_" in str(about.get("fun_name")):  # `train_epoch` and the like; others are small
             line = _line(duration_secs)
             if line:
                 timers.append(threading.Timer(_CACHE_SECONDS, say, [line]))

@@ -64,6 +64,15 @@ def test_missing_files_get_the_flags(capsys):
     assert library == "Say where they are with the argument path=FILE_OR_FOLDER."
     assert command.startswith("With a command: --config.dataset.path=FILE_OR_FOLDER, or --data for short.")
     assert "--dataset=emoji" in command
+
+    def reword(argv, program):
+        try:
+            load_dataset("npz")
+        except ValueError as error:
+            raise ValueError("in other words") from error
+
+    assert call(reword, [], "gpldan compare", stopped="") == 2
+    assert capsys.readouterr().err == f"error: in other words\n{command}\n"
     assert call(refuse, [], "gpldan run", stopped="") == 2
     assert capsys.readouterr().err == "error: a.npz: damaged\n"
 
@@ -173,6 +182,9 @@ def test_a_missing_package_is_named_with_its_extra():
     needs_package("json", "a report", "report")
     with pytest.raises(ValueError, match=r"^a report needs no_such: pip install 'gpldan_jax\[report\]'$"):
         needs_package("no_such", "a report", "report")
+    cpu = r"\(without a GPU, first: pip install torch --index-url https://download.pytorch.org/whl/cpu\)"
+    with pytest.raises(ValueError, match=rf"pip install 'gpldan_jax\[bert\]' {cpu}$"):
+        needs_package("no_such", "a text encoder", "bert")
 
 
 def test_a_recorded_command_has_no_path_of_the_machine():

@@ -50,6 +50,18 @@ def test_every_command_explains_itself(name, capsys):
     assert end.value.code == 0 and shown.startswith(f"usage: gpldan {name}") and f"    gpldan {name} " in shown
 
 
+def test_help_lists_the_methods_and_the_datasets(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["compare", "--help"])
+    shown = capsys.readouterr().out
+    assert "\n  infonce         InfoNCE\n" in shown and "\n  dscmr           DSCMR (supervised)\n" in shown
+    for command in (["run"], ["benchmark", "train"]):
+        with pytest.raises(SystemExit):
+            main.main([*command, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "emoji, wikipedia[:cnn128_text100|raw|vgg19_bert], pascal, nuswide[:multilabel], mirflickr" in shown
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["swep"]])
 def test_help_and_mistakes_import_nothing_slow(arguments):
     code = "import sys; from gpldan_jax.cli.main import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"

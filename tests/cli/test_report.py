@@ -15,6 +15,8 @@ from gpldan_jax.cli.main import run_command
 from tests.commands import ROOT, SMALL
 from tests.reports.workdirs import Page, assert_figures_are_those_of, comparison, features_file, untrained_run
 
+HOW_TO_OPEN = "; next: open it in a browser, it needs no other file"
+
 
 @pytest.fixture
 def main(monkeypatch, capsys):
@@ -45,7 +47,7 @@ def test_from_features_to_the_page(run, features, tmp_path):
 
 def test_a_page_says_with_which_command_it_was_made(main, tmp_path):
     status, printed, error = main(comparison(tmp_path / "c"), f"--out={tmp_path / 'out' / 'a.html'}")
-    assert (status, printed, error) == (0, f"written to {tmp_path / 'out' / 'a.html'}\n", "")
+    assert (status, printed, error) == (0, f"written to {tmp_path / 'out' / 'a.html'}{HOW_TO_OPEN}\n", "")
     page = Page((tmp_path / "out" / "a.html").read_text())
     assert f"gpldan report {tmp_path / 'c'} --out={tmp_path / 'out' / 'a.html'}" in page.commands
 

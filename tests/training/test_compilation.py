@@ -16,6 +16,11 @@ def impatient(monkeypatch):
     monkeypatch.setattr(compilation, "_CACHE_SECONDS", 0.0)
 
 
+@jax.jit
+def train_something(x):
+    return jnp.sort(x) @ x
+
+
 def test_a_program_is_announced_before_it_is_compiled(impatient):
     said, done = [], threading.Event()
 
@@ -25,7 +30,7 @@ def test_a_program_is_announced_before_it_is_compiled(impatient):
 
     with announce_compilation(say):
         for size in range(3, 40):  # the timer may lose a race against a small program, not against all
-            jax.block_until_ready(jax.jit(lambda x: jnp.sort(x) @ x)(jnp.ones(size)))
+            jax.block_until_ready(train_something(jnp.ones(size)))
             if done.is_set():
                 break
     assert said and said[0].startswith("compiling (about ") and said[0].endswith(" s, once)")
@@ -34,9 +39,17 @@ def test_a_program_is_announced_before_it_is_compiled(impatient):
 def test_nothing_is_said_of_small_programs_nor_after_the_block():
     said = []
     with announce_compilation(said.append):
-        jax.jit(lambda x: x + 2)(1.0)
+        train_something(jnp.ones(2))
     jax.jit(lambda x: x + 3)(1.0)
     assert not said and compilation._line(0.01) == ""
+
+
+def test_other_programs_are_not_announced(impatient):
+    said = []
+    with announce_compilation(said.append):
+        for size in range(3, 9):
+            jax.jit(lambda x: jnp.sort(x) @ x)(jnp.ones(size)).block_until_ready()
+    assert not said
 
 
 def test_the_seconds_are_estimated_from_the_lowering_on_a_cpu(monkeypatch):
