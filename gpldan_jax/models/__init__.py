@@ -10,6 +10,9 @@ from gpldan_jax.models.bank import move as move
 from gpldan_jax.models.bank import network_bank as network_bank
 from gpldan_jax.models.bank import pairs_used as pairs_used
 from gpldan_jax.models.classifier import ModalityClassifier as ModalityClassifier
+from gpldan_jax.models.encoding import encode_rows as encode_rows
+from gpldan_jax.models.encoding import pooled_vectors as pooled_vectors
+from gpldan_jax.models.encoding import vector_recall as vector_recall
 from gpldan_jax.models.projector import Attention as Attention
 from gpldan_jax.models.projector import Linear as Linear
 from gpldan_jax.models.projector import Projector as Projector

@@ -19,7 +19,8 @@ import numpy as np
 
 from gpldan_jax import _files
 from gpldan_jax.models.bank import MODALITIES, Bank, BankSide
-from gpldan_jax.models.projector import Projector
+from gpldan_jax.models.encoding import encode_rows, retrieval_distances
+from gpldan_jax.models.projector import Projector, Representation
 
 _HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
@@ -81,6 +82,89 @@ class TrainedModel:
             *([f"a bank of {len(self.bank.joint)}"] if self.bank is not None else []),
         ]
         return f"<TrainedModel: {', '.join(parts)}>"
+
+    def encode_images(self, images: np.ndarray) -> Representation:
+        """Encodes images: scales them, passes them through the network and, where the model has a bank, moves them.
+
+        Args:
+            images: `[n, d_i]` array_like of finite real numbers, not scaled, n at least 1. Many go through the network
+                in blocks.
+
+        Returns:
+            NumPy arrays, float32: `features` `[n, H]`, the same as `parts` `[n, k, h]`, and `attention` `[n, k]`. An
+            item has no single vector; `gpldan_jax.models.pooled_vectors` makes one that approximates the distance.
+
+        Raises:
+            ValueError: no rows, another number of features than in training, NaN or Inf.
+
+        Example:
+            >>> projector = Projector(hidden=8, width=8, parts=2)
+            >>> parameters = projector.init(jax.random.key(0), np.ones((1, 3)), np.ones((1, 2)))["params"]
+            >>> unscaled = Standardization(np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+            >>> model = TrainedModel(projector, parameters, unscaled, {})
+            >>> model.encode_images(np.ones((5, 3))).parts.shape
+            (5, 2, 4)
+            >>> model.distances(np.ones((5, 3)), np.ones((4, 2))).shape
+            (5, 4)
+        """
+        return self._encode(images, "image")
+
+    def encode_texts(self, texts: np.ndarray) -> Representation:
+        """Encodes texts, as `encode_images` encodes images.
+
+        Args:
+            texts: `[n, d_t]` array_like of finite real numbers, not scaled.
+
+        Returns:
+            As `encode_images`.
+
+        Raises:
+            ValueError: as in `encode_images`.
+        """
+        return self._encode(texts, "text")
+
+    def distances(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """Returns the distances of n images to m texts, a smaller one is a better match; the exact ones, pair by pair.
+
+        Args:
+            images: `[n, d_i]` array_like, not scaled.
+            texts: `[m, d_t]`.
+
+        Returns:
+            `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
+
+        Raises:
+            ValueError: as in `encode_images`.
+        """
+        parameters, bank = self.on_device
+        inputs = self._scale(images, "image"), self._scale(texts, "text")
+        return retrieval_distances(self.projector, parameters, *inputs, bank=bank)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the model to a file, as `save_model` does; `load_model` reads it.
+
+        Args:
+            path: of the file, by convention `*.safetensors`.
+        """
+        save_model(path, self)
+
+    def _encode(self, features, modality):
+        parameters, bank = self.on_device
+        return encode_rows(self.projector, parameters, self._scale(features, modality), modality, bank)
+
+    def _scale(self, features, modality):
+        """The features as the network gets them; `ValueError` where they are none of this model."""
+        width = len(getattr(self.standardization, f"{modality}_mean"))
+        values = np.asarray(features)
+        if values.dtype.kind not in "biuf" or values.ndim != 2 or values.shape[1] != width or not len(values):
+            shape, dtype = list(values.shape), values.dtype
+            raise ValueError(f"{modality}s must be real numbers [n, {width}] with n of at least 1, got {dtype} {shape}")
+        with np.errstate(over="ignore"):  # an overflow is reported below
+            scaled = getattr(self.standardization, f"{modality}s")(np.asarray(values, np.float32))
+        finite = np.isfinite(scaled).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"{modality}s: row {int(finite.argmin())} has NaN, Inf or a number too large for float32")
+        return scaled
 
     @functools.cached_property
     def on_device(self) -> tuple[dict, Bank | None]:
