@@ -22,6 +22,9 @@ from gpldan_jax.models.bank import MODALITIES, Bank, BankSide
 from gpldan_jax.models.encoding import encode_rows, retrieval_distances
 from gpldan_jax.models.projector import Projector, Representation
 
+MODEL_FILE, CARD_FILE = "model.safetensors", "README.md"
+"""What a model and its card are called in a folder."""
+
 _HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
 _BANK_SIDE = tuple(field.name for field in dataclasses.fields(BankSide))
@@ -191,31 +194,51 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     """
     import safetensors.numpy
 
-    tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
-    for field in dataclasses.fields(Standardization):
-        tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
     # One entry: safetensors writes several in random order, and the same run should give the same bytes.
     settings = {name: getattr(model.projector, name) for name in _SETTINGS}
     about = {**model.metadata, "projector": settings}
+    if model.bank is not None:
+        about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
+    header = {_HEADER: json.dumps(about, sort_keys=True)}
+    with _files.replacing(path) as temporary:
+        # Not `save_file`, whose files only their owner may read.
+        temporary.write_bytes(safetensors.numpy.save(model_tensors(model), header))
+
+
+def model_tensors(model: TrainedModel) -> dict[str, np.ndarray]:
+    """Returns the arrays of a model by the names that they have in its file.
+
+    Args:
+        model: the model.
+
+    Returns:
+        `projector/...`, `standardization/...` and, with a bank, `bank/...`.
+
+    Example:
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> parameters = projector.init(jax.random.key(0), np.ones((1, 3)), np.ones((1, 2)))["params"]
+        >>> unscaled = Standardization(np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+        >>> model_tensors(TrainedModel(projector, parameters, unscaled, {}))["projector/shared/kernel"].shape
+        (8, 8)
+    """
+    tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
+    for field in dataclasses.fields(Standardization):
+        tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
     if model.bank is not None:
         for name in MODALITIES:
             side = getattr(model.bank, name)
             tensors |= {f"bank/{name}/{of}": getattr(side, of) for of in _BANK_SIDE}
         tensors["bank/joint"] = model.bank.joint
-        about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
     # Not `ascontiguousarray`, which makes a row of a scalar.
-    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    header = {_HEADER: json.dumps(about, sort_keys=True)}
-    with _files.replacing(path) as temporary:
-        # Not `save_file`, whose files only their owner may read.
-        temporary.write_bytes(safetensors.numpy.save(tensors, header))
+    return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
     """Reads a model file.
 
     Args:
-        path: of a file that `save_model`, a run or an estimator wrote.
+        path: of a file that `save_model`, a run or an estimator wrote; or of a folder with a `model.safetensors`, such
+            as the workdir of a run.
 
     Returns:
         The model.
@@ -228,6 +251,10 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """
     import safetensors
 
+    if os.path.isdir(path):
+        folder, path = path, os.path.join(path, MODEL_FILE)
+        if not os.path.exists(path):
+            raise ValueError(f"the folder {folder} has no {MODEL_FILE}; a run writes it when it is finished")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
