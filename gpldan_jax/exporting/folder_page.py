@@ -22,7 +22,8 @@ nearest = distances(images, texts).argsort(axis=1)  # for each image the texts, 
 
 _ONNX = """\
 `image.onnx` and `text.onnx` encode features, `distances.onnx` computes the exact distances of encoded images and texts.
-The number of rows is free. They use opset 17, for onnxruntime 1.12 and newer and most other runtimes:
+The number of rows is free; give some thousand at a time. They use opset 17, for onnxruntime 1.12 and newer and most
+other runtimes:
 
 ```python
 from onnxruntime import InferenceSession
