@@ -68,7 +68,11 @@ def folder_page(model: TrainedModel, to: str, recall: Mapping[str, float], pairs
         "The encoders take features that are not scaled, because the scaling of the training is part of them.",
     ]
     if model.bank is not None:
-        lines.append(f"They also hold the bank of {len(model.bank.joint)} training pairs, by which items are moved.")
+        lines += [
+            f"They also hold the bank of {len(model.bank.joint)} training pairs, by which items are moved. Where pairs",
+            "of the bank have the same features, rounding decides which of them count: a distance may then differ from",
+            "that of gpldan_jax in its third digit.",
+        ]
     lines += ["", "| input | shape, float32 | |", "|---|---|---|"]
     for name, width in widths.items():
         extractor = f", made by {made[name]}" if made.get(name) else ""

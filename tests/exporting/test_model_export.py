@@ -10,6 +10,7 @@ import pytest
 
 from gpldan_jax import models
 from gpldan_jax.exporting import check_folder, export_model, model_export, onnx_graphs
+from gpldan_jax.exporting.folder_page import folder_page
 from tests.models import trained_models
 
 IMAGES, TEXTS = np.random.default_rng(0).normal(size=(6, 5)), np.random.default_rng(1).normal(size=(4, 4))
@@ -154,3 +155,12 @@ def test_pairs_of_a_bank_at_one_place_are_not_compared():
     between = 2 * inputs[:1] + inputs[2:3] + side.center  # the third nearest may be either of two
     assert model_export._is_clear(np.concatenate([between, between]), side, 2).all()
     assert model_export._is_clear(between, side, 3).all()  # none is clear, so all are compared
+
+
+def test_the_page_says_what_the_vectors_are_worth():
+    page = folder_page(trained_models.model(bank=True), "onnx", {"image": 0.912, "text": 0.73}, "9 test images")
+    assert "the bank of 12 training pairs" in page and "| image features | [n, 5] |" in page
+    assert "91.2% of the ten texts nearest to an image and 73.0% of the ten images nearest to a text" in page
+    assert "approximates one minus the distance" in page and "(measured on 9 test images)" in page
+    page = folder_page(trained_models.model(parts=1), "numpy", {}, "")
+    assert "bank" not in page and "is one minus their" in page and "| vectors | [n, 8] |" in page
