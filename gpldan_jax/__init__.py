@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gpldan_jax.estimator import GPLDAN as GPLDAN
+    from gpldan_jax.hub import from_pretrained as from_pretrained
+    from gpldan_jax.hub import push_to_hub as push_to_hub
     from gpldan_jax.losses import GraphPatternTerms as GraphPatternTerms
     from gpldan_jax.losses import adversarial_loss as adversarial_loss
     from gpldan_jax.losses import co_attention_distances as co_attention_distances
@@ -36,10 +38,12 @@ _ROOMS = {
     "TrainedModel": "models",
     "adversarial_loss": "losses",
     "co_attention_distances": "losses",
+    "from_pretrained": "hub",
     "graph_pattern_loss": "losses",
     "load_model": "models",
     "mean_average_precision": "retrieval",
     "modality_classifier_loss": "losses",
+    "push_to_hub": "hub",
     "recall_at": "retrieval",
     "save_model": "models",
     "sharded_graph_pattern_loss": "losses",

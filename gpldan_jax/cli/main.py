@@ -17,6 +17,7 @@ COMMANDS = {
     "ablate": "train GPLDAN without its parts, as in the paper's Table 3",
     "extract": "turn images and captions into features",
     "search": "build, query and serve a searchable collection",
+    "export": "write the encoders of a model for NumPy alone or as ONNX",
     "report": "make one HTML page of finished workdirs",
     "summarize": "print tables of finished runs and comparisons",
     "compare-runs": "compare two finished runs on the same test pairs, query by query",

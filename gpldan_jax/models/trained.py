@@ -19,7 +19,11 @@ import numpy as np
 
 from gpldan_jax import _files
 from gpldan_jax.models.bank import MODALITIES, Bank, BankSide
-from gpldan_jax.models.projector import Projector
+from gpldan_jax.models.encoding import encode_rows, retrieval_distances
+from gpldan_jax.models.projector import Projector, Representation
+
+MODEL_FILE, CARD_FILE = "model.safetensors", "README.md"
+"""What a model and its card are called in a folder."""
 
 _HEADER = "gpldan_jax"
 _SETTINGS = ("hidden", "width", "parts")
@@ -82,6 +86,89 @@ class TrainedModel:
         ]
         return f"<TrainedModel: {', '.join(parts)}>"
 
+    def encode_images(self, images: np.ndarray) -> Representation:
+        """Encodes images: scales them, passes them through the network and, where the model has a bank, moves them.
+
+        Args:
+            images: `[n, d_i]` array_like of finite real numbers, not scaled, n at least 1. Many go through the network
+                in blocks.
+
+        Returns:
+            NumPy arrays, float32: `features` `[n, H]`, the same as `parts` `[n, k, h]`, and `attention` `[n, k]`. An
+            item has no single vector; `gpldan_jax.models.pooled_vectors` makes one that approximates the distance.
+
+        Raises:
+            ValueError: no rows, another number of features than in training, NaN or Inf.
+
+        Example:
+            >>> projector = Projector(hidden=8, width=8, parts=2)
+            >>> parameters = projector.init(jax.random.key(0), np.ones((1, 3)), np.ones((1, 2)))["params"]
+            >>> unscaled = Standardization(np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+            >>> model = TrainedModel(projector, parameters, unscaled, {})
+            >>> model.encode_images(np.ones((5, 3))).parts.shape
+            (5, 2, 4)
+            >>> model.distances(np.ones((5, 3)), np.ones((4, 2))).shape
+            (5, 4)
+        """
+        return self._encode(images, "image")
+
+    def encode_texts(self, texts: np.ndarray) -> Representation:
+        """Encodes texts, as `encode_images` encodes images.
+
+        Args:
+            texts: `[n, d_t]` array_like of finite real numbers, not scaled.
+
+        Returns:
+            As `encode_images`.
+
+        Raises:
+            ValueError: as in `encode_images`.
+        """
+        return self._encode(texts, "text")
+
+    def distances(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """Returns the distances of n images to m texts, a smaller one is a better match; the exact ones, pair by pair.
+
+        Args:
+            images: `[n, d_i]` array_like, not scaled.
+            texts: `[m, d_t]`.
+
+        Returns:
+            `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
+
+        Raises:
+            ValueError: as in `encode_images`.
+        """
+        parameters, bank = self.on_device
+        inputs = self._scale(images, "image"), self._scale(texts, "text")
+        return retrieval_distances(self.projector, parameters, *inputs, bank=bank)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the model to a file, as `save_model` does; `load_model` reads it.
+
+        Args:
+            path: of the file, by convention `*.safetensors`.
+        """
+        save_model(path, self)
+
+    def _encode(self, features, modality):
+        parameters, bank = self.on_device
+        return encode_rows(self.projector, parameters, self._scale(features, modality), modality, bank)
+
+    def _scale(self, features, modality):
+        """The features as the network gets them; `ValueError` where they are none of this model."""
+        width = len(getattr(self.standardization, f"{modality}_mean"))
+        values = np.asarray(features)
+        if values.dtype.kind not in "biuf" or values.ndim != 2 or values.shape[1] != width or not len(values):
+            shape, dtype = list(values.shape), values.dtype
+            raise ValueError(f"{modality}s must be real numbers [n, {width}] with n of at least 1, got {dtype} {shape}")
+        with np.errstate(over="ignore"):  # an overflow is reported below
+            scaled = getattr(self.standardization, f"{modality}s")(np.asarray(values, np.float32))
+        finite = np.isfinite(scaled).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"{modality}s: row {int(finite.argmin())} has NaN, Inf or a number too large for float32")
+        return scaled
+
     @functools.cached_property
     def on_device(self) -> tuple[dict, Bank | None]:
         """The parameters and the bank as float32 arrays of the first device, sent once and not for each query."""
@@ -107,31 +194,51 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     """
     import safetensors.numpy
 
-    tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
-    for field in dataclasses.fields(Standardization):
-        tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
     # One entry: safetensors writes several in random order, and the same run should give the same bytes.
     settings = {name: getattr(model.projector, name) for name in _SETTINGS}
     about = {**model.metadata, "projector": settings}
+    if model.bank is not None:
+        about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
+    header = {_HEADER: json.dumps(about, sort_keys=True)}
+    with _files.replacing(path) as temporary:
+        # Not `save_file`, whose files only their owner may read.
+        temporary.write_bytes(safetensors.numpy.save(model_tensors(model), header))
+
+
+def model_tensors(model: TrainedModel) -> dict[str, np.ndarray]:
+    """Returns the arrays of a model by the names that they have in its file.
+
+    Args:
+        model: the model.
+
+    Returns:
+        `projector/...`, `standardization/...` and, with a bank, `bank/...`.
+
+    Example:
+        >>> projector = Projector(hidden=8, width=8, parts=2)
+        >>> parameters = projector.init(jax.random.key(0), np.ones((1, 3)), np.ones((1, 2)))["params"]
+        >>> unscaled = Standardization(np.zeros(3), np.ones(3), np.zeros(2), np.ones(2))
+        >>> model_tensors(TrainedModel(projector, parameters, unscaled, {}))["projector/shared/kernel"].shape
+        (8, 8)
+    """
+    tensors = flax.traverse_util.flatten_dict({"projector": model.parameters}, sep="/")
+    for field in dataclasses.fields(Standardization):
+        tensors[f"standardization/{field.name}"] = getattr(model.standardization, field.name)
     if model.bank is not None:
         for name in MODALITIES:
             side = getattr(model.bank, name)
             tensors |= {f"bank/{name}/{of}": getattr(side, of) for of in _BANK_SIDE}
         tensors["bank/joint"] = model.bank.joint
-        about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
     # Not `ascontiguousarray`, which makes a row of a scalar.
-    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    header = {_HEADER: json.dumps(about, sort_keys=True)}
-    with _files.replacing(path) as temporary:
-        # Not `save_file`, whose files only their owner may read.
-        temporary.write_bytes(safetensors.numpy.save(tensors, header))
+    return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
 def load_model(path: str | os.PathLike) -> TrainedModel:
     """Reads a model file.
 
     Args:
-        path: of a file that `save_model`, a run or an estimator wrote.
+        path: of a file that `save_model`, a run or an estimator wrote; or of a folder with a `model.safetensors`, such
+            as the workdir of a run.
 
     Returns:
         The model.
@@ -144,6 +251,10 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     """
     import safetensors
 
+    if os.path.isdir(path):
+        folder, path = path, os.path.join(path, MODEL_FILE)
+        if not os.path.exists(path):
+            raise ValueError(f"the folder {folder} has no {MODEL_FILE}; a run writes it when it is finished")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(_HEADER, "{}"))

@@ -4,6 +4,7 @@ Search in a collection is in `gpldan_jax.index`; its old names here still work, 
 """
 
 from gpldan_jax._deprecated import moved as _moved
+from gpldan_jax.models.encoding import retrieval_distances as retrieval_distances
 from gpldan_jax.retrieval.agreement import agreement as agreement
 from gpldan_jax.retrieval.agreement import neighbourhood_relevance as neighbourhood_relevance
 from gpldan_jax.retrieval.evaluation import chance as chance
@@ -11,7 +12,6 @@ from gpldan_jax.retrieval.evaluation import chance_of_pairs as chance_of_pairs
 from gpldan_jax.retrieval.evaluation import different_items as different_items
 from gpldan_jax.retrieval.evaluation import evaluate as evaluate
 from gpldan_jax.retrieval.evaluation import evaluate_pairs as evaluate_pairs
-from gpldan_jax.retrieval.evaluation import retrieval_distances as retrieval_distances
 from gpldan_jax.retrieval.metrics import average_precisions as average_precisions
 from gpldan_jax.retrieval.metrics import map_per_class as map_per_class
 from gpldan_jax.retrieval.metrics import mean_average_precision as mean_average_precision

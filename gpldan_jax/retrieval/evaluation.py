@@ -1,95 +1,27 @@
-"""The distance matrix that retrieval ranks by, all metrics in both directions, and their values for random rankings.
+"""All metrics of retrieval in both directions, and their values for random rankings.
 
 Letters: `n` images; `m` texts; `C` classes; `d_i`, `d_t` widths of their inputs; `H` width of the common space; `k`
 representations.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.arrays import as_array
-from gpldan_jax.losses import co_attention_distances
-from gpldan_jax.models import Bank, Projector, Representation, encode
 from gpldan_jax.retrieval.metrics import mean_average_precision, ndcg, recall_at, row_chunks
 from gpldan_jax.retrieval.relevance import Gains, as_groups, as_labels, rank_by_relevance
 
-_BLOCK = 1024
 RECALL_DEPTHS = (1, 5, 10)
 _MAP: Mapping[str, Mapping[str, Any]] = {
     "map@50": {"k": 50, "convention": "hits"},
     "map@50_trec": {"k": 50, "convention": "trec"},
     "map@all": {"k": None, "convention": "hits"},
 }
-
-
-def retrieval_distances(
-    projector: Projector,
-    parameters: dict,
-    images: np.ndarray,
-    texts: np.ndarray,
-    *,
-    bank: Bank | None = None,
-    block_size: int = _BLOCK,
-) -> np.ndarray:
-    """Returns the distances `l_p(v_i, t_j)` of n images and m texts, Eq. 2-5: co-attention alone, as the paper tests.
-
-    It works on blocks of rows and columns. Beside the result it keeps only the representations, `2 H + k` numbers each.
-
-    Args:
-        projector: the network.
-        parameters: of the projector, `{"image_hidden": ..., ...}`.
-        images: `[n, d_i]` float32, scaled as in training.
-        texts: `[m, d_t]` float32, scaled as in training.
-        bank: training pairs through which both are moved first, see `gpldan_jax.models.encode`; `None` for none, as the
-            paper tests.
-        block_size: rows and columns of a tile.
-
-    Returns:
-        `[n, m]` float32, in [0, 2]. Transpose it to rank images for texts.
-
-    Raises:
-        ValueError: no images, no texts, or a block_size below 1.
-
-    Example:
-        >>> import jax, numpy as np
-        >>> projector = Projector(hidden=8, width=8, parts=2)
-        >>> images, texts = np.ones((3, 5), np.float32), np.ones((2, 4), np.float32)
-        >>> parameters = projector.init(jax.random.key(0), images, texts[:1])["params"]
-        >>> retrieval_distances(projector, parameters, images, texts).shape
-        (3, 2)
-
-    References:
-        Chen, Zhang and Zhan, arXiv 2106.13552, Eq. 2-5.
-    """
-    if not len(images) or not len(texts) or block_size < 1:
-        raise ValueError(f"need images, texts and a block_size, got {len(images)}, {len(texts)} and {block_size}")
-    distances = np.empty((len(images), len(texts)), np.float32)
-    text_blocks = list(_encode_blocks(projector, parameters, texts, "text", bank, block_size))
-    for row, v in _encode_blocks(projector, parameters, images, "image", bank, block_size):
-        for column, t in text_blocks:
-            tile = distances[row : row + block_size, column : column + block_size]
-            block = co_attention_distances(v.parts, t.parts, v.attention, t.attention)
-            tile[:] = np.asarray(block)[: tile.shape[0], : tile.shape[1]]
-    return distances
-
-
-def _encode_blocks(projector, parameters, inputs, modality, bank, block_size) -> Iterator[tuple[int, Representation]]:
-    """Yields the first row of each block and the block encoded, all of one size, so that they compile once."""
-    block_size = min(block_size, len(inputs))
-    for start in range(0, len(inputs), block_size):
-        block = inputs[start : start + block_size]
-        padded = np.pad(block, ((0, block_size - len(block)), (0, 0)))
-        yield start, _encode(projector, parameters, jnp.asarray(padded), modality, bank)
-
-
-_encode = jax.jit(encode, static_argnames=("projector", "modality"))
 
 
 def evaluate(

@@ -70,6 +70,8 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         if is_finished and previous == epochs:
             console.print(f"{directory} is finished; use a larger train.epochs to go on, or fresh to start over")
             show(results or {}, console)
+            if first and not (directory / models.CARD_FILE).exists():  # of an older version; a user may have changed it
+                _write_card(directory, dataset, results or {})
             return 0
         checkpoints = training.Checkpoints(directory / workdirs.CHECKPOINTS)
         stack.callback(checkpoints.close)
@@ -94,6 +96,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         if first:
             models.save_model(directory / workdirs.MODEL, model)
             _files.write_json(directory / workdirs.RESULTS, results)
+            _write_card(directory, dataset, results)
             show(results, console)
     return 0
 
@@ -157,6 +160,21 @@ def figures_table(
         texts = ("-" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells)
         table.add_row(metric, *texts)
     return table
+
+
+def _write_card(directory, dataset, results):
+    """Writes the card beside the model; the same bytes each time, because all that it says lies in the folder."""
+    if not (directory / workdirs.MODEL).exists():
+        return
+    known = workdirs.read_json(directory / workdirs.CONFIG)
+    card = models.model_card(
+        models.load_model(directory / workdirs.MODEL),
+        results,
+        fingerprint=known.get("data"),
+        sizes=[len(getattr(dataset, name)) for name in ("train", "validation", "test")],
+        versions=known.get("versions"),
+    )
+    _files.write_text(directory / models.CARD_FILE, card)
 
 
 def _moved_data(config, directory, fresh):

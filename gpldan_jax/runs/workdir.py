@@ -5,6 +5,7 @@ metrics.jsonl      a line for each epoch
 checkpoints/       Orbax
 results.json       the figures of the selected model; its presence says that the run is finished
 model.safetensors  the selected model
+README.md          what the model is, how good it is and how it was made
 tensorboard/       scalars, where tensorboardX is installed
 """
 
@@ -18,10 +19,11 @@ from typing import Any
 
 from gpldan_jax import _files
 from gpldan_jax.config import COMPUTING_GROUP, SETTINGS, flat, with_values
+from gpldan_jax.models.trained import CARD_FILE, MODEL_FILE
 
-CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", "model.safetensors"
+CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", MODEL_FILE
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
-RUN = (CHECKPOINTS, TENSORBOARD, METRICS, RESULTS, MODEL)
+RUN = (CHECKPOINTS, TENSORBOARD, METRICS, RESULTS, MODEL, CARD_FILE)
 EPOCHS = "train.epochs"
 DATA_PATH = "data_path"
 """The key of `config.json` with the absolute path where the data were last found; absent in old workdirs."""
@@ -141,7 +143,7 @@ def change_epochs(directory: Path, epochs: int) -> None:
     """Makes a finished or interrupted run one that is to train `epochs`: it has no results until these are trained."""
     known = read_json(directory / CONFIG)
     # Results first: those of a shorter run must not pass for those of the longer one, wherever this is interrupted.
-    for name in (RESULTS, MODEL):
+    for name in (RESULTS, MODEL, CARD_FILE):
         (directory / name).unlink(missing_ok=True)
     _files.write_json(directory / CONFIG, known | {"config": with_values(known["config"], {EPOCHS: epochs})})
 

@@ -143,6 +143,7 @@ def test_each_command_runs_twice_in_one_interpreter(features, tmp_path, quick_en
         ],
         ["search.py", "build", "--workdir=run"],
         ["search.py", "query", "run/collection", "--item=test 1"],
+        ["export.py", "run", "--to=numpy", "--out=encoders"],
         ["report.py", "run", "--out=report.html"],
         ["summarize.py", "run"],
         ["compare_runs.py", "run", "run"],

@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from gpldan_jax import models
 from gpldan_jax.data import standardize
+from tests.models import trained_models
 from tests.training import tiny
 
 
@@ -88,3 +89,10 @@ def test_other_files_are_refused(tmp_path):
     safetensors.numpy.save_file({"weight": np.ones(3)}, path)
     with pytest.raises(ValueError, match=r"is no model of gpldan_jax: it lacks standardization/image_mean"):
         models.load_model(path)
+
+
+def test_a_folder_with_a_model_is_read_as_that_model(tmp_path):
+    with pytest.raises(ValueError, match=r"the folder .* has no model\.safetensors; a run writes it when"):
+        models.load_model(tmp_path)
+    trained_models.model().save(tmp_path / "model.safetensors")
+    assert models.load_model(tmp_path).projector == trained_models.model().projector

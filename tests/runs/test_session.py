@@ -10,7 +10,7 @@ from gpldan_jax import config
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
 
-FILES = ("model.safetensors", "results.json")
+FILES = ("model.safetensors", "results.json", "README.md")
 
 
 @pytest.fixture
@@ -46,6 +46,25 @@ def test_more_epochs_on_a_finished_run_leave_what_a_longer_run_leaves(settings, 
     assert workdirs.read_json(tmp_path / "parts/config.json")["config"]["train"]["epochs"] == 5
     assert run(settings, tmp_path / "parts", train__epochs=5, train__evaluate_every=every) == 0
     assert "parts is finished" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_card_and_an_old_one_gets_it(settings, tmp_path):
+    assert run(settings, tmp_path / "run") == 0
+    card = (tmp_path / "run/README.md").read_text()
+    assert "# GPLDAN on mine" in card and "| pairs | 800 train, 100 validation, 100 test |" in card
+    assert "gpldan run --dataset=npz --data=mine.npz " in card and str(tmp_path) not in card
+    assert json.loads((tmp_path / "run/config.json").read_text())["data"] in card
+    (tmp_path / "run/README.md").unlink()  # as in a workdir of an older version
+    assert run(settings, tmp_path / "run") == 0
+    assert (tmp_path / "run/README.md").read_text() == card
+    (tmp_path / "run/README.md").write_text("mine")
+    assert run(settings, tmp_path / "run") == 0
+    assert (tmp_path / "run/README.md").read_text() == "mine"
+    (tmp_path / "run/README.md").unlink()
+    (tmp_path / "run/model.safetensors").unlink()
+    assert run(settings, tmp_path / "run") == 0
+    assert not (tmp_path / "run/README.md").exists()
 
 
 @pytest.mark.slow
