@@ -113,7 +113,9 @@ def column_names(images: Any, texts: Any) -> dict[str, list[str]]:
     return found
 
 
-def check_column_names(images: Any, texts: Any, fitted: Mapping[str, Sequence[str]], prefix: str = "") -> None:
+def check_column_names(
+    images: Any, texts: Any, fitted: Mapping[str, Sequence[str] | None], prefix: str = "", stacklevel: int = 3
+) -> None:
     """Compares the names of columns with those of `fit`, as scikit-learn does; a warning where only one side has names.
 
     Args:
@@ -121,6 +123,7 @@ def check_column_names(images: Any, texts: Any, fitted: Mapping[str, Sequence[st
         texts: as in `column_names`.
         fitted: what `column_names` returned in `fit`.
         prefix: of the arguments' names in messages.
+        stacklevel: of the warning, see `warnings.warn`.
 
     Raises:
         ValueError: other names, or another order.
@@ -136,7 +139,9 @@ def check_column_names(images: Any, texts: Any, fitted: Mapping[str, Sequence[st
             continue
         if here is None or before is None:
             which = ("no feature names", "with") if here is None else ("feature names", "without")
-            warnings.warn(f"{what} have {which[0]}, but GPLDAN was fitted {which[1]} feature names", stacklevel=3)
+            warnings.warn(
+                f"{what} have {which[0]}, but GPLDAN was fitted {which[1]} feature names", stacklevel=stacklevel
+            )
             continue
         reasons = [
             f"{words}: {first_few(sorted(names), limit=5)}"

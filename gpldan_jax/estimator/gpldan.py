@@ -7,16 +7,14 @@ Letters: `n` images and `m` texts, pair i being row i of both where they are pai
 import dataclasses
 import importlib.metadata
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpldan_jax import models, retrieval, training
 from gpldan_jax.config import default
 from gpldan_jax.data.frames import check_column_names, check_pairs, column_names, feature_rows
-from gpldan_jax.data.paired import dataset_from_checked
-from gpldan_jax.estimator.held_out import fit_dataset
+from gpldan_jax.estimator.held_out import fit_dataset, scored_pairs
 from gpldan_jax.estimator.parameters import (
     check_parameters,
     config_of,
@@ -26,9 +24,8 @@ from gpldan_jax.estimator.parameters import (
     saved_parameters,
 )
 from gpldan_jax.estimator.plots import compose_plot, precision_curves
-from gpldan_jax.estimator.trainer import Record, train_model
+from gpldan_jax.estimator.trainer import Callbacks, train_model
 from gpldan_jax.retrieval import metrics
-from gpldan_jax.retrieval.agreement import AGREEMENT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -212,16 +209,7 @@ class GPLDAN(BaseEstimator):
         """
         return cls(**parameters_of_recipe(recipe) | parameters)
 
-    def fit(
-        self,
-        images,
-        texts,
-        labels=None,
-        *,
-        groups=None,
-        validation=None,
-        callbacks: Iterable[Callable[[Record], Any]] = (),
-    ) -> "GPLDAN":
+    def fit(self, images, texts, labels=None, *, groups=None, validation=None, callbacks: Callbacks = ()) -> "GPLDAN":
         """Trains on n pairs.
 
         Args:
@@ -254,12 +242,11 @@ class GPLDAN(BaseEstimator):
         if validation is not None:
             check_column_names(validation[0], validation[1], names, "validation ")
         parameters = self.get_params() | {"batch_size": min(self.batch_size, len(dataset.train))}
-        config = training.with_epochs(config_of(parameters, seed), len(dataset.train))
         if self.selection == "auto":
-            config["train"]["selection"] = "agreement" if labels is None else "map"
-        trained, history = train_model(
-            config, dataset, resident=self.resident, verbose=self.verbose, callbacks=list(callbacks)
-        )
+            parameters["selection"] = "agreement" if labels is None else "map"
+        config = training.with_epochs(config_of(parameters, seed), len(dataset.train))
+        told = {"verbose": self.verbose, "callbacks": callbacks}
+        trained, history = train_model(config, dataset, resident=self.resident, **told)
         fitted: dict = {"parameters": saved_parameters(self.get_params(), seed), "seed": seed, "history": history}
         fitted |= {"feature_names": names} if names else {}
         metadata = {**trained.metadata, "estimator": fitted, "version": importlib.metadata.version("gpldan_jax")}
@@ -280,21 +267,56 @@ class GPLDAN(BaseEstimator):
             ValueError: no rows, another number of features than in `fit`, NaN or Inf.
             TypeError: sparse matrices.
         """
-        check_is_fitted(self, "model_")
-        check_column_names(images, texts, self._names)
-        return self._distances(images, texts)
+        images, texts = self._rows(images, "image"), self._rows(texts, "text")
+        return self.model_.distances(images, texts)
 
-    def _distances(self, images, texts):
-        images = feature_rows(images, "images", self.n_image_features_in_)
-        texts = feature_rows(texts, "texts", self.n_text_features_in_)
-        scaling = self.model_.standardization
-        return retrieval.retrieval_distances(
-            self.model_.projector,
-            self.model_.parameters,
-            scaling.images(images),
-            scaling.texts(texts),
-            bank=self.model_.bank,
-        )
+    def _rows(self, features, view):
+        """The features of one side, checked against those of `fit`."""
+        check_is_fitted(self, "model_")
+        sides = (features, None) if view == "image" else (None, features)
+        check_column_names(*sides, {view: self._names.get(view)}, stacklevel=4)
+        return feature_rows(features, f"{view}s", getattr(self, f"n_{view}_features_in_"))
+
+    def transform_images(self, images) -> np.ndarray:
+        """Turns images into one vector each, for any vector store; see `gpldan_jax.models.pooled_vectors`.
+
+        The dot product of the vectors of an image and a text approximates 1 minus their distance; with `parts=1` it is
+        that. `score_vectors` says what share of the nearest items a search by vectors finds.
+
+        Args:
+            images: `[n, d_i]` array_like, not scaled.
+
+        Returns:
+            `[n, width / parts]` float32, of length 1.
+
+        Raises:
+            As `distances`.
+        """
+        rows = self._rows(images, "image")
+        return models.pooled_vectors(self.model_.encode_images(rows))
+
+    def transform_texts(self, texts) -> np.ndarray:
+        """Turns texts `[m, d_t]` into one vector each, `[m, width / parts]`, as `transform_images` does with images."""
+        rows = self._rows(texts, "text")
+        return models.pooled_vectors(self.model_.encode_texts(rows))
+
+    def score_vectors(self, images, texts, *, k: int = 10) -> float:
+        """What share of the k nearest items a search by the vectors of `transform_images` and `transform_texts` finds.
+
+        Args:
+            images: `[n, d_i]`, not scaled; some hundred are enough.
+            texts: `[m, d_t]`; they need not be partners.
+            k: how many are the nearest, at least 1.
+
+        Returns:
+            The share, the mean of both directions, in [0, 1].
+
+        Raises:
+            As `distances`; ValueError also for k below 1.
+        """
+        images, texts = self._rows(images, "image"), self._rows(texts, "text")
+        sides = self.model_.encode_images(images), self.model_.encode_texts(texts)
+        return float(np.mean([models.vector_recall(*pair, k=k) for pair in (sides, sides[::-1])]))
 
     def rank(self, queries, gallery, *, direction: str, k: int | None = None) -> np.ndarray:
         """The nearest items of the gallery for each query.
@@ -315,10 +337,9 @@ class GPLDAN(BaseEstimator):
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
         if k is not None:
             k = metrics.whole_depth(k)
-        if direction == "image_to_text":
-            distances = self.distances(queries, gallery)
-        else:
-            distances = np.ascontiguousarray(self.distances(gallery, queries).T)
+        is_image = direction == "image_to_text"
+        distances = self.distances(queries, gallery) if is_image else self.distances(gallery, queries).T
+        distances = np.ascontiguousarray(distances)
         k = min(k or distances.shape[1], distances.shape[1])
         return np.concatenate(
             [metrics.nearest_columns(distances[rows], k) for rows in metrics.row_chunks(*distances.shape)]
@@ -346,9 +367,10 @@ class GPLDAN(BaseEstimator):
     def _evaluated(self, images, texts, labels, groups):
         """The distances of the different images and texts of some pairs, and the pairs."""
         check_column_names(images, texts, self._names)
-        pairs = check_pairs(images, texts, labels, groups)
-        split = dataset_from_checked("GPLDAN.score", (pairs, pairs.take(slice(0)), pairs.take(slice(0)))).train
-        return self._distances(split.images[split.image_rows()], split.texts[split.text_rows()]), split
+        split = scored_pairs(images, texts, labels, groups)
+        images = feature_rows(split.images[split.image_rows()], "images", self.n_image_features_in_)
+        texts = feature_rows(split.texts[split.text_rows()], "texts", self.n_text_features_in_)
+        return self.model_.distances(images, texts), split
 
     def plot(self, images=None, texts=None, labels=None, *, groups=None) -> "Figure":
         """Draws how the model was trained and, for labelled pairs, precision against recall.
@@ -356,7 +378,7 @@ class GPLDAN(BaseEstimator):
         Args:
             images: `[n, d_i]`, not scaled, as in `score`; `None` for the training alone.
             texts: `[n, d_t]`, their partners.
-            labels: classes of the pairs, as in `fit`; needed with `images` and `texts`.
+            labels: as in `fit`; needed with `images` and `texts`.
             groups: as in `score`.
 
         Returns:
@@ -375,11 +397,7 @@ class GPLDAN(BaseEstimator):
                 raise ValueError("precision against recall needs images, texts and labels, got only some of them")
             distances, split = self._evaluated(images, texts, labels, groups)
             curves = precision_curves(distances, split)
-        criterion = self.selection
-        if criterion == "auto":
-            evaluated = [record["validation"] for record in self.history_ if record.get("validation")]
-            criterion = "agreement" if evaluated and AGREEMENT in evaluated[0] else "map"
-        return compose_plot(self.history_, self.n_epochs_, criterion, curves)
+        return compose_plot(self.history_, self.n_epochs_, self.selection, curves)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the fitted model with the parameters it was fitted with, as one safetensors file.
@@ -413,9 +431,7 @@ class GPLDAN(BaseEstimator):
             vars(self).pop(f"{view}_feature_names_in_", None)  # of a fit before
             if view in self._names:
                 setattr(self, f"{view}_feature_names_in_", np.array(self._names[view], dtype=object))
-        self.n_epochs_ = model.metadata["epoch"]
-        self.history_ = history
-        self.seed_ = seed
+        self.n_epochs_, self.history_, self.seed_ = model.metadata["epoch"], history, seed
         return self
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpldan_jax import data
 from gpldan_jax.data.frames import check_pairs
-from gpldan_jax.data.paired import PairedDataset, Pairs, dataset_from_checked
+from gpldan_jax.data.paired import PairedDataset, PairedSplit, Pairs, dataset_from_checked
 
 
 def fit_dataset(
@@ -62,6 +62,29 @@ def fit_dataset(
         message = f"batch_size={batch_size} is more than the {m} training pairs{held}: a mini-batch has all"
         warnings.warn(message, stacklevel=3)
     return dataset
+
+
+def scored_pairs(images: Any, texts: Any, labels: Any = None, groups: Any = None) -> PairedSplit:
+    """Returns the pairs that a fitted estimator is scored on.
+
+    Args:
+        images: `[n, d_i]`, not scaled.
+        texts: `[n, d_t]`, their partners.
+        labels: as in `GPLDAN.fit`, or `None`.
+        groups: as in `GPLDAN.fit`, or `None`.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        ValueError: as `gpldan_jax.data.frames.check_pairs`.
+
+    Example:
+        >>> len(scored_pairs(np.eye(3), np.eye(3)))
+        3
+    """
+    pairs = check_pairs(images, texts, labels, groups)
+    return dataset_from_checked("GPLDAN.score", (pairs, pairs.take(slice(0)), pairs.take(slice(0)))).train
 
 
 def _hold_out(pairs: Pairs, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

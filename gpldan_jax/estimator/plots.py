@@ -8,6 +8,7 @@ import numpy as np
 from gpldan_jax import _figure_style as style
 from gpldan_jax._extras import needed_for
 from gpldan_jax.data import PairedSplit
+from gpldan_jax.retrieval.agreement import AGREEMENT
 from gpldan_jax.retrieval.evaluation import different_items
 from gpldan_jax.retrieval.metrics import RECALL_LEVELS, precision_recall
 from gpldan_jax.training.epochs import criterion_figure
@@ -55,7 +56,7 @@ def compose_plot(
     Args:
         history: the records of the epochs, see `GPLDAN.history_`; without any, there is no panel of the training.
         selected: the epoch whose model was kept.
-        criterion: "map", "recall", "agreement" or "last", by which it was chosen.
+        criterion: by what it was chosen, `GPLDAN.selection`.
         curves: precision at each of `RECALL_LEVELS` by direction, see `gpldan_jax.retrieval.precision_recall`.
 
     Returns:
@@ -69,6 +70,9 @@ def compose_plot(
         raise ValueError("this model has no history, since a run made it; give images, texts and labels to plot")
     with needed_for("a plot", "plots"):
         import matplotlib
+    if criterion == "auto":
+        evaluated = [record["validation"] for record in history if record.get("validation")]
+        criterion = "agreement" if evaluated and AGREEMENT in evaluated[0] else "map"
     count = bool(history) + (curves is not None)
     with matplotlib.rc_context(style.STYLE):
         figure = style.new_figure(_PANEL[0] * count, _PANEL[1])

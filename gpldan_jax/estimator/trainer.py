@@ -1,7 +1,7 @@
 """Trains the model of a fit and says how far it is: nothing, a progress bar, or a line for each epoch."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ from gpldan_jax import data, models, training
 from gpldan_jax._console import make_console, progress_bar
 
 Record = dict[str, Any]
+Callbacks = Iterable[Callable[[Record], Any]]
 _LINES = 10  # of a fit where no bar can be drawn
 
 
@@ -19,7 +20,7 @@ def train_model(
     *,
     resident: bool | None = None,
     verbose: int = 0,
-    callbacks: Sequence[Callable[[Record], Any]] = (),
+    callbacks: Callbacks = (),
 ) -> tuple[models.TrainedModel, list[Record]]:
     """Trains a model of a dataset on one device.
 
@@ -52,7 +53,7 @@ def train_model(
     options = training.train_options(config)
     steps = training.steps_per_epoch(len(dataset.train), options["batch_size"], options["remainder"])
     shown = {"epochs": options["epochs"], "steps": steps, "criterion": options["criterion"]}
-    history: list[Record] = []
+    callbacks, history = list(callbacks), list[Record]()
     with fit_progress(verbose, **shown) as (show, on_step):
 
         def report(record: Record) -> None:
