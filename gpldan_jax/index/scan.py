@@ -99,10 +99,13 @@ def smallest_bounds(
     """
     queries = [_replicate(_expand(tile)._replace(weights=weights), mesh) for tile in tiles]
     shortlists = [_empty_shortlist(len(tile.values) if weights is None else 1, keep, mesh) for tile in tiles]
+    blocks = list(blocks)
+    passing: list[jax.Array | None] = [None] * len(blocks)
+    if among is not None:  # sent together, because each transfer costs as much as the scan of a hundred items
+        passing = _spread([_padded(among[at : at + count], len(block.values)) for at, count, block in blocks], mesh)
     for number, (first, count, block) in enumerate(on_devices(blocks, mesh)):
-        passing = None if among is None else _spread(_padded(among[first : first + count], len(block.values)), mesh)
         for index, tile in enumerate(queries):
-            shortlists[index] = _scan(shortlists[index], tile, block, passing, first, first + count, mesh=mesh)
+            shortlists[index] = _scan(shortlists[index], tile, block, passing[number], first, first + count, mesh=mesh)
         if number % _IN_FLIGHT == _IN_FLIGHT - 1:
             jax.block_until_ready(shortlists)
     return jax.device_get(shortlists)
