@@ -62,7 +62,10 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FILES = {  # the only files of this machine that can be read
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("page", "asking", "drawing", "refining")
+    },
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _PICTURE = re.compile(r"([0-9a-f]{32})\.webp")

@@ -179,7 +179,12 @@ def test_items_that_are_called_what_was_typed_are_said_whatever_their_rank(port,
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/", "text/html"), ("/?words=x", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")],
+    [
+        ("/", "text/html"),
+        ("/?words=x", "text/html"),
+        ("/page.css", "text/css"),
+        *((f"/{name}.js", "text/javascript") for name in ("page", "asking", "drawing", "refining")),
+    ],
 )
 def test_the_page(port, path, kind):
     status, headers, content = served.ask(port, path)
