@@ -29,11 +29,13 @@ VIEWS = [
 ]
 OVERLAPPING = """() => {
     const all = [...document.querySelectorAll("main :is(a, button, input, select), h1, header :is(button, label)")]
-        .map(one => [one, one.getBoundingClientRect()])
-        .filter(([one, box]) => one.checkVisibility() && box.width > 1 && box.height > 1);
+        .filter(one => one.checkVisibility())
+        .flatMap(one => [...one.getClientRects()].filter(box => Math.min(box.width, box.height) > 1)
+            .map(box => [one, box]));
     const meet = (a, b, from, to) => a[from] < b[to] - 1 && b[from] < a[to] - 1;
-    const over = ([, a], [, b]) => meet(a, b, "left", "right") && meet(a, b, "top", "bottom");
-    return all.flatMap((one, i) => all.slice(i + 1).filter(other => !one[0].contains(other[0]) && over(one, other))
+    const over = ([one, a], [other, b]) => !one.contains(other) && !other.contains(one)
+        && meet(a, b, "left", "right") && meet(a, b, "top", "bottom");
+    return all.flatMap((one, i) => all.slice(i + 1).filter(other => over(one, other))
         .map(other => one[0].outerHTML + " over " + other[0].outerHTML));
 }"""
 
