@@ -2,7 +2,7 @@
 
 `Index` is what users meet: it encodes a collection (`gallery`), scans it for lower bounds of the distances (`scan`),
 measures exactly what the bounds leave in doubt (`nearest`), asks a vector index first where it is told to
-(`candidates`), and is kept in a folder (`storage`).
+(`candidates`), and is kept in a folder (`storage`). `searching` is one search of either kind.
 """
 
 from gpldan_jax.index.candidates import Recall as Recall

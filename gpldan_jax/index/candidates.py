@@ -83,25 +83,34 @@ class VectorIndex:
             vectors.add(_pool(block)[:count])
         return cls(vectors, max(1, math.ceil(lists * _PROBED)))
 
-    def search(self, queries: EncodedBatch, candidates: int) -> list[np.ndarray]:
+    def search(self, queries: EncodedBatch, candidates: int, among: np.ndarray | None = None) -> list[np.ndarray]:
         """Finds the nearest items by pooled vectors.
 
         Args:
             queries: q items, NumPy arrays.
             candidates: how many items to find; all of them where there are fewer.
+            among: `[n]` bool, the items that may be found; `None` for all.
 
         Returns:
             The positions of the candidates of each query.
         """
         pooled = _pool(queries)
-        n, lists = self.vectors.ntotal, self.vectors.nlist
-        candidates = min(candidates, n)
-        self.vectors.nprobe = min(lists, max(self.probes, math.ceil(_ROOM * candidates * lists / n)))
-        _, positions = self.vectors.search(pooled, candidates)
+        n = self.vectors.ntotal if among is None else int(among.sum())
+        if among is not None and n <= candidates:
+            return [np.flatnonzero(among)] * len(pooled)
+        candidates, lists = min(candidates, n), self.vectors.nlist
+        probes = min(lists, max(self.probes, math.ceil(_ROOM * candidates * lists / n)))
+        positions = self._search(pooled, candidates, probes, among)
         if (positions < 0).any():  # the clusters that were searched hold fewer items
-            self.vectors.nprobe = lists
-            _, positions = self.vectors.search(pooled, candidates)
+            positions = self._search(pooled, candidates, lists, among)
         return list(positions)
+
+    def _search(self, pooled, candidates, probes, among):
+        faiss, options = _import_faiss(), {"nprobe": probes}
+        if among is not None:
+            bits = np.packbits(among, bitorder="little")  # kept until the search is done, faiss has only its address
+            options["sel"] = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        return self.vectors.search(pooled, candidates, params=faiss.SearchParametersIVF(**options))[1]
 
     def with_recall(self, recall: Recall) -> "VectorIndex":
         """Returns the vector index with one more measurement.

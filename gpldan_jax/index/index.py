@@ -29,15 +29,10 @@ from gpldan_jax.index.gallery import (
     match_ids,
     other_modality,
 )
-from gpldan_jax.index.scan import (
-    DeviceBlocks,
-    all_distances,
-    check_mesh,
-    nearest,
-    nearest_among,
-    on_devices,
-)
+from gpldan_jax.index.nearest import all_distances
+from gpldan_jax.index.scan import DeviceBlocks, check_mesh, on_devices
 from gpldan_jax.index.search_results import Entry, SearchResult, as_exclusions, without_excluded
+from gpldan_jax.index.searching import check_among, check_weights, rank_all, rank_candidates
 from gpldan_jax.models import TrainedModel
 
 BLOCK = 8192
@@ -241,6 +236,8 @@ class Index:
         k: int = 10,
         *,
         modality: str | None = None,
+        weights: Sequence[float] | None = None,
+        among: np.ndarray | None = None,
         candidates: int | None = None,
         exclude: Sequence | None = None,
         block_size: int = BLOCK,
@@ -256,16 +253,23 @@ class Index:
             queries: `[q, d]` features, not scaled; or encoded queries, from `encode` or an `Entry`.
             k: how many items to find, at least 1; all of them where the index has fewer.
             modality: of queries that are features; by default the other one than that of the items.
+            weights: q numbers: the queries are the sides of one query, at most 64, and items are ranked by the sum of
+                their distances to the sides times these. A negative weight is for what is not wanted. `None` for q
+                queries of their own.
+            among: `[n]` bool: find only the items where it is true, at least one, in the order of `ids`. `None` for
+                all.
             candidates: search in two stages: rank only the `candidates` nearest items of the vector index, see
-                `with_candidates`. `None` ranks all items.
+                `with_candidates`; those of all sides with a positive weight together; the nearest of `among`. `None`
+                ranks all items.
             exclude: for each query the id of an item that is left out, such as the query itself, or several, or
-                `None`; each query then finds at most n minus the largest number that one leaves out.
+                `None`; each query then finds at most n minus the largest number that one leaves out. With weights there
+                is one query.
             block_size: items of a block; after `on_devices` it has no effect.
             mesh: the devices that share each block: a mesh of this process with one axis called "data", see
                 `training.data_mesh`. By default the first device; after `on_devices` it has no effect.
 
         Returns:
-            Distances and ids.
+            Distances and ids; with weights one row, with the weighted sums as distances.
 
         Raises:
             ValueError: an argument does not fit, or `candidates` without a vector index.
@@ -273,26 +277,30 @@ class Index:
         if k != int(k) or k < 1 or block_size < 1:
             raise ValueError(f"k and block_size must be whole numbers of at least 1, got {k} and {block_size}")
         encoded = self.encode(queries, modality)
+        of_sides, passing = check_weights(weights, len(encoded.attention)), check_among(among, len(self))
+        exclusions: list[list] = [[]]
         if exclude is not None:
-            exclusions = as_exclusions(exclude, len(encoded.attention), self._positions)
-            more = max(map(len, exclusions))
-            if not (k := min(int(k), len(self) - more)):
-                raise ValueError(f"exclude leaves none of the {len(self)} items of the index")
-            candidates = None if candidates is None else candidates + more
-            found = self.search(encoded, k + more, candidates=candidates, block_size=block_size, mesh=mesh)
-            return without_excluded(found, exclusions, k)
-        k = min(int(k), len(self))
+            answers = len(encoded.attention) if of_sides is None else 1
+            exclusions = as_exclusions(exclude, answers, self._positions, passing)
+        more = max(map(len, exclusions))
+        k = min(int(k), (len(self) if passing is None else int(passing.sum())) - more)
+        if not k:
+            raise ValueError(f"exclude leaves none of the {len(self)} items of the index")
         if candidates is not None:
-            distances, positions = self._search_candidates(encoded, k, candidates)
+            distances, positions = rank_candidates(
+                *(encoded, self.gallery, k + more, of_sides, passing),
+                vectors=self._vector_index(),
+                candidates=candidates + more,
+            )
         else:
-            mesh = self.device_blocks.mesh if self.device_blocks else check_mesh(mesh)
-            block_size = -(-block_size // mesh.size) * mesh.size
-
-            def blocks():
-                return self.device_blocks.blocks if self.device_blocks else self.gallery.blocks(block_size)
-
-            distances, positions = nearest(encoded, self.gallery, k, blocks=blocks, mesh=mesh)
-        return SearchResult(distances, self.gallery.ids(positions))
+            distances, positions = rank_all(
+                *(encoded, self.gallery, k + more, of_sides, passing),
+                placed=self.device_blocks,
+                block_size=block_size,
+                mesh=mesh,
+            )
+        found = SearchResult(distances, self.gallery.ids(positions))
+        return without_excluded(found, exclusions, k) if more else found
 
     def distances(self, queries: np.ndarray | EncodedBatch, *, modality: str | None = None) -> np.ndarray:
         """Computes the distances of all items, in float64 arithmetic on the encoded items: what `search` ranks by.
@@ -431,16 +439,6 @@ class Index:
         if self.candidates is None:
             raise ValueError("candidates need a vector index; make one with Index.with_candidates")
         return self.candidates
-
-    def _search_candidates(self, encoded, k, candidates):
-        vectors = self._vector_index()
-        if candidates < k:
-            raise ValueError(f"candidates must be at least k = {k}, got {candidates}")
-        rows = [
-            nearest_among(EncodedBatch(*(array[row : row + 1] for array in encoded)), self.gallery, positions, k)
-            for row, positions in enumerate(vectors.search(encoded, candidates))
-        ]
-        return tuple(np.stack(of_rows) for of_rows in zip(*rows, strict=True))
 
 
 def _check_same_fields(given, known):

@@ -51,16 +51,19 @@ class Entry:
         return self.encoded
 
 
-def as_exclusions(exclude: Sequence[Any], queries: int, known: Mapping[Any, int]) -> list[list[Hashable]]:
+def as_exclusions(
+    exclude: Sequence[Any], queries: int, known: Mapping[Any, int], among: np.ndarray | None = None
+) -> list[list[Hashable]]:
     """Checks which items each query leaves out.
 
     Args:
         exclude: for each query an id, several ids, or `None` for none.
         queries: the number of queries, q.
-        known: the ids of the index.
+        known: the ids of the index with their positions.
+        among: `[n]` bool, the items that may be found; `None` for all.
 
     Returns:
-        The ids of each query.
+        The ids of each query, of items that may be found.
 
     Raises:
         ValueError: another number of entries, or an id that the index does not have.
@@ -80,7 +83,7 @@ def as_exclusions(exclude: Sequence[Any], queries: int, known: Mapping[Any, int]
         ids = [id.item() if isinstance(id, np.generic) else id for id in ids]
         if missing := [id for id in ids if id not in known]:
             raise ValueError(f"exclude names {missing[0]!r}, which the index does not have")
-        found.append(list(dict.fromkeys(ids)))
+        found.append([id for id in dict.fromkeys(ids) if among is None or among[known[id]]])
     return found
 
 

@@ -1,7 +1,7 @@
 """What the page searches, and the answers to its questions as plain dicts; this module knows nothing of HTTP.
 
 A collection is one or two indexes by the same model, at most one of each modality. Modalities are "image" and "text".
-A query is words, an item of the collection, or a picture that a user sends.
+A query is words, an item of the collection, a picture that a user sends, or several of these (`sides`).
 """
 
 import base64
@@ -10,20 +10,23 @@ import dataclasses
 import functools
 import io
 import os
+import types
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gpldan_jax.features import SourceNeededError, extractor, fit_square, read_image, unknown_words
-from gpldan_jax.index import EncodedBatch, Entry, Index
+from gpldan_jax.index import Entry, Index
 from gpldan_jax.index.gallery import MODALITIES, exact_distances
 from gpldan_jax.index.index import BLOCK
 from gpldan_jax.models import TrainedModel
+from gpldan_jax.serving.filters import Filters
 from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes, warn_if_old
 from gpldan_jax.serving.names import Names
+from gpldan_jax.serving.sides import NotAPictureError, Query, UnknownItemError, combine
 from gpldan_jax.serving.thumbnail_file import Thumbnails, open_thumbnails
 
 MOST_RESULTS = 200
@@ -36,26 +39,6 @@ _PHRASES, _LONGEST_PHRASE = 7, 32  # how many queries of words the first page of
 _ICON = 128  # pixels; the page shows pictures up to this size as they are
 _EXACT = 6  # items that are called what a user typed, at most
 _WARM_UP_RESULTS = (24, 48, 96, MOST_RESULTS)  # what the page asks for
-
-
-class UnknownItemError(LookupError):
-    """The collection has no such item."""
-
-
-class NotAPictureError(ValueError):
-    """A file cannot be read as a picture."""
-
-
-class Query(NamedTuple):
-    """A query.
-
-    Attributes:
-        description: what it is, for the answer.
-        encoded: a batch of one item, NumPy arrays; `None` where the model knows no word of the query.
-    """
-
-    description: dict[str, Any]
-    encoded: EncodedBatch | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,6 +118,7 @@ class Collection:
             "pictures": self.pictures is not None,
             "most_results": MOST_RESULTS,
             "candidates": self.candidates,
+            "filters": self._filters.counts,
             "photos": any(self._is_photo(entry.fields.get("picture", "")) for entry in shelf),
             "shelf": [self._describe(index.modality, entry) for entry in shelf],
             "phrases": self._phrases(),
@@ -209,38 +193,44 @@ class Collection:
         entry = self._entry(modality, id)
         return Query({"kind": "item", **self._describe(modality, entry)}, entry.encoded)
 
-    def search(self, query: Query, gallery: str | None, k: int) -> dict[str, Any]:
+    def search(
+        self, query: Query, gallery: str | None, k: int, chosen: Mapping[str, str] = types.MappingProxyType({})
+    ) -> dict[str, Any]:
         """Finds the items that are nearest to a query; an item does not find itself.
 
         Args:
             query: the query.
             gallery: "image" or "text"; by default see `default_gallery`.
             k: how many items, 1 to `MOST_RESULTS`; all of them where there are fewer.
+            chosen: search only the items with these values, such as `{"split": "test"}`, see `Filters`.
 
         Returns:
-            The query, the gallery, its number of items, and the results with their distances; for words also the items
-            that are called just so, wherever the model ranks them ("exact").
+            The query, the gallery, the number of items that were searched, and the results with their distances, or, of
+            several sides, their scores; for words also the items that are called just so, wherever the model ranks them
+            ("exact").
 
         Raises:
-            ValueError: the collection has no such gallery.
+            ValueError: the collection has no such gallery, or no item with a chosen value.
         """
         gallery = gallery or self.default_gallery(query.description["modality"])
         index, results = self._index(gallery), []
-        if query.encoded is not None:
-            itself = query.description.get("id") if query.description["modality"] == gallery else None
-            exclude = None if itself is None else [self._ids[gallery][itself]]
+        among = self._filters.passing(gallery, chosen)
+        total = len(index) if among is None else int(among.sum())
+        itself = [self._ids[gallery][id] for id in query.items(gallery)]
+        found = itself if among is None or total > len(itself) else index.ids[among].tolist()
+        if query.encoded is not None and total > len(set(found) & set(itself)):
             # One block for a small gallery, the next power of two, so that little is padding.
             block_size = min(BLOCK, max(256, 1 << (len(index) - 1).bit_length()))
-            if exclude is None or len(index) > 1:
-                options = {"exclude": exclude, "block_size": block_size, "candidates": self.candidates}
-                nearest = index.search(query.encoded, k, **options)
-                results = [
-                    {**self._describe(gallery, index.entry(id)), "distance": distance}
-                    for distance, id in zip(nearest.distances[0].tolist(), nearest.ids[0].tolist(), strict=True)
-                ]
-        answer = {"query": query.description, "gallery": gallery, "total": len(index), "results": results}
+            sides = {"weights": query.weights, "among": among, "exclude": [itself] if itself else None}
+            nearest = index.search(query.encoded, k, block_size=block_size, candidates=self.candidates, **sides)
+            measure = "distance" if query.weights is None else "score"
+            results = [
+                {**self._describe(gallery, index.entry(id)), measure: distance}
+                for distance, id in zip(nearest.distances[0].tolist(), nearest.ids[0].tolist(), strict=True)
+            ]
+        answer = {"query": query.description, "gallery": gallery, "total": total, "results": results}
         if query.description.get("kind") == "words":
-            answer["exact"] = self._called(query, gallery)
+            answer["exact"] = self._called(query, gallery, among)
         return answer
 
     def original(self, id: str) -> Path:
@@ -320,6 +310,10 @@ class Collection:
             for gallery in self.indexes:
                 for k in _WARM_UP_RESULTS:
                     self.search(query, gallery, k)
+        self.search(combine(queries[:1] * 2), None, _WARM_UP_RESULTS[0])
+        for gallery, fields in self._filters.counts.items():
+            for field, values in fields.items():
+                self.search(queries[0], gallery, _WARM_UP_RESULTS[0], {field: next(iter(values))})
 
     @property
     def _any_index(self) -> Index:
@@ -344,6 +338,10 @@ class Collection:
     def _ids(self) -> dict[str, dict[str, Any]]:
         """For each modality the ids by how they are written."""
         return {modality: {str(id): id for id in index.ids.tolist()} for modality, index in self.indexes.items()}
+
+    @functools.cached_property
+    def _filters(self) -> Filters:
+        return Filters.of(self.indexes)
 
     @functools.cached_property
     def _names(self) -> dict[str, Names]:
@@ -374,10 +372,11 @@ class Collection:
         chosen = np.unique(np.linspace(0, max(0, len(phrases) - 1), _PHRASES).astype(int))
         return [list(phrases)[place] for place in chosen] if phrases else []
 
-    def _called(self, query: Query, gallery: str) -> list[dict[str, Any]]:
-        """The items of a gallery whose id or caption is what a user typed."""
+    def _called(self, query: Query, gallery: str, among: np.ndarray | None) -> list[dict[str, Any]]:
+        """The items of a gallery, among those that may be found, whose id or caption is what a user typed."""
         index, called = self.indexes[gallery], []
-        for row in self._names[gallery].equal(query.description["words"], _EXACT):
+        rows = self._names[gallery].equal(query.description["words"], _EXACT if among is None else len(index))
+        for row in [row for row in rows if among is None or among[row]][:_EXACT]:
             entry = index.entry(index.ids[row].item())
             called.append(self._describe(gallery, entry))
             if query.encoded is not None:

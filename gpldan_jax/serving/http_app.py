@@ -5,7 +5,12 @@
     GET  /api/search?image=ID                what is nearest to an image of the collection
     GET  /api/search?text=ID                 what is nearest to a text of the collection
     POST /api/search                         what is nearest to a picture: its file is the body, its type image/...
-         &gallery=image|text                 what to search; by default the other modality than that of the query
+         ?words=red&words=heart&image=ID     several sides together, also with a picture; each name may come again
+         &not_words=...&not_image=...        and not_text=...: sides that are not wanted. Results have a score: the mean
+                                             distance to the wanted sides, minus half the mean distance to the others
+         &group=CLASS&split=test             search only the items of this class, of this split
+         &gallery=image|text                 what to search; by default the other modality than that of the query, and
+                                             for several sides images
          &k=24                               how many results
     GET  /api/pair?words=red+heart&image=ID  two of words, image and text, the query first: their distance, and the
                                              weight of each representation in it
@@ -32,7 +37,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from gpldan_jax.features.thumbnails import MEDIA_TYPE
-from gpldan_jax.serving.collection import MOST_RESULTS, ORIGINALS, Collection, NotAPictureError, UnknownItemError
+from gpldan_jax.serving.collection import MOST_RESULTS, ORIGINALS, Collection
+from gpldan_jax.serving.filters import FIELDS
 from gpldan_jax.serving.limits import (
     BusyError,
     KnownHosts,
@@ -44,15 +50,22 @@ from gpldan_jax.serving.limits import (
     Worker,
     failure,
 )
+from gpldan_jax.serving.sides import MOST_SIDES, NotAPictureError, UnknownItemError, combine
 
 DEFAULT_RESULTS = 24
 _SIDES = ("words", "image", "text")
-_MOST_PARAMETERS = 8
+_NOT = "not_"
+_UNWANTED = tuple(_NOT + name for name in _SIDES)
+_ONCE = ("gallery", "k", *FIELDS)
+_MOST_PARAMETERS = 12
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FILES = {  # the only files of this machine that can be read
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("page", "asking", "drawing", "refining")
+    },
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _PICTURE = re.compile(r"([0-9a-f]{32})\.webp")
@@ -163,22 +176,31 @@ class _Answers:
         return JSONResponse({**about, "default_results": DEFAULT_RESULTS, "limits": limits})
 
     async def search(self, request: Request) -> Response:
-        is_upload = request.method == "POST"
-        parameters = self._parameters(request, ("gallery", "k") if is_upload else (*_SIDES, "gallery", "k"))
-        values = dict(parameters)
-        if len(values) < len(parameters):
-            names = [name for name, _ in parameters]
-            name = next(name for name in names if names.count(name) > 1)
-            raise RefusedError(f"{name} must come once, got {names.count(name)}")
+        parameters = self._parameters(request, (*_SIDES, *_UNWANTED, *_ONCE))
+        values = {name: value for name, value in parameters if name in _ONCE}
+        names = [name for name, _ in parameters]
+        if twice := [name for name in values if names.count(name) > 1]:
+            raise RefusedError(f"{twice[0]} must come once, got {names.count(twice[0])}")
         k = _whole_number(values.pop("k", str(DEFAULT_RESULTS)), "k", MOST_RESULTS)
         gallery = values.pop("gallery", None)
         if gallery not in (None, "image", "text"):
             raise RefusedError(f"gallery must be image or text, got {gallery[:20]!r}")
-        if not is_upload and len(values) != 1:
-            raise RefusedError(f"ask by one of {', '.join(_SIDES)}, got {len(values)} of them")
-        return await self._answer(
-            request, list(values.items()), lambda query: self._collection.search(query, gallery, k)
-        )
+        sides = [(name, value) for name, value in parameters if name not in _ONCE]
+        is_wanted = [True] * (request.method == "POST") + [not name.startswith(_NOT) for name, _ in sides]
+        if not any(is_wanted):
+            raise RefusedError(f"ask by one of {', '.join(_SIDES)} at least, got none")
+        if len(is_wanted) > MOST_SIDES:
+            raise RefusedError(f"a query may have {MOST_SIDES} sides, got {len(is_wanted)}")
+
+        def find(*queries):
+            wanted, unwanted = (
+                [query for query, is_one in zip(queries, is_wanted, strict=True) if is_one is kind]
+                for kind in (True, False)
+            )
+            query = queries[0] if len(queries) == 1 else combine(wanted, unwanted)
+            return self._collection.search(query, gallery, k, values)
+
+        return await self._answer(request, [(name.removeprefix(_NOT), value) for name, value in sides], find)
 
     async def pair(self, request: Request) -> Response:
         sides, expected = self._parameters(request, _SIDES), 1 if request.method == "POST" else 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax.benchmarking import search_times
-from gpldan_jax.index.scan import all_distances
+from gpldan_jax.index.nearest import all_distances
 from tests.benchmarking.records import benchmark
 from tests.index import galleries
 

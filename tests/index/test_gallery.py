@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax.index.gallery import EncodedBatch, encode_representation, exact_distances
-from gpldan_jax.index.scan import all_distances
+from gpldan_jax.index.nearest import all_distances
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Representation
 from tests.index import galleries

@@ -3,7 +3,7 @@
 import pytest
 
 from gpldan_jax.index import scan
-from gpldan_jax.index.scan import all_distances, nearest
+from gpldan_jax.index.nearest import all_distances, nearest
 from tests.index import galleries
 
 

@@ -21,19 +21,23 @@ LONG = "x" * 301
 
 
 BAD = [
-    ("GET", "/api/search", 400, "ask by one of words, image, text, got 0"),
-    ("GET", "/api/search?words=a&image=b", 400, "got 2"),
+    ("GET", "/api/search", 400, "ask by one of words, image, text at least, got none"),
+    ("GET", "/api/search?not_words=red", 400, "ask by one of words, image, text at least"),
+    ("GET", "/api/search?words=red&image=nobody", 404, "no image 'nobody'"),
+    ("GET", "/api/search?" + "&".join(["words=red"] * 9), 400, "a query may have 8 sides, got 9"),
+    ("GET", "/api/search?words=red&group=Nothing", 400, "no item has the group 'Nothing'"),
+    ("GET", "/api/search?words=red&split=test&split=train", 400, "split must come once, got 2"),
     ("GET", "/api/search?words=", 400, "words must not be empty"),
     ("GET", "/api/search?words=+", 400, "words must not be empty"),
     ("GET", f"/api/search?words={LONG}", 400, "at most 300 characters, got 301"),
     ("GET", f"/api/search?words={LONG * 20}", 414, "at most 4096 bytes"),
-    ("GET", "/api/search?words=red&words=blue", 400, "words must come once"),
+    ("GET", "/api/search?words=red&k=1&k=2", 400, "k must come once"),
     ("GET", "/api/search?words=red&colour=1", 400, "unknown parameter 'colour'"),
     ("GET", "/api/search?words", 400, "name=value"),
     ("GET", "/api/search?words=%zz", 400, "hexadecimal"),
     ("GET", "/api/search?words=%ff%fe", 400, "UTF-8"),
     ("GET", "/api/search?words=%ed%a0%80", 400, "UTF-8"),
-    ("GET", "/api/search?" + "&".join(["words=a"] * 9), 400, "at most 8"),
+    ("GET", "/api/search?" + "&".join(["words=a"] * 13), 400, "at most 12"),
     ("GET", "/api/search?words=red&k=0", 400, "k must be a whole number from 1 to 200, got '0'"),
     ("GET", "/api/search?words=red&k=201", 400, "from 1 to 200"),
     ("GET", "/api/search?words=red&k=-1", 400, "from 1 to 200"),
@@ -175,7 +179,12 @@ def test_items_that_are_called_what_was_typed_are_said_whatever_their_rank(port,
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/", "text/html"), ("/?words=x", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")],
+    [
+        ("/", "text/html"),
+        ("/?words=x", "text/html"),
+        ("/page.css", "text/css"),
+        *((f"/{name}.js", "text/javascript") for name in ("page", "asking", "drawing", "refining")),
+    ],
 )
 def test_the_page(port, path, kind):
     status, headers, content = served.ask(port, path)

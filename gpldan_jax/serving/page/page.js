@@ -1,289 +1,187 @@
-// The page of a collection. The address says what is shown, so every view can be bookmarked, and Back and Forward work:
-//
-//   /?words=red+heart            what is nearest to words
-//   /?image=ID or ?text=ID       an item, what is nearest to it, and how it is compared with the nearest
-//   /?picture#png=BASE64         the same for a picture of the user, as the model sees it (64 x 64 pixels)
-//   /?words=...&image=ID         an item that a query has found, compared with the query
-//   &k=48                        how many results
+// The page of a collection. The address says what is shown (see asking.js), so every view can be bookmarked, and Back and
+// Forward work. The history keeps with each address what is no part of it: a picture of the user, the place of scrolling,
+// and what had the focus.
 
-const KINDS = { image: "picture", text: "text" };
+import { Failure, addressOf, ask, fetchJson, site, viewOf } from "./asking.js";
+import { KINDS, attentionTable, count, describe, labelOf, list, make, nameOf, originalLink, quoteName, shorten, tile }
+  from "./drawing.js";
+import { refineForm, sidesList } from "./refining.js";
+
 const BESIDE = 12; // results beside an item, unless the address says how many
+const SETTLED = 150; // milliseconds after which scrolling or typing has paused
 const element = (id) => document.getElementById(id);
 const main = element("results");
-let about = null; // what the server says about the collection
+const further = new WeakMap(); // for each link to more results, what it asks for
 let current = new AbortController(); // aborts what is being loaded
-
-// ---- elements
-
-/** Makes an element: `make("a", { href: "/" }, "text", child, ...)`; null and false are left out. */
-function make(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== false) made.setAttribute(key, value);
-  }
-  made.append(...children.flat().filter((child) => child !== null && child !== false));
-  return made;
-}
-
-function bar(shares, whole) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("viewBox", "0 0 100 10");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  let x = 0;
-  for (const [share, of] of shares) {
-    const rect = document.createElementNS(space, "rect");
-    const width = (100 * share) / whole;
-    for (const [key, value] of Object.entries({ x, y: 0, width, height: 10, class: of })) rect.setAttribute(key, value);
-    svg.append(rect);
-    x += width;
-  }
-  return svg;
-}
-
-const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
-const labelOf = (gallery) => `Nearest ${KINDS[gallery]}s`;
-const captionsOf = (item) => (item.fields.text || "").split("\n").filter(Boolean);
-const nameOf = (item) => captionsOf(item)[0] || item.id;
-const shorten = (text) => (text.length > 60 ? `${text.slice(0, 57).trim()}…` : text);
-
-// ---- addresses
-
-/** What an address asks for: k and one or two sides. Of two, the first is the query; the last is shown. */
-function viewOf(url) {
-  const sides = [];
-  for (const [kind, value] of url.searchParams) {
-    if (["words", "image", "text"].includes(kind) && value.trim()) sides.push({ kind, value: value.trim() });
-    if (kind === "picture") sides.push({ kind, value: /^#png=([\w+/=]+)$/.exec(url.hash)?.[1] ?? "" });
-  }
-  return { sides: sides.slice(0, 2), k: url.searchParams.get("k") };
-}
-
-function addressOf(sides, k = null) {
-  const query = new URLSearchParams(sides.map(({ kind, value }) => [kind, kind === "picture" ? "" : value]));
-  if (k) query.set("k", k);
-  const picture = sides.find(({ kind }) => kind === "picture");
-  return `/?${query}${picture ? `#png=${picture.value}` : ""}`;
-}
-
-// ---- the server
-
-/** What went wrong, for the user; `isLasting` if it makes no sense to try again. */
-class Failure extends Error {
-  constructor(message, isLasting = false) {
-    super(message);
-    this.isLasting = isLasting;
-  }
-}
-
-async function fetchJson(path, signal, body = null) {
-  let response;
-  const options = body ? { method: "POST", body, headers: { "Content-Type": body.type } } : {};
-  try {
-    response = await fetch(path, { signal, ...options });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Failure("The server does not answer. It may have been stopped, or the connection is lost.");
-  }
-  const answer = await response.json().catch(() => null);
-  if (response.ok && answer) return answer;
-  const wait = response.headers.get("Retry-After");
-  const message = answer?.error ?? `the server answered ${response.status} ${response.statusText}`;
-  throw new Failure(`${message[0].toUpperCase()}${message.slice(1)}.`
-    + (wait ? ` Try again in ${count(Number(wait), "second")}.` : ""), response.status < 500 && response.status !== 429);
-}
-
-/** Asks `/api/search` or `/api/pair` by one or two sides; the file of a picture is the body. */
-function ask(what, sides, more, signal) {
-  const named = sides.filter(({ kind }) => kind !== "picture").map(({ kind, value }) => [kind, value]);
-  const query = new URLSearchParams([...named, ...Object.entries(more).filter(([, value]) => value)]);
-  const picture = sides.find(({ kind }) => kind === "picture");
-  return fetchJson(`/api/${what}?${query}`, signal, picture && pngOf(picture.value));
-}
-
-function pngOf(base64) {
-  try {
-    if (!base64) throw new Failure();
-    return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type: "image/png" });
-  } catch {
-    throw new Failure("The address holds no whole picture. Choose the picture again.", true);
-  }
-}
+let scrolling = 0, typing = 0; // timers
+let isWatching = false; // whether the user has scrolled in this view
 
 // ---- views
-
-/** Results as a list of links; each opens an item, compared with `query` if there is one. */
-function list(results, query, label) {
-  const texts = !results.some((item) => item.picture);
-  const kind = texts ? "items texts" : about.photos ? "items photos" : "items";
-  return make("ol", { class: kind, "aria-label": label },
-    results.map((item) => make("li", {}, tile(item, query))));
-}
-
-function tile(item, query) {
-  const href = addressOf([...(query ? [query] : []), { kind: item.modality, value: item.id }]);
-  const others = captionsOf(item).length - 1;
-  const about = [item.fields.text ? item.id : null, item.fields.group, others > 0 && `${count(others, "more caption")}`];
-  return make("a", { href },
-    item.picture ? make("img", { src: item.picture, alt: "", width: 84, height: 84, loading: "lazy" }) : null,
-    make("span", { class: item.fields.text ? "name prose" : "name" }, nameOf(item)),
-    make("span", { class: "more" },
-      make("span", {}, about.filter(Boolean).join(" · ")),
-      item.distance === undefined ? null
-        : make("data", { class: "distance", value: item.distance },
-          make("span", { class: "unseen" }, "distance "), item.distance.toFixed(3))));
-}
 
 const linkTo = (words) => make("a", { href: addressOf([{ kind: "words", value: words }]) }, words);
 
 function homeView() {
-  const [[first, total]] = Object.entries(about.galleries);
-  const kinds = Object.entries(about.galleries).map(([modality, n]) => count(n, KINDS[modality])).join(" and ");
+  const { galleries, phrases, shelf } = site.about;
+  const [[first, total]] = Object.entries(galleries);
+  const kinds = Object.entries(galleries).map(([modality, n]) => count(n, KINDS[modality])).join(" and ");
   return {
     title: "", said: `${kinds} to search`, nodes: [
       make("h1", { tabindex: -1 }, `${kinds} to search`),
-      about.phrases.length ? make("ul", { class: "phrases", "aria-label": "Words to begin with" },
-        about.phrases.map((words) => make("li", {}, linkTo(words)))) : null,
+      phrases.length ? make("ul", { class: "phrases", "aria-label": "Words to begin with" },
+        phrases.map((words) => make("li", {}, linkTo(words)))) : null,
       make("section", {},
-        make("h2", {}, `${about.phrases.length ? "Or begin" : "Begin"} with one of the ${KINDS[first]}s`),
-        list(about.shelf, null, `${about.shelf.length} of ${count(total, KINDS[first])}`)),
+        make("h2", {}, `${phrases.length ? "Or begin" : "Begin"} with one of the ${KINDS[first]}s`),
+        list(shelf, `${shelf.length} of ${count(total, KINDS[first])}`)),
     ],
   };
 }
 
-async function wordsView(words, k, signal) {
-  const side = { kind: "words", value: words };
-  const answer = await ask("search", [side], { k }, signal);
+async function wordsView({ sides, filters, k }, signal) {
+  const [side] = sides;
+  const answer = await ask("search", sides, { k, ...filters }, signal);
   const { known, unknown } = answer.query;
-  const isNothing = !known;
   const kind = KINDS[answer.gallery];
-  const heading = isNothing ? "Nothing to search by" : `Nearest ${kind}s to “${shorten(words)}”`;
-  const nodes = [make("h1", { tabindex: -1 }, heading)];
+  const heading = known ? `Nearest ${kind}s to “${shorten(side.value)}”` : "Nothing to search by";
+  const nodes = [make("h1", { tabindex: -1 }, heading), vocabularyWarning(answer.query)];
+  if (!known) {
+    const said = `No results. ${nodes[1].textContent}`;
+    if (answer.exact.length) nodes.push(exactSection(answer, side));
+    const { phrases } = site.about;
+    if (phrases.length) nodes.push(make("p", {}, "Try ", phrases.slice(0, 3).flatMap((phrase, i) =>
+      [i ? ", " : "", linkTo(phrase)]), "."));
+    return { title: side.value, said, nodes };
+  }
+  nodes.push(refineForm(sides));
+  if (answer.exact.length) nodes.push(exactSection(answer, side), make("h2", { class: "ranked" }, labelOf(answer.gallery)));
+  nodes.push(...resultsOf(answer, sides, sides, { query: side, sides }, "Nothing passes the filters."));
+  return { title: side.value, said: summary(answer), nodes };
+}
+
+/** Several sides: what they are, with links that take each away, and what is nearest to all of them together. */
+async function severalView({ sides, filters, k }, signal) {
+  const ordered = [...sides.filter(({ role }) => role !== "not_"), ...sides.filter(({ role }) => role === "not_")];
+  const answer = await ask("search", ordered, { k, ...filters }, signal);
+  const described = answer.query.sides;
+  const [wanted, unwanted] = [true, false].map((is) =>
+    described.filter((side) => side.wanted === is).map((side) => quoteName(side, 40)));
+  const title = `${wanted.join(" and ")}${unwanted.length ? `, not ${unwanted.join(", not ")}` : ""}`;
+  const { known } = answer.query;
+  return {
+    title, said: known ? summary(answer) : "No results.", nodes: [
+      make("h1", { tabindex: -1 }, known ? `Nearest ${KINDS[answer.gallery]}s to ${title}` : "Nothing to search by"),
+      vocabularyWarning(answer.query),
+      sidesList(ordered, described),
+      known ? make("p", { class: "faint" }, "The number of a result is its mean distance to what you want, minus half its "
+        + "mean distance to what you do not want. The smallest is the best.") : null,
+      refineForm(ordered),
+      ...(known ? resultsOf(answer, ordered, ordered, { sides: ordered }, "Nothing else passes the filters.") : []),
+    ],
+  };
+}
+
+function vocabularyWarning({ known, unknown }) {
   if (unknown.length) {
     const never = unknown.length > 1 ? "the model has never seen them" : "the model has never seen it";
-    nodes.push(make("p", { class: "warning" }, "Not in the vocabulary: ", make("strong", {}, unknown.join(", ")),
-      `; ${never}${isNothing ? "." : " and searched by the other words."}`));
-  } else if (isNothing) {
-    nodes.push(make("p", { class: "warning" }, "A word has two or more letters or digits."));
+    return make("p", { class: "warning" }, "Not in the vocabulary: ", make("strong", {}, unknown.join(", ")),
+      `; ${never}${known ? " and searched by the other words." : "."}`);
   }
-  if (isNothing) {
-    if (answer.exact.length) nodes.push(exactSection(answer, side));
-    if (about.phrases.length) nodes.push(make("p", {}, "Try ", about.phrases.slice(0, 3).flatMap((phrase, i) =>
-      [i ? ", " : "", linkTo(phrase)]), "."));
-    return { title: words, said: `No results. ${nodes[1].textContent}`, nodes };
-  }
-  if (answer.exact.length) nodes.push(exactSection(answer, side), make("h2", { class: "ranked" }, labelOf(answer.gallery)));
-  nodes.push(list(answer.results, side, labelOf(answer.gallery)), moreLink(answer, [side]));
-  const n = answer.results.length;
-  const missing = unknown.length ? ` Not in the vocabulary: ${unknown.join(", ")}.` : "";
-  return { title: words, said: `${count(n, kind)}, the nearest: ${nameOf(answer.results[0])}.${missing}`, nodes };
+  return known ? null : make("p", { class: "warning" }, "A word has two or more letters or digits.");
+}
+
+function summary({ query, results, gallery }) {
+  const missing = query.unknown?.length ? ` Not in the vocabulary: ${query.unknown.join(", ")}.` : "";
+  if (!results.length) return `No results.${missing}`;
+  return `${count(results.length, KINDS[gallery])}, the nearest: ${nameOf(results[0])}.${missing}`;
 }
 
 /** The items that are called what the user typed; the model may rank others before them. */
 function exactSection({ exact, gallery }, side) {
   const label = `${KINDS[gallery][0].toUpperCase()}${KINDS[gallery].slice(1)}s called “${shorten(side.value)}”`;
-  return make("section", { class: "exact" }, make("h2", {}, label), list(exact, side, label));
+  return make("section", { class: "exact" }, make("h2", {}, label), list(exact, label, { query: side }));
 }
 
-function moreLink(answer, sides) {
-  const shown = answer.results.length;
-  const next = Math.min(shown * 2, about.most_results);
-  if (next <= shown || shown >= answer.total) return null;
-  const where = { "data-from": shown, "data-list": labelOf(answer.gallery) };
-  return make("a", { class: "further", href: addressOf(sides, next), ...where }, `Show ${next - shown} more`);
+/** A list of results with a link to more, or a line that there are none. */
+function resultsOf(answer, asked, sides, options, nothing) {
+  if (!answer.results.length) return [make("p", { class: "faint" }, nothing)];
+  const results = list(answer.results, labelOf(answer.gallery), options);
+  return [results, moreLink(answer, { asked, sides, options, results })];
+}
+
+/** `asked` are the sides that found the results, `sides` those of the address. */
+function moreLink({ results: { length: shown }, total, gallery }, more) {
+  const k = Math.min(shown * 2, site.about.most_results);
+  if (k <= shown || shown >= total) return null;
+  const link = make("a", { class: "further", href: addressOf(more.sides, k) }, `Show ${k - shown} more`);
+  further.set(link, { ...more, k, shown, gallery, isLoading: false, takesFocus: false });
+  return link;
+}
+
+/** Adds the results of a link to more after those that are shown; the address changes, Back goes to the view before. */
+async function loadMore(link, takesFocus) {
+  const more = further.get(link);
+  more.takesFocus ||= takesFocus;
+  if (more.isLoading) return;
+  more.isLoading = true;
+  const { signal } = current;
+  const { filters } = viewOf(new URL(location));
+  try {
+    const answer = await ask("search", more.asked, { gallery: more.gallery, k: more.k, ...filters }, signal);
+    if (signal.aborted) return;
+    more.results.append(...answer.results.slice(more.shown).map((item) => tile(item, more.options)));
+    const next = moreLink(answer, more);
+    link.replaceWith(...[next].filter(Boolean));
+    history.replaceState(history.state, "", addressOf(more.sides, more.k));
+    element("status").textContent = `${count(answer.results.length, KINDS[more.gallery])} are shown.`;
+    if (more.takesFocus) more.results.children[more.shown]?.querySelector("a").focus();
+    watchEnd();
+  } catch (error) {
+    if (signal.aborted) return;
+    more.isLoading = false;
+    if (!more.takesFocus) return; // the link stays, and says what is wrong when it is used
+    link.after(make("p", { class: "warning", role: "alert" }, error.message));
+    more.takesFocus = false;
+  }
 }
 
 /** An item or a picture of the user: what it is, what is nearest to it, and how the two are compared. */
-async function itemView(sides, k, signal) {
+async function itemView({ sides, filters, k }, signal) {
   const shown = sides.at(-1);
-  const search = (gallery, n) => gallery in about.galleries ? ask("search", [shown], { gallery, k: n }, signal) : null;
+  const search = (gallery, n) =>
+    gallery in site.about.galleries ? ask("search", [shown], { gallery, k: n, ...filters }, signal) : null;
   const [texts, images, pair] = await Promise.all([search("text", BESIDE), search("image", k ?? BESIDE),
     sides.length > 1 ? ask("pair", sides, {}, signal) : null]);
   const item = (texts ?? images).query;
   const name = item.kind === "picture" ? "Your picture" : item.id;
   const nearest = (item.modality === "image" ? texts ?? images : images ?? texts).results[0];
   const compared = pair ?? (nearest && { query: item, item: { kind: "item", ...nearest }, distance: nearest.distance });
-  const lists = [texts && nearestSection(texts, null), images && nearestSection(images, moreLink(images, sides))].filter(Boolean);
+  const lists = [texts, images].filter(Boolean).map((answer) => nearestSection(answer, shown, sides));
   if (item.modality === "text") lists.reverse();
   const counts = [texts, images].filter(Boolean).map(({ gallery, results }) => count(results.length, KINDS[gallery]));
+  const size = site.about.photos ? {} : { width: 152, height: 152 };
   const itself = make("div", { class: "subject" },
-      item.picture ? originalLink(item, make("img", { src: item.picture, alt: name, ...(about.photos ? {} : { width: 152, height: 152 }) })) : null,
-      make("div", {},
-        make("h1", { tabindex: -1 }, name),
-        describe(item),
-        ...(pair ? [
-          make("p", {}, `Distance to ${quoteName(pair.query)}: `,
-            make("strong", { class: "distance" }, pair.distance.toFixed(3))),
-          make("p", {}, make("a", { href: addressOf(sides.slice(0, 1)) }, `Back to ${quoteName(pair.query)}`)),
-        ] : [])));
+    item.picture ? originalLink(item, make("img", { src: item.picture, alt: name, ...size })) : null,
+    make("div", {},
+      make("h1", { tabindex: -1 }, name),
+      describe(item),
+      ...(pair ? [
+        make("p", {}, `Distance to ${quoteName(pair.query)}: `, make("strong", { class: "distance" }, pair.distance.toFixed(3))),
+        make("p", {}, make("a", { href: addressOf(sides.slice(0, 1)) }, `Back to ${quoteName(pair.query)}`)),
+      ] : [])));
   const other = pair ? quoteName(pair.query) : nearest && `the nearest ${KINDS[nearest.modality]}`;
-  const nodes = [
-    make("div", { class: "beside" }, itself, compared ? attentionTable(compared, other) : null),
-    ...lists,
-  ];
-  return { title: name, said: `${name}: ${counts.join(" and ")} nearest to it.`, nodes };
+  return {
+    title: name, said: `${name}: ${counts.join(" and ")} nearest to it.`, nodes: [
+      make("div", { class: "beside" }, itself, compared ? attentionTable(compared, other) : null),
+      refineForm([shown]),
+      ...lists,
+    ],
+  };
 }
 
-/** The picture, as a link to its file where the server may send it. */
-function originalLink(item, picture) {
-  if (!item.original) return picture;
-  return make("a", { href: item.original, target: "_blank", rel: "noopener", class: "original",
-    "aria-label": `${nameOf(item)}, the original in a new tab` }, picture);
-}
-
-function nearestSection({ gallery, results }, more) {
+/** What is nearest to an item; an address has one number of results, which is that of the pictures. */
+function nearestSection(answer, shown, sides) {
+  const [results, more] = resultsOf(answer, [shown], sides, { sides: [shown] }, "There are no others.");
   return make("section", {},
-    make("h2", {}, gallery === "image" ? "Nearest pictures" : "Nearest texts"),
-    results.length ? list(results, null, labelOf(gallery)) : make("p", { class: "faint" }, "There are no others."),
-    more);
-}
-
-const ORIGINS = {
-  train: "the model was trained on it", validation: "the model was chosen by it", test: "the model was not trained on it",
-};
-
-function describe(item) {
-  if (item.kind === "picture") return [make("p", { class: "faint" }, "As the model sees it: 64 × 64 pixels, on white.")];
-  const { group, split } = item.fields;
-  return [
-    make("p", { class: "faint" }, [KINDS[item.modality], group].filter(Boolean).join(" · ")),
-    split ? make("p", { class: "faint" }, `${split} split${split in ORIGINS ? `: ${ORIGINS[split]}` : ""}`) : null,
-    ...captionsOf(item).map((caption) => make("p", { class: "caption" }, caption)),
-  ];
-}
-
-function quoteName(side) {
-  if (side.kind === "picture") return "your picture";
-  return `“${shorten(side.kind === "words" ? side.words : nameOf(side))}”`;
-}
-
-/** Which of the views of a pair decided, in words, with a table of bars; the equations are for those who open them. */
-function attentionTable({ query, item, distance }, other) {
-  const kinds = [query, item].map((side) => (side.kind === "words" ? "words" : KINDS[side.modality]));
-  const heads = kinds[0] === kinds[1] ? [`first ${kinds[0]}`, `second ${kinds[1]}`] : kinds;
-  const together = query.attention.map((weight, i) => weight + item.attention[i]);
-  if (together.length < 2) return null; // a single view decides alone
-  const whole = Math.max(1, ...together);
-  const strongest = together.indexOf(Math.max(...together));
-  const number = (value) => make("td", {}, value.toFixed(3));
-  return make("section", { class: "attention" },
-    make("h2", {}, `How it is compared with ${other}`),
-    make("p", {}, `The model looks at everything in ${count(together.length, "way")}. For these two, view ${strongest + 1} counts `
-      + `most: ${Math.round(50 * together[strongest])} %. Their distance is ${distance.toFixed(3)}.`),
-    make("table", {},
-      make("caption", {}, `How much each view counts for ${quoteName(query)} and ${quoteName(item)}`),
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, make("span", { class: "unseen" }, "view")),
-        make("th", { scope: "col" }, make("span", { class: "of-query" }, heads[0])),
-        make("th", { scope: "col" }, make("span", { class: "of-item" }, heads[1])),
-        make("th", { scope: "col" }, "together"), make("td", { class: "bar" }))),
-      make("tbody", {}, together.map((weight, i) => make("tr", {},
-        make("th", { scope: "row" }, String(i + 1)), number(query.attention[i]), number(item.attention[i]), number(weight),
-        make("td", { class: "bar" }, bar([[query.attention[i], "of-query"], [item.attention[i], "of-item"]], whole)))))),
-    make("details", {}, make("summary", {}, "For researchers"),
-      make("p", {}, "A view is one of the k representations of an item. The attention of an item sums to 1 (Eq. 1). The "
-        + "attentions of both sides, added up, weigh the representations of either side (Eq. 2 and 3). The distance of the "
-        + "two weighted sums is 1 minus their cosine (Eq. 4 and 5): 0 is alike, 1 unrelated, 2 opposite.")));
+    make("h2", {}, labelOf(answer.gallery)), results, ...(answer.gallery === "image" && more ? [more] : []));
 }
 
 function failureView(error) {
@@ -305,21 +203,25 @@ async function show({ focus = null, scroll = 0 } = {}) {
   current.abort();
   const mine = current = new AbortController();
   main.setAttribute("aria-busy", "true");
-  const { sides, k } = viewOf(new URL(location));
+  isWatching = false;
+  end.disconnect();
+  adoptPicture();
+  const asked = viewOf(new URL(location));
   let view;
   try {
-    about ?? introduce(await fetchJson("/api/about", mine.signal));
-    const last = sides.at(-1);
+    site.about ?? introduce(await fetchJson("/api/about", mine.signal));
+    const last = asked.sides.at(-1);
     if (!last) view = homeView();
-    else if (last.kind === "words") view = await wordsView(last.value, k, mine.signal);
-    else view = await itemView(sides, k, mine.signal);
+    else if (asked.isSeveral) view = await severalView(asked, mine.signal);
+    else if (last.kind === "words") view = await wordsView({ ...asked, sides: [last] }, mine.signal);
+    else view = await itemView(asked, mine.signal);
   } catch (error) {
     if (mine.signal.aborted) return;
     if (!(error instanceof Failure)) console.error(error);
     view = failureView(error instanceof Failure ? error : new Failure("This page failed. Please reload it."));
   }
   if (mine.signal.aborted) return;
-  fill(sides);
+  fill(asked);
   main.replaceChildren(...view.nodes.filter(Boolean));
   main.setAttribute("aria-busy", "false");
   document.title = [view.title, element("title").textContent].filter(Boolean).join(" – ");
@@ -335,14 +237,14 @@ function find(focus) {
 }
 
 /** Puts the words of the address into the form, unless there are none and the user is typing there. */
-function fill(sides) {
-  const words = sides.find(({ kind }) => kind === "words")?.value ?? "";
+function fill({ sides }) {
+  const words = sides.find(({ kind, role }) => kind === "words" && !role)?.value ?? "";
   if (document.activeElement !== element("words") || words) element("words").value = words;
 }
 
 /** Sets up the parts of the page that depend on the collection. */
 function introduce(answer) {
-  about = answer;
+  const about = site.about = answer;
   const galleries = Object.keys(about.galleries);
   element("title").textContent = `Search ${about.title}`.trim();
   element("about").textContent = "Found by GPLDAN, trained " + (about.dataset ? `on ${about.dataset}` : "")
@@ -358,11 +260,44 @@ function introduce(answer) {
   for (const input of [element("words"), element("id")]) input.maxLength = about.limits.characters;
 }
 
-/** Goes to an address of this page; remembers focus and scroll position for Back. */
-function go(href, focus, from = null) {
-  history.replaceState({ focus: from, scroll: scrollY }, "");
-  history.pushState(null, "", href);
+/** Addresses of before held the picture itself; it moves into the history. */
+function adoptPicture() {
+  const png = /^#png=([\w+/=]+)$/.exec(location.hash)?.[1];
+  if (png) history.replaceState({ ...history.state, picture: png }, "", location.pathname + location.search);
+}
+
+/** Goes to an address of this page; the history keeps focus and place for Back, and the picture that it asks by. */
+function go(href, focus, { from = null, picture = history.state?.picture } = {}) {
+  clearTimeout(scrolling);
+  history.replaceState({ ...history.state, focus: from, scroll: scrollY }, "");
+  const asksByPicture = new URL(href, location).searchParams.has("picture");
+  history.pushState(asksByPicture && picture ? { picture } : null, "", href);
   show({ focus });
+}
+
+/** Loads more results when the user comes to the end of the page; not under a focused link, which would take it away. */
+const end = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting && target.isConnected && document.activeElement !== target) loadMore(target, false);
+  }
+}, { rootMargin: "0px 0px 200px 0px" });
+
+/** Watches the link to more results, if nothing comes after it. */
+function watchEnd() {
+  end.disconnect();
+  const link = [...main.querySelectorAll(".further")].at(-1);
+  const isLast = link && !link.nextElementSibling && (link.parentElement === main || link.parentElement === main.lastElementChild);
+  if (isLast) end.observe(link);
+}
+
+function scrolled() {
+  if (main.getAttribute("aria-busy") === "true") return;
+  if (!isWatching && scrollY > 0) {
+    isWatching = true;
+    watchEnd();
+  }
+  clearTimeout(scrolling);
+  scrolling = setTimeout(() => history.replaceState({ ...history.state, scroll: scrollY }, ""), SETTLED);
 }
 
 // ---- what users do
@@ -372,9 +307,8 @@ function follow(event) {
   if (!link || link.target || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   if (link.className === "skip") return main.focus();
-  const { from, list } = link.dataset;
-  const first = from && `ol[aria-label="${list}"] li:nth-child(${Number(from) + 1}) a`; // the first new result
-  go(link.getAttribute("href"), first ?? "h1", link.getAttribute("href"));
+  if (further.has(link)) return loadMore(link, true);
+  go(link.getAttribute("href"), "h1", { from: link.getAttribute("href") });
 }
 
 function searchWords(event) {
@@ -391,19 +325,19 @@ function searchItem(event) {
   if (id.trim()) go(addressOf([{ kind: modality, value: id.trim() }]), "h1");
 }
 
-/** Sends a picture once and gets it as the model sees it, small enough for an address. */
+/** Sends a picture once and gets it as the model sees it, small enough for the history. */
 async function searchPicture(file) {
   current.abort();
   const mine = current = new AbortController();
   main.setAttribute("aria-busy", "true");
   try {
-    const most = about.limits.body_bytes;
+    const most = site.about.limits.body_bytes;
     if (file.size > most) {
       throw new Failure(`The picture is too large: ${Math.ceil(file.size / 1e6)} MB, at most ${most / 1e6} MB.`, true);
     }
     const type = file.type.startsWith("image/") ? file.type : "image/unknown";
     const { query } = await fetchJson("/api/search?k=1", mine.signal, new Blob([file], { type }));
-    go(addressOf([{ kind: "picture", value: query.picture.split(",")[1] }]), "h1");
+    go(addressOf([{ kind: "picture" }]), "h1", { picture: query.picture.split(",")[1] });
   } catch (error) {
     if (mine.signal.aborted) return;
     const view = failureView(error instanceof Failure ? error : new Failure("The picture could not be sent."));
@@ -413,16 +347,14 @@ async function searchPicture(file) {
   }
 }
 
-const pictureIn = (data) => about?.asks.picture ? [...(data?.files ?? [])][0] : null;
+const pictureIn = (data) => site.about?.asks.picture ? [...(data?.files ?? [])][0] : null;
 
 function drag(event) {
-  const isPicture = about?.asks.picture && event.dataTransfer?.types.includes("Files");
+  const isPicture = site.about?.asks.picture && event.dataTransfer?.types.includes("Files");
   if (isPicture) event.preventDefault();
   document.body.classList.toggle("dropping", isPicture && event.type === "dragover");
   if (isPicture && event.type === "drop" && pictureIn(event.dataTransfer)) searchPicture(pictureIn(event.dataTransfer));
 }
-
-let typing = 0;
 
 function suggest(event) {
   clearTimeout(typing);
@@ -433,12 +365,17 @@ function suggest(event) {
     const query = new URLSearchParams({ [modality]: part });
     const answer = await fetchJson(`/api/suggestions?${query}`).catch(() => ({ ids: [], captions: [] }));
     element("ids").replaceChildren(...answer.ids.map((id, i) => make("option", { value: id }, shorten(answer.captions[i]))));
-  }, 120);
+  }, SETTLED);
 }
 
 history.scrollRestoration = "manual";
 document.addEventListener("click", follow);
-addEventListener("popstate", () => show({ focus: history.state?.focus ?? "h1", scroll: history.state?.scroll }));
+document.addEventListener("move", ({ detail: { href, focus } }) => go(href, focus));
+addEventListener("scroll", scrolled, { passive: true });
+addEventListener("popstate", () => {
+  clearTimeout(scrolling);
+  show({ focus: history.state?.focus ?? "h1", scroll: history.state?.scroll });
+});
 element("by-words").addEventListener("submit", searchWords);
 element("by-item").querySelector("form").addEventListener("submit", searchItem);
 element("id").addEventListener("input", suggest);

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from gpldan_jax import training
+from gpldan_jax.index import nearest as module
 from gpldan_jax.index import scan
-from gpldan_jax.index import scan as module
 from gpldan_jax.index.gallery import EncodedBatch
-from gpldan_jax.index.scan import all_distances, nearest, nearest_among
+from gpldan_jax.index.nearest import all_distances, nearest, nearest_among
 from tests.index import galleries
 
 
