@@ -84,7 +84,7 @@ def test_own_features_are_built_asked_and_measured(tmp_path, call):
     files = (f"--model={tmp_path / 'model.safetensors'}", f"--features={tmp_path / 'images.npy'}")
     files += ("--modality=image", f"--ids={tmp_path / 'ids.txt'}", f"--out={tmp_path / 'mine'}")
     status, out, _ = call("build", *files, "--candidates")
-    assert status == 0 and out.startswith(f"{tmp_path / 'mine/image'}: 20 images, H = 8, ")
+    assert status == 0 and f"\n{tmp_path / 'mine/image'}: 20 images, H = 8, " in out
     asked = f"--features={tmp_path / 'texts.npy'}"
     exact, staged = (
         call("query", tmp_path / "mine", asked, "--json", "-k=5", *flags)[1] for flags in ((), ("--candidates=20",))
@@ -94,7 +94,8 @@ def test_own_features_are_built_asked_and_measured(tmp_path, call):
     assert [[of["id"] for of in answer["results"]] for answer in answers] == expected.ids.tolist()
     assert staged == exact
     status, out, _ = call("recall", tmp_path / "mine", asked, "--candidates", 20, "-k=5")
-    assert (status, out) == (0, "20 candidates of 20 images: recall@5 1.0000 (2 queries, features)\n")
+    line = "20 candidates of 20 images: recall@5 1.0000 (2 queries, features)"
+    assert (status, out) == (0, f"{line}\nnext: gpldan search serve {tmp_path / 'mine'} --candidates=20\n")
     status, out, _ = call("recall", tmp_path / "mine", asked, "--candidates", 20, "-k=5", "--json")
     assert json.loads(out) == {"gallery": "image", "k": 5, "candidates": 20, "queries": 2, "recall": 1.0}
 

@@ -24,12 +24,13 @@ def test_a_run_from_features_to_results(run, features, tmp_path):
     assert "epoch 3/3" in first.stdout and "map@50" in first.stdout
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     for split in ("test", "validation"):
-        assert set(results[split]) == {"map@50", "map@50_trec", "map@all", "recall@1", "recall@5", "recall@10"}
+        expected = {"agreement@50", "map@50", "map@50_trec", "map@all", "recall@1", "recall@5", "recall@10"}
+        assert set(results[split]) == expected
         for figures in results[split].values():
             assert figures["average"] == pytest.approx((figures["image_to_text"] + figures["text_to_image"]) / 2)
     assert results["test"]["recall@10"]["average"] > 2 * results["chance"]["recall@10"]
     model = models.load_model(tmp_path / "run" / "model.safetensors")
-    assert model.metadata["dataset"] == "npz" and model.projector.width == 16
+    assert model.metadata["dataset"] == "mine" and model.projector.width == 16
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"config.json", "metrics.jsonl", "checkpoints"}
     if importlib.util.find_spec("tensorboardX"):
         assert list((tmp_path / "run" / "tensorboard").glob("events*"))
