@@ -254,7 +254,12 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     if os.path.isdir(path):
         folder, path = path, os.path.join(path, MODEL_FILE)
         if not os.path.exists(path):
-            raise ValueError(f"the folder {folder} has no {MODEL_FILE}; a run writes it when it is finished")
+            inner = sorted(
+                name for name in os.listdir(folder) if os.path.exists(os.path.join(folder, name, MODEL_FILE))
+            )
+            hint = f"; did you mean {os.path.join(folder, inner[0])}?" if inner else ""
+            hint = hint or "; a run writes it when it is finished"
+            raise ValueError(f"the folder {folder} has no {MODEL_FILE}{hint}")
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(_HEADER, "{}"))

@@ -94,5 +94,9 @@ def test_other_files_are_refused(tmp_path):
 def test_a_folder_with_a_model_is_read_as_that_model(tmp_path):
     with pytest.raises(ValueError, match=r"the folder .* has no model\.safetensors; a run writes it when"):
         models.load_model(tmp_path)
-    trained_models.model().save(tmp_path / "model.safetensors")
-    assert models.load_model(tmp_path).projector == trained_models.model().projector
+    run = tmp_path / "run"
+    run.mkdir()
+    trained_models.model().save(run / "model.safetensors")
+    assert models.load_model(run).projector == trained_models.model().projector
+    with pytest.raises(ValueError, match=r"has no model\.safetensors; did you mean .*run\?$"):
+        models.load_model(tmp_path)
