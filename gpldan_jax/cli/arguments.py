@@ -43,8 +43,16 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]  # of argparse, with overloads
         """Returns the flags, and the arguments that no flag takes."""
-        self._given = list(args or ())
-        return super().parse_known_args(args, namespace)
+        self._given = [self._spell(argument) for argument in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(self._given, namespace)
+
+    def _spell(self, argument: str) -> str:
+        """The flag as it is listed: `--image-model` and `--image_model` are the same."""
+        flag, separator, value = argument.partition("=")
+        known = {option.replace("_", "-"): option for option in self._option_string_actions}
+        if not flag.startswith("--") or flag in self._option_string_actions:
+            return argument
+        return known.get(flag.replace("_", "-"), flag) + separator + value
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[override]  # of argparse, with overloads
         """Returns the flags; `ValueError` for an unknown one, with the flag that was perhaps meant."""

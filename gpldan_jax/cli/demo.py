@@ -112,7 +112,7 @@ def _parser(program: str) -> Parser:
     add("--workdir", type=Path, metavar="DIR", help="folder of the features, the run and the collection; default "
         "runs/FOLDER")  # fmt: skip
     add("--recipe", default="ours", help="of the training: ours or paper; default %(default)s")
-    add("--no-serve", "--no_serve", dest="serve", action="store_false", help="stop before the page")
+    add("--no-serve", dest="serve", action="store_false", help="stop before the page")
     add("--host", default="127.0.0.1", help="address of the page; default %(default)s")
     add("--port", type=int, default=8000, help="of the page, 0 for any free one; default %(default)s")
     add_switch(add, "fresh", "start over: make features and model again")

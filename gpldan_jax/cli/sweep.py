@@ -48,7 +48,7 @@ def main(argv: Sequence[str], program: str) -> int:
     workdir = options.workdir or Path("runs") / f"sweep-{name}"
     best = [f"--config={workdir / grid_search.BEST}", f"--workdir={workdir / 'best'}"]
     try:
-        return grid_search.sweep(
+        status = grid_search.sweep(
             config,
             grid,
             workdir,
@@ -62,6 +62,9 @@ def main(argv: Sequence[str], program: str) -> int:
         )
     except ValueError as error:
         raise ValueError(str(error).replace("on_test needs", "--test needs")) from error
+    if not status:
+        print(f"next: gpldan run {shlex.join(best)}; or gpldan report {workdir}")
+    return status
 
 
 def parse_grid(config: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str | None], seeds: str) -> Grid:

@@ -187,6 +187,17 @@ def test_a_missing_package_is_named_with_its_extra():
         needs_package("no_such", "a text encoder", "bert")
 
 
+def test_a_flag_may_have_dashes_or_underscores():
+    parser = Parser(prog="gpldan")
+    parser.add_argument("--image_model")
+    parser.add_argument("--no-serve", action="store_true")
+    parser.add_subparsers(dest="command").add_parser("build").add_argument("--text_path")
+    options = parser.parse_args(["--image-model=a_b", "--no_serve", "build", "--text-path", "--x_y"[2:]])
+    assert (options.image_model, options.no_serve, options.text_path) == ("a_b", True, "x_y")
+    with pytest.raises(ValueError, match=r"unknown flag --image-modl; did you mean --image_model\?"):
+        parser.parse_args(["--image-modl=a"])
+
+
 def test_a_recorded_command_has_no_path_of_the_machine():
     argv = ["--dataset=npz", "--data=/home/me/a b.npz", "--workdir", "/tmp/w/runs/mine", "--seeds=5", "runs/x"]
     assert command_line("gpldan compare", argv) == (
