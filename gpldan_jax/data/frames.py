@@ -39,7 +39,7 @@ def feature_rows(values: Any, what: str, width: int | None = None) -> np.ndarray
 
     if sparse.issparse(values):
         raise TypeError(f"{what} must be a dense array, got a sparse {type(values).__name__}; use its toarray()")
-    features = as_features(as_array(values, what), where=what)
+    features = as_features(as_array(values, what), where=what, to_train_on=width is None)
     if not len(features):
         raise ValueError(f"{what} must have rows, got shape {list(features.shape)}")
     if width is not None and features.shape[1] != width:

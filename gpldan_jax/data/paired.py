@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpldan_jax.data.arrays import check_precision
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows
 from gpldan_jax.data.labels import encode_labels, is_labelled, normalize_groups, normalize_labels
 
@@ -36,17 +37,19 @@ class Pairs(NamedTuple):
         return Pairs(self.images[rows], self.texts[rows], labels, groups)
 
 
-def as_features(array: ArrayLike, *, where: str) -> np.ndarray:
+def as_features(array: ArrayLike, *, where: str, to_train_on: bool = False) -> np.ndarray:
     """Checks a feature matrix of real numbers or bools, `[n, d]`, and converts it to float32; `where` is for messages.
+
+    Features `to_train_on` must also keep their differences in float32, see `check_precision`.
 
     Returns:
         `[n, d]` float32, C-contiguous, finite. An array that is already so is returned as it is.
 
     Raises:
         DataError: objects, strings or complex numbers, another number of axes, NaN, Inf or values outside the float32
-            range; the message names the first rows.
+            range; the message names the first rows. What `check_precision` refuses.
     """
-    values = np.asarray(array)
+    given = values = np.asarray(array)
     if values.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, found {values.dtype}")
     if values.ndim != 2 or values.shape[1] == 0:
@@ -56,6 +59,8 @@ def as_features(array: ArrayLike, *, where: str) -> np.ndarray:
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         raise DataError(f"{where}: expected finite float32 values, found NaN, Inf or overflow in {name_rows(~finite)}")
+    if to_train_on:
+        check_precision(given, where)
     return values
 
 
@@ -284,8 +289,8 @@ def paired_dataset(
     checked: list[Pairs] = []
     for split, (raw_images, raw_texts, raw_labels) in zip(SPLITS, (train, validation, test), strict=True):
         where = f"{name} {split}"
-        images = as_features(raw_images, where=f"{where} images")
-        texts = as_features(raw_texts, where=f"{where} texts")
+        images = as_features(raw_images, where=f"{where} images", to_train_on=split == "train")
+        texts = as_features(raw_texts, where=f"{where} texts", to_train_on=split == "train")
         if len(images) != len(texts):
             raise DataError(f"{where}: expected as many texts as images, found {_counts(images, texts)}")
         labels = raw_labels

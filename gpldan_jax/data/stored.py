@@ -147,7 +147,7 @@ def check_equal_counts(image: Stored, text: Stored, images: np.ndarray, texts: n
 
 def stored_features(stored: Stored, width: int | None, columns: bool) -> np.ndarray:
     """Returns checked features, stored as rows or as columns; `width` is their expected number, `None` for any."""
-    features = as_features(stored.values.T if columns else stored.values, where=stored.where)
+    features = as_features(stored.values.T if columns else stored.values, where=stored.where, to_train_on=True)
     if width is not None and features.shape[1] != width:
         hint = " (transposed?)" if len(features) == width else ""
         raise DataError(
