@@ -17,6 +17,7 @@ from typing import Any
 from gpldan_jax import _deprecated, config
 from gpldan_jax._extras import install_command
 from gpldan_jax._files import one_line
+from gpldan_jax.cli import signals
 
 _DATASET_CONFIG = Path(__file__).with_name("dataset_config.py")
 _WHERE_DATA_ARE = (
@@ -125,13 +126,13 @@ def json_line(value: Any) -> str:
 def _call(work, argv, program, stopped):
     try:
         return work(argv, program)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         for thread in threading.enumerate():
             # jax's, which warns of a device that takes a minute to start: interrupted then, Python would wait for it.
             if isinstance(thread, threading.Timer):
                 thread.cancel()
         print(stopped, file=sys.stderr)
-        return 130
+        return signals.exit_status(interrupt)
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -1,13 +1,15 @@
-"""`gpldan` and `python -m gpldan_jax`: finds the command and runs it."""
+"""`gpldan` and `python -m gpldan_jax`: finds the command and runs it.
 
-import difflib
+This module imports little, so that Ctrl-C is handled from nearly the first moment on.
+"""
+
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 import gpldan_jax
-from gpldan_jax.cli import arguments, program_cache
+from gpldan_jax.cli import signals
 
 COMMANDS = {
     "demo": "make a page to search in of a folder of pictures and a table of captions",
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names.
 
     Returns:
-        The exit status: 0, 1 where a run failed, 2 for bad input, 130 where it was interrupted.
+        The exit status: 0, 1 where a run failed, 2 for bad input, 130 or 143 where SIGINT or SIGTERM stopped it.
     """
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     try:
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as `head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    import difflib
+
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f", did you mean {near[0]!r}?" if near else "; `gpldan --help` lists all"
     print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
@@ -54,11 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
-    command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
-    kept = None if name in _COMPILING else program_cache.keep_programs()
-    if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
-        print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
-    return arguments.call(command.main, argv, program, stopped=command.STOPPED)
+    try:
+        with signals.raised():
+            from gpldan_jax.cli import arguments, program_cache
+
+            command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
+            kept = None if name in _COMPILING else program_cache.keep_programs()
+            if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
+                print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
+            with signals.raised(command.STOPPED):
+                return arguments.call(command.main, argv, program, stopped=command.STOPPED)
+    except KeyboardInterrupt as interrupt:  # before or after the command itself, which says more
+        print("stopped", file=sys.stderr)
+        return signals.exit_status(interrupt)
 
 
 def _help():

@@ -1,0 +1,57 @@
+"""SIGINT and SIGTERM end a command with one line and the right status, from its first moment on."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from gpldan_jax.cli import main, signals
+from gpldan_jax.cli.arguments import call
+
+NUMBERS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.parametrize("number, status", NUMBERS)
+def test_a_signal_ends_a_command_with_its_line_and_its_status(number, status, capsys):
+    before = signal.getsignal(number)
+    with signals.raised():
+        assert call(lambda *_: os.kill(os.getpid(), number), [], "gpldan run", stopped="stopped; as it was") == status
+    assert capsys.readouterr().err == "stopped; as it was\n"
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number, status", NUMBERS)
+def test_a_signal_while_a_command_is_found_is_one_line(number, status, capsys, monkeypatch):
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: os.kill(os.getpid(), number))
+    assert main.main(["run", "--dataset=emoji"]) == status
+    assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("number, status", NUMBERS)
+def test_a_signal_in_an_import_ends_the_process_at_once(number, status, tmp_path):
+    """Whatever catches the exception: C extensions turn it into an ImportError or lose it."""
+    (tmp_path / "slow.py").write_text(
+        f"import os\ntry: os.kill(os.getpid(), {int(number)})\nfinally: print('went on')\n"
+    )
+    code = "from gpldan_jax.cli import signals\nwith signals.raised('stopped; as it was'): import slow"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "stopped; as it was\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number, status", NUMBERS)
+@pytest.mark.parametrize("delay", [0.1, 0.4, 1.0, 2.0])
+def test_a_command_is_interrupted_at_any_moment(number, status, delay, tmp_path, quick_environment):
+    code = f"""
+import os, sys, threading
+from gpldan_jax.cli import main
+threading.Timer({delay}, os.kill, (os.getpid(), {int(number)})).start()
+sys.exit(main.main(sys.argv[1:]))
+"""
+    flags = ["run", "--dataset=emoji", "--config.train.epochs=1000", f"--workdir={tmp_path / 'run'}"]
+    command = [sys.executable, "-c", code, *flags]
+    done = subprocess.run(command, env=os.environ | quick_environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == status and len(done.stderr.splitlines()) <= 1, done.stderr
