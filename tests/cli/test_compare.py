@@ -52,7 +52,10 @@ def test_a_comparison_from_features_to_tables(run, features, tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("--methods=gpldam",), "--methods=gpldam: no method 'gpldam'; there are chance, cmcp,"),
+        (
+            ("--methods=gpldam",),
+            "--methods=gpldam: no method 'gpldam' (did you mean 'gpldan'?); there are chance, cmcp,",
+        ),
         (("--config.train.selection=last",), "train.selection=last chooses nothing"),
     ],
 )

@@ -38,7 +38,7 @@ def test_from_features_to_the_page(run, features, tmp_path):
     command = [sys.executable, str(ROOT / "experiments" / "report.py"), str(workdir), f"--out={tmp_path / 'a.html'}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"written to {tmp_path / 'a.html'}\n" and not done.stderr
+    assert done.stdout == f"written to {tmp_path / 'a.html'}{HOW_TO_OPEN}\n" and not done.stderr
     text = (tmp_path / "a.html").read_text()
     assert_figures_are_those_of(workdir, Page(text))
     assert "precision against recall" in text.lower() and "Examples of retrieval" in text and not Page(text).notes
@@ -69,7 +69,7 @@ def test_data_that_moved_are_asked_for_and_found(main, tmp_path, monkeypatch):
     moved = [(tmp_path / f"{name}.npz").rename(tmp_path / f"{name}-moved.npz") for name in ("first", "second")]
     out = tmp_path / "a.html"
     status, printed, error = main(*runs, f"--out={out}")
-    assert status == 0 and printed == f"written to {out}\n"
+    assert status == 0 and printed == f"written to {out}{HOW_TO_OPEN}\n"
     lines = error.splitlines()
     assert len(lines) == 2 and all(line.startswith("warning: ") for line in lines)
     assert lines[0].startswith(f"warning: {runs[0]}: Precision against recall, figures of classes and examples of ret")
