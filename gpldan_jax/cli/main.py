@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where a run failed, 2 for bad input, 130 or 143 where SIGINT or SIGTERM stopped it.
     """
-    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if argv is None:  # of the process, which ends then
+        return signals.finish(main(sys.argv[1:]))
+    name, *rest = list(argv) or ["--help"]
     try:
         if name in COMMANDS:
             return run_command(name, rest, f"gpldan {name}")

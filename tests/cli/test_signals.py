@@ -41,6 +41,14 @@ def test_a_signal_in_an_import_ends_the_process_at_once(number, status, tmp_path
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "stopped; as it was\n")
 
 
+@pytest.mark.parametrize("number, _", NUMBERS)
+def test_a_signal_after_the_work_does_not_change_the_status(number, _):
+    code = f"import atexit, os; atexit.register(os.kill, os.getpid(), {int(number)})\n"
+    code += "import sys; from gpldan_jax.cli.main import main; sys.argv[1:] = ['--version']; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("gpldan_jax ") and not done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number, status", NUMBERS)
 @pytest.mark.parametrize("delay", [0.1, 0.4, 1.0, 2.0])
