@@ -80,7 +80,10 @@ def test_every_dataset_has_a_config_in_both_recipes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("wikipedai",), "unknown dataset 'wikipedai' (did you mean 'wikipedia'?); expected one of emoji, wikipedia,"),
+        (
+            ("wikipedai",),
+            "unknown dataset 'wikipedai' (did you mean 'wikipedia'?); expected one of emoji, openclipart,",
+        ),
         (("wikipedia", "rwa"), "unknown variant of wikipedia 'rwa' (did you mean 'raw'?)"),
         (("emoji", "", "mine"), "unknown recipe 'mine'; expected one of paper, ours"),
     ],

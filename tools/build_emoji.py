@@ -8,19 +8,17 @@ can compute them again from the committed file. The same packages and library ve
 """
 
 import argparse
-import json
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import xml.etree.ElementTree as ElementTree
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import shipped_files
+from shipped_files import TILE, MissingRequirementError
 
-from gpldan_jax.data.emoji import SHEET_COLUMNS, SHEET_ROWS, TILE, load_emoji_pictures
+from gpldan_jax.data.shipped import read_sheet
 from gpldan_jax.features import BagOfWords, hog_hsv
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -32,9 +30,9 @@ PACKAGES = {
     "unicode-data": (EMOJI_TEST,),
     "unicode-cldr-core": ANNOTATIONS,
 }
-LIBRARIES = ("numpy", "pillow", "scikit-image", "scikit-learn", "scipy")
 
 ITEMS = 1870
+SHEET_COLUMNS, SHEET_ROWS = 55, 34  # 55 x 34 is 1,870: the sheet has no empty tile
 SPLIT_SIZES = {"train": 1400, "validation": 100, "test": 370}
 
 FONT_SIZE = 109  # the one size at which the font holds bitmaps
@@ -44,7 +42,7 @@ SKIN_TONES = frozenset(range(0x1F3FB, 0x1F400))
 PRESENTATION_SELECTOR = "\ufe0f"
 NOT_A_CHARACTER = "\U0010ffff"
 
-OUT = Path(__file__).resolve().parent.parent / "gpldan_jax/data/emoji"
+OUT = shipped_files.DATA / "emoji"
 
 NOTO_NOTICE = """\
 The pictures in sprites.webp, and the picture features in features.npz computed from them, are made from the font
@@ -63,10 +61,6 @@ were also turned into a binary bag of words.
 
 Below: the copyright file of unicode-cldr-core, then that of unicode-data.
 """
-
-
-class MissingRequirementError(Exception):
-    """Something this tool needs is not installed; the message is one line that says what to install."""
 
 
 def package_versions():
@@ -94,16 +88,13 @@ def package_versions():
 
 
 def library_versions():
-    """Versions of the libraries that make the output; raises `MissingRequirementError` naming those to install."""
-    try:
-        import PIL.features
-        import skimage  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise MissingRequirementError(f"{error}: pip install 'gpldan_jax[features]'") from None
+    """Versions of the libraries that make the output; raises `MissingRequirementError` naming what to install."""
+    versions = shipped_files.library_versions()
+    import PIL.features
+
     if not PIL.features.check("raqm"):
         raise MissingRequirementError("Pillow cannot join emoji sequences without raqm: apt-get install libfribidi0")
-    return {library: version(library) for library in LIBRARIES}
+    return versions
 
 
 def read_emoji_test(path):
@@ -194,15 +185,6 @@ def draw_emoji(emojis, path=FONT):
     return np.stack(pictures)
 
 
-def write_sprites(pictures, path):
-    """Write `pictures`, uint8 `[n, 64, 64, 3]`, row by row as one lossless WebP sheet of 55 x 34 tiles."""
-    from PIL import Image
-
-    sheet = pictures.reshape(SHEET_ROWS, SHEET_COLUMNS, TILE, TILE, 3).transpose(0, 2, 1, 3, 4)
-    sheet = sheet.reshape(SHEET_ROWS * TILE, SHEET_COLUMNS * TILE, 3)
-    Image.fromarray(sheet).save(path, format="WEBP", lossless=True, quality=75, method=6)
-
-
 def split_items(labels, seed):
     """Stratified split of `labels`, `[n]`: uint8 `[n]` with 0 train, 1 validation, 2 test, of sizes `SPLIT_SIZES`."""
     from sklearn.model_selection import train_test_split
@@ -248,31 +230,15 @@ def build(folder, seed):
     groups = list(dict.fromkeys(item["group"] for item in items))
     labels = np.array([groups.index(item["group"]) for item in items], np.uint8)
 
-    write_sprites(draw_emoji([item["emoji"] for item in items]), folder / "sprites.webp")
-    image = hog_hsv(load_emoji_pictures(folder / "sprites.webp"))
+    pictures = draw_emoji([item["emoji"] for item in items])
+    sprites = shipped_files.write_sheet(pictures, folder / "sprites.webp", SHEET_COLUMNS, lossless=True, quality=75)
+    image = hog_hsv(read_sheet(folder / sprites["file"], SHEET_COLUMNS, SHEET_ROWS, TILE))
     documents = [" ".join([item["name"], *item["keywords"]]) for item in items]
-    words = BagOfWords.fit(documents)
-    with open(folder / "features.npz", "wb") as file:
-        np.savez_compressed(
-            file,
-            image=image.astype(np.float16),
-            text=words.transform(documents).astype(np.uint8),
-            label=labels,
-            split=split_items(labels, seed),
-            vocabulary=np.array(words.vocabulary),
-        )
-
-    head = {
-        "sources": versions,
-        "libraries": libraries,
-        "seed": seed,
-        "sprites": {"file": "sprites.webp", "tile": TILE, "columns": SHEET_COLUMNS, "rows": SHEET_ROWS},
-        "groups": groups,
-    }
+    words, split = BagOfWords.fit(documents), split_items(labels, seed)
+    shipped_files.write_features(folder / "features.npz", image, words, documents, labels, split)
+    head = {"sources": versions, "libraries": libraries, "seed": seed, "sprites": sprites, "groups": groups}
     order = ("emoji", "codepoints", "name", "keywords", "group", "subgroup")
-    lines = ",\n".join(json.dumps({key: item[key] for key in order}, ensure_ascii=False) for item in items)
-    start = json.dumps(head, ensure_ascii=False, indent=1).removesuffix("\n}")
-    (folder / "items.json").write_text(f'{start},\n "items": [\n{lines}\n]}}\n', encoding="utf-8")
+    shipped_files.write_items(folder / "items.json", head, items, order)
     write_licences(folder, versions)
 
 
@@ -281,18 +247,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=OUT, help="folder to write to (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    # Beside the files it replaces, because a rename cannot cross file systems.
-    with tempfile.TemporaryDirectory(dir=options.out, prefix=".build-") as temporary:
-        try:
-            build(Path(temporary), options.seed)
-        except MissingRequirementError as error:
-            print(f"build_emoji: {error}", file=sys.stderr)
-            return 2
-        for path in sorted(Path(temporary).iterdir()):
-            os.replace(path, options.out / path.name)
-            print(f"{options.out / path.name}: {(options.out / path.name).stat().st_size:,} bytes")
-    return 0
+    return shipped_files.replace_files(options.out, lambda folder: build(folder, options.seed), "build_emoji")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ from gpldan_jax.data.paired import PairedSplit as PairedSplit
 from gpldan_jax.data.paired import class_titles as class_titles
 from gpldan_jax.data.paired import label_titles as label_titles
 from gpldan_jax.data.paired import paired_dataset as paired_dataset
+from gpldan_jax.data.shipped import SHIPPED as SHIPPED
+from gpldan_jax.data.shipped import shipped_arrays as shipped_arrays
+from gpldan_jax.data.shipped import shipped_documents as shipped_documents
+from gpldan_jax.data.shipped import shipped_pictures as shipped_pictures
 from gpldan_jax.data.splits import apportion as apportion
 from gpldan_jax.data.splits import grouped_split as grouped_split
 from gpldan_jax.data.splits import stratified_split as stratified_split

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from gpldan_jax.data import layouts, own_features
-from gpldan_jax.data.emoji import load_emoji_arrays
 from gpldan_jax.data.files.checks import DataError, MissingFilesError, did_you_mean
 from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.data.paired import PairedDataset, PairedSplit, Pairs, dataset_from_checked
+from gpldan_jax.data.shipped import SHIPPED, shipped_arrays
 from gpldan_jax.data.splits import synthetic_splits
 from gpldan_jax.data.stored import FileContents, Layout, Shape, Variant
 
@@ -107,7 +107,7 @@ _VARIANTS = (
         nonnegative_images=True,
     ),
     Variant("npz", "own", None, (own_features.OWN_FEATURES, own_features.NPY_FOLDER), "your own features"),
-    Variant("emoji", "shipped", None, (), "shipped with the package", nonnegative_images=True),
+    *(Variant(name, "shipped", None, (), "shipped with the package", nonnegative_images=True) for name in SHIPPED),
 )
 # The sizes of generated features under the name "npz", which has none before a file is read.
 _OWN_SHAPE = Shape((800, 100, 100), image=512, text=256, classes=10)
@@ -137,7 +137,7 @@ def dataset_names() -> tuple[str, ...]:
 
     Example:
         >>> dataset_names()
-        ('wikipedia', 'pascal', 'nuswide', 'mirflickr', 'xmedia', 'cub', 'npz', 'emoji')
+        ('wikipedia', 'pascal', 'nuswide', 'mirflickr', 'xmedia', 'cub', 'npz', 'emoji', 'openclipart')
     """
     return tuple(dict.fromkeys(entry.name for entry in _VARIANTS))
 
@@ -204,8 +204,8 @@ def load_dataset(
     entry = next((item for item in known if item.variant == (variant or known[0].variant)), None)
     if entry is None:
         raise DataError(_unknown(f"{name} variant", variant, [item.variant for item in known]))
-    if name == "emoji" and not synthetic:
-        return _load_emoji(path)
+    if name in SHIPPED and not synthetic:
+        return _load_shipped(name, path)
     if synthetic:
         contents = FileContents(_generate(entry, seed))
     else:
@@ -231,7 +231,7 @@ def load_dataset(
 
 
 def _generate(entry: Variant, seed: int) -> tuple[Pairs, ...]:
-    shape = _emoji_shape() if entry.name == "emoji" else entry.shape or _OWN_SHAPE
+    shape = _shipped_shape(entry.name) if entry.name in SHIPPED else entry.shape or _OWN_SHAPE
     generated = synthetic_splits(
         shape.splits,
         image_dim=shape.image,
@@ -251,16 +251,16 @@ def _with_second_class(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes, dtype=bool)[labels] | np.eye(classes, dtype=bool)[second]
 
 
-def _emoji_shape() -> Shape:
-    emoji = load_emoji_arrays()
-    train, validation, test = np.bincount(emoji.split).tolist()
-    return Shape((train, validation, test), emoji.image.shape[1], emoji.text.shape[1], len(emoji.groups))
+def _shipped_shape(name: str) -> Shape:
+    arrays = shipped_arrays(name)
+    train, validation, test = np.bincount(arrays.split).tolist()
+    return Shape((train, validation, test), arrays.image.shape[1], arrays.text.shape[1], len(arrays.classes))
 
 
-def _load_emoji(path: str | os.PathLike | None) -> PairedDataset:
+def _load_shipped(name: str, path: str | os.PathLike | None) -> PairedDataset:
     if path:
-        raise DataError(f"emoji: shipped with the package, expected no path, found {path}")
-    arrays = load_emoji_arrays()
+        raise DataError(f"{name}: shipped with the package, expected no path, found {path}")
+    arrays = shipped_arrays(name)
     train, validation, test = (
         PairedSplit(*(array[arrays.split == part] for array in (arrays.image, arrays.text, arrays.label)))
         for part in range(3)
@@ -270,7 +270,7 @@ def _load_emoji(path: str | os.PathLike | None) -> PairedDataset:
         "text": {"extractor": "bag_of_words", "vocabulary": list(arrays.vocabulary)},
     }
     rows = tuple(np.flatnonzero(arrays.split == part) for part in range(3))
-    return PairedDataset("emoji", train, validation, test, arrays.groups, features=features, file_rows=rows)
+    return PairedDataset(name, train, validation, test, arrays.classes, features=features, file_rows=rows)
 
 
 def _locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Sequence[Path]]:

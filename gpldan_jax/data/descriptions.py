@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.data.arrays import check_ids
-from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 from gpldan_jax.data.files.checks import DataError
 from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.data.files.reading import read_arrays
 from gpldan_jax.data.paired import SPLITS, PairedDataset
+from gpldan_jax.data.shipped import SHIPPED, shipped_arrays, shipped_pictures
 
 KEYS = ("id", "caption", "caption_utf8", "caption_ends", "image_file")
 """The keys of a feature file that only describe its pairs."""
@@ -37,14 +37,16 @@ class Descriptions:
         captions: n strings, or `None`.
         files: n paths of images, relative to `folder`, "" for none; or `None`.
         folder: where the images lie, or `None`. It may be gone.
-        emoji: n rows of the embedded emoji, which have their pictures in this package; or `None`.
+        shipped: the dataset of this package that has the pictures, or `None`.
+        shipped_rows: n rows of that dataset.
     """
 
     ids: list[Any]
     captions: list[str] | None = None
     files: list[str] | None = None
     folder: Path | None = None
-    emoji: np.ndarray | None = None
+    shipped: str | None = None
+    shipped_rows: np.ndarray | None = None
 
     def pictures(self, rows: Sequence[int], folder: str | os.PathLike | None = None) -> list[Any]:
         """Returns the pictures of some pairs.
@@ -59,10 +61,10 @@ class Descriptions:
 
         Raises:
             FileNotFoundError: the folder of the images is gone.
-            ImportError: Pillow is missing, for the emoji.
+            ImportError: Pillow is missing, for the pictures of this package.
         """
-        if self.emoji is not None:
-            return list(load_emoji_pictures()[self.emoji[list(rows)]])
+        if self.shipped is not None and self.shipped_rows is not None:
+            return list(shipped_pictures(self.shipped)[self.shipped_rows[list(rows)]])
         place = self.folder if folder is None else Path(folder)
         if self.files is None or place is None:
             return []
@@ -113,9 +115,9 @@ def describe(dataset: PairedDataset, path: str | os.PathLike | None, splits: Seq
         return Descriptions(ids)
     n = sum(map(len, dataset.file_rows))
     rows = np.concatenate([np.empty(0, np.int64), *(dataset.file_rows[SPLITS.index(name)] for name in splits)])
-    if dataset.name == "emoji":
-        names = load_emoji_arrays().names
-        return Descriptions([names[row] for row in rows], emoji=rows)
+    if dataset.name in SHIPPED:
+        names = shipped_arrays(dataset.name).names
+        return Descriptions([names[row] for row in rows], shipped=dataset.name, shipped_rows=rows)
     path = Path(path or "")
     if not (path.is_file() or is_npy_folder(path)):
         return Descriptions(ids)

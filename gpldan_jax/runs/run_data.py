@@ -64,7 +64,7 @@ def absolute_path(config: Mapping[str, Any]) -> str | None:
         True
     """
     place = config["path"] or data.data_directory()
-    if config["synthetic"] or config["name"] == "emoji" or not place:
+    if config["synthetic"] or config["name"] in data.SHIPPED or not place:
         return None
     return str(Path(place).absolute())
 

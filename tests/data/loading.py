@@ -1,8 +1,13 @@
-"""What the tests of loading share: the sizes of every dataset, and the message of a refusal."""
+"""What the tests of loading share: the sizes of every dataset, the message of a refusal, and the tools."""
+
+import importlib
+import sys
+from unittest import mock
 
 import pytest
 
 from gpldan_jax.data import DataError, load_dataset
+from tests.commands import ROOT
 
 # Table 1 of the paper, and our own variants.
 SIZES = {
@@ -28,3 +33,9 @@ def refused(*args, **kwargs):
     with pytest.raises(DataError) as caught:
         load_dataset(*args, **kwargs)
     return str(caught.value)
+
+
+def load_tool(name):
+    """The module `name` of tools/, which imports its neighbours as a script does."""
+    with mock.patch.object(sys, "path", [str(ROOT / "tools"), *sys.path]):
+        return importlib.import_module(name)

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from gpldan_jax.data import MissingFilesError, data_directory, dataset_names, load_dataset, variants
+from gpldan_jax.data import SHIPPED, MissingFilesError, data_directory, dataset_names, load_dataset, variants
 from tests.data.files.writers import save
 from tests.data.loading import SIZES, refused, sizes
 
 
 def test_every_entry_is_tested():
     listed = {(name, entry.variant) for name in dataset_names() for entry in variants(name)}
-    assert listed == {*SIZES, ("emoji", "shipped")}
+    assert listed == {*SIZES, *((name, "shipped") for name in SHIPPED)}
 
 
 @pytest.mark.slow
@@ -30,18 +30,18 @@ def test_synthetic_data_have_the_exact_sizes(key, monkeypatch, tmp_path):
             assert len(np.unique(split.labels)) == len(data.class_names)
 
 
-def test_emoji_is_shipped():
-    pytest.importorskip("gpldan_jax.data.emoji")
-    data = load_dataset("emoji")
-    assert len(data.train) + len(data.validation) + len(data.test) == 1870
-    assert (data.image_dim, len(data.class_names), data.title) == (1952, 9, "emoji")
-    synthetic = load_dataset("emoji", synthetic=True)
+@pytest.mark.parametrize("name, pairs, classes", [("emoji", 1870, 9), ("openclipart", 1532, 18)])
+def test_a_dataset_is_shipped(name, pairs, classes):
+    data = load_dataset(name)
+    assert len(data.train) + len(data.validation) + len(data.test) == pairs
+    assert (data.image_dim, len(data.class_names), data.title) == (1952, classes, name)
+    synthetic = load_dataset(name, synthetic=True)
     assert sizes(synthetic) == sizes(data)
     assert data.features["image"] == {"extractor": "hog_hsv"} and synthetic.features is None
     assert data.features["text"]["extractor"] == "bag_of_words"
     assert len(data.features["text"]["vocabulary"]) == data.text_dim
     assert json.loads(json.dumps(data.features)) == data.features
-    assert "expected no path" in refused("emoji", path="somewhere")
+    assert "expected no path" in refused(name, path="somewhere")
 
 
 def test_unknown_names_get_the_near_one():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpldan_jax.data import DataError, describe, load_dataset
+from gpldan_jax.data import SHIPPED, DataError, describe, load_dataset
 from gpldan_jax.data.descriptions import pack_captions
 from gpldan_jax.data.paired import SPLITS
 
@@ -77,9 +77,10 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path, more, message):
         describe(dataset, tmp_path / "mine.npz", SPLITS)
 
 
-def test_the_emoji_bring_their_names_and_pictures():
-    pytest.importorskip("PIL", reason="the pictures of the emoji need Pillow")
-    dataset = load_dataset("emoji")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_data_bring_their_names_and_pictures(name):
+    pytest.importorskip("PIL", reason="the pictures need Pillow")
+    dataset = load_dataset(name)
     found = describe(dataset, None, ["test"])
     assert len(found.ids) == len(dataset.test) and found.ids[0] != found.ids[1]
     assert found.pictures([0, 1])[1].shape == (64, 64, 3)

@@ -1,6 +1,4 @@
-import importlib.util
 import json
-import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -9,9 +7,9 @@ import pytest
 
 from gpldan_jax.data.emoji import load_emoji_arrays, load_emoji_pictures
 from gpldan_jax.features import BagOfWords, hog_hsv
+from tests.data.loading import load_tool
 
 FOLDER = files("gpldan_jax.data.emoji")
-TOOL = Path(__file__).resolve().parents[2] / "tools/build_emoji.py"
 SPLIT_SIZES = (1400, 100, 370)
 WORDLESS = 87  # emoji whose every word is theirs alone: a property of the sources, pinned so that a change is seen
 SIZE_LIMIT = 8_000_000
@@ -29,10 +27,7 @@ def items():
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("build_emoji", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("build_emoji")
 
 
 def test_dimensions(emoji):
@@ -130,24 +125,6 @@ def test_words_come_from_the_items(emoji, items):
     np.testing.assert_array_equal(words.transform(documents), emoji.text)
 
 
-def test_a_sheet_comes_back_as_it_was_written(tool, tmp_path):
-    image = pytest.importorskip("PIL.Image", reason="the sprites need Pillow")
-    row = np.arange(1870)
-    pictures = np.zeros((1870, 64, 64, 3), np.uint8)
-    pictures[:, 1, 2, 0], pictures[:, 1, 2, 1] = row // 256, row % 256
-    tool.write_sprites(pictures, tmp_path / "sheet.webp")
-    np.testing.assert_array_equal(load_emoji_pictures(tmp_path / "sheet.webp"), pictures)
-    image.new("RGB", (64, 128)).save(tmp_path / "other.webp")
-    with pytest.raises(ValueError, match=r"other\.webp: expected a sheet of shape .* found \(128, 64, 3\)"):
-        load_emoji_pictures(tmp_path / "other.webp")
-
-
-def test_pictures_say_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match=r"pictures of the emoji: .*: pip install 'gpldan_jax\[features\]'"):
-        load_emoji_pictures()
-
-
 def test_split_comes_from_the_seed(emoji, tool):
     pytest.importorskip("sklearn", reason="the split needs scikit-learn")
     np.testing.assert_array_equal(tool.split_items(emoji.label, seed=0), emoji.split)
@@ -160,15 +137,3 @@ def test_tool_says_what_to_install(tool, tmp_path, monkeypatch, capsys):
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "apt-get install fonts-noto-color-emoji" in message
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_mismatched_files_are_refused(tmp_path, monkeypatch):
-    import gpldan_jax.data.emoji as module
-
-    (tmp_path / "features.npz").write_bytes(FOLDER.joinpath("features.npz").read_bytes())
-    described = json.loads(FOLDER.joinpath("items.json").read_text(encoding="utf-8"))
-    described["items"].pop()
-    (tmp_path / "items.json").write_text(json.dumps(described), encoding="utf-8")
-    monkeypatch.setattr(module, "files", lambda name: tmp_path)
-    with pytest.raises(ValueError, match=r"features\.npz: expected 1869 rows as in items\.json, found 1870"):
-        load_emoji_arrays()

@@ -3,18 +3,11 @@
 Letters: `w` words.
 """
 
-import json
-import os
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax._extras import needed_for
-
-TILE = 64
-SHEET_COLUMNS, SHEET_ROWS = 55, 34  # 55 x 34 is 1,870: the sheet has no empty tile
+from gpldan_jax.data import shipped
 
 
 @dataclass(frozen=True)
@@ -56,25 +49,18 @@ def load_emoji_arrays() -> EmojiArrays:
         >>> emoji.names[0], emoji.groups[emoji.label[0]]
         ('grinning face', 'Smileys & Emotion')
     """
-    folder = files(__name__)
-    described = json.loads(folder.joinpath("items.json").read_text(encoding="utf-8"))
-    items = described["items"]
-    with folder.joinpath("features.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        loaded = EmojiArrays(
-            image=arrays["image"].astype(np.float32),
-            text=arrays["text"].astype(np.float32),
-            label=arrays["label"].astype(np.int32),
-            split=arrays["split"].astype(np.int32),
-            vocabulary=tuple(arrays["vocabulary"].tolist()),
-            names=tuple(item["name"] for item in items),
-            emoji=tuple(item["emoji"] for item in items),
-            groups=tuple(described["groups"]),
-        )
-    if len(loaded.image) != len(items):
-        raise ValueError(
-            f"{folder / 'features.npz'}: expected {len(items)} rows as in items.json, found {len(loaded.image)}"
-        )
-    return loaded
+    described = shipped.shipped_items("emoji")
+    arrays = shipped.shipped_arrays("emoji")
+    return EmojiArrays(
+        image=arrays.image,
+        text=arrays.text,
+        label=arrays.label,
+        split=arrays.split,
+        vocabulary=arrays.vocabulary,
+        names=arrays.names,
+        emoji=tuple(item["emoji"] for item in described["items"]),
+        groups=arrays.classes,
+    )
 
 
 def load_emoji_documents() -> tuple[str, ...]:
@@ -84,11 +70,10 @@ def load_emoji_documents() -> tuple[str, ...]:
         >>> load_emoji_documents()[0]
         'grinning face face grin grinning face'
     """
-    items = json.loads(files(__name__).joinpath("items.json").read_text(encoding="utf-8"))["items"]
-    return tuple(" ".join([item["name"], *item["keywords"]]) for item in items)
+    return shipped.shipped_documents("emoji")
 
 
-def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
+def load_emoji_pictures() -> np.ndarray:
     """Reads the pictures from which the image features were computed, in the order of `load_emoji_arrays`.
 
     Returns:
@@ -102,13 +87,4 @@ def load_emoji_pictures(sheet: str | os.PathLike | None = None) -> np.ndarray:
         >>> load_emoji_pictures().shape
         (1870, 64, 64, 3)
     """
-    with needed_for("the pictures of the emoji"):
-        from PIL import Image
-    path = files(__name__).joinpath("sprites.webp") if sheet is None else Path(sheet)
-    with path.open("rb") as file, Image.open(file) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    expected = (SHEET_ROWS * TILE, SHEET_COLUMNS * TILE, 3)
-    if pixels.shape != expected:
-        raise ValueError(f"{path}: expected a sheet of shape {expected}, found {pixels.shape}")
-    tiles = pixels.reshape(SHEET_ROWS, TILE, SHEET_COLUMNS, TILE, 3).transpose(0, 2, 1, 3, 4)
-    return tiles.reshape(-1, TILE, TILE, 3)
+    return shipped.shipped_pictures("emoji")
