@@ -146,6 +146,9 @@ NOISE = frozenset(
 SMALL_WORDS = frozenset(
     _split("a an the of in on and with for to by at or from is it la il le di da de con del della un una")
 )
+_IN_BRACKETS = re.compile(r"[<(\[][^<(\[]*@[^>)\]]*[>)\]]")
+_AFTER_DASH = re.compile(r"\s+-\s+\S+@\S+$")
+_DUMP = re.compile(r"hash\(0x[0-9a-f]+\)", re.IGNORECASE)
 _LETTERS = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]+")  # the latter are addresses that a program of the library left in keywords
 
@@ -173,9 +176,18 @@ def read_metadata(path):
     return {
         "title": " ".join(texts("title")),
         "keywords": sorted({keyword.lower() for keyword in texts("subject")}),
-        "creator": ", ".join(texts("creator")),
+        "creator": ", ".join(filter(None, map(without_address, texts("creator")))),
         "licences": licences,
     }
+
+
+def without_address(name):
+    """A creator's name without an e-mail address; of an address alone what stands before the @; "" for a dump."""
+    if _DUMP.fullmatch(name):
+        return ""
+    if "@" in name.split()[0]:
+        return name.split("@")[0].strip("<([ ")
+    return " ".join(_IN_BRACKETS.sub("", _AFTER_DASH.sub("", name)).split())
 
 
 def is_public_domain(metadata):

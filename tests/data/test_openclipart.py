@@ -182,3 +182,20 @@ def test_the_tool_says_what_to_do_without_the_packages(tool, tmp_path, capsys):
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "apt-get download openclipart-png openclipart-svg" in message
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "creator, name",
+    [
+        ("Jo Who (jo@who.org)", "Jo Who"),
+        ("Jo [jo@who.org]", "Jo"),
+        ("jo <jo.who@who.org>", "jo"),
+        ("Jo Who - jo@who.org", "Jo Who"),
+        ("jo@who.org", "jo"),
+        ("HASH(0x89c79d4)", ""),
+        ("Nicu Buculei", "Nicu Buculei"),
+    ],
+)
+def test_creators_are_named_without_their_addresses(choosing, items, creator, name):
+    assert choosing.without_address(creator) == name
+    assert not any("@" in item["creator"] or "HASH(" in item["creator"] for item in items)
