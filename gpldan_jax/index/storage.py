@@ -17,13 +17,14 @@ import math
 import os
 import re
 import shutil
+import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpldan_jax._files import HOLDER, LOCK, TEMPORARY, LockedError, locked, sha256_of, sync, write_text
+from gpldan_jax._files import HOLDER, LOCK, TEMPORARY, LockedError, locked, one_line, sha256_of, sync, write_text
 from gpldan_jax.index.candidates import VectorIndex
 from gpldan_jax.index.gallery import EncodedBatch, Gallery, Segment
 from gpldan_jax.models import Projector, TrainedModel, load_model, save_model
@@ -273,7 +274,7 @@ def read_index(manifest: Mapping[str, Any], *, verify: bool) -> dict[str, Any]:
     for file in [*files, *([candidates["file"]] if candidates else [])]:
         _check_file(file, whole=verify)
     try:
-        model = load_model(manifest["model"].path)
+        model = load_model(manifest["model"].path, verify=not verify)  # with `verify` it has just been compared
     except ValueError as error:
         raise DamagedIndexError(str(error)) from error
     return {
@@ -389,8 +390,8 @@ def _map_array(file, shape: Sequence[int | None], kinds: str) -> np.ndarray:
             np.lib.format.read_magic(opened)
             found, is_fortran, dtype = np.lib.format.read_array_header_1_0(opened)
             start = opened.tell()
-    except (OSError, ValueError) as error:
-        raise DamagedIndexError(f"{file.path} is damaged: {error}") from error
+    except (OSError, SyntaxError, TypeError, ValueError, tokenize.TokenError) as error:  # of a header that is Python
+        raise DamagedIndexError(f"{file.path} is damaged: {one_line(error)}") from error
     fits = len(found) == len(shape) and all(want in (None, have) for want, have in zip(shape, found, strict=True))
     if not fits or is_fortran or dtype.kind not in kinds or start + math.prod(found) * dtype.itemsize != file.size:
         raise DamagedIndexError(f"{file.path}: expected {list(shape)} of kind {kinds!r}, found {list(found)} {dtype}")

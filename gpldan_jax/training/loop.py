@@ -134,8 +134,8 @@ def train(
         progress = Progress.from_record(record).continued(epochs)
 
     def save(state, progress, step):
-        needed = {selection.epoch * steps for selection in (progress.selection, progress.scheduled) if selection}
-        checkpoints.save(step, state, dataclasses.asdict(progress), keep=needed)
+        selections = [of for of in (progress.selection, progress.scheduled) if of and of.epoch]
+        checkpoints.save(step, state, dataclasses.asdict(progress), keep={of.epoch * steps for of in selections})
 
     run = _Run(
         state=state,
