@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import rich.console
 
-from gpldan_jax import _console, _files, data, models, retrieval, training
+from gpldan_jax import _checksums, _console, _files, data, models, retrieval, training
 from gpldan_jax._extras import needed_for
 from gpldan_jax._figure_style import write_figure
 from gpldan_jax.runs import processes, session
@@ -137,9 +137,11 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
                     bar.update(task, completed=before + epoch * len(chunk))
 
                 found = _train_slice(search, chunk, size, path.with_suffix(""), on_epoch, should_stop)
-                _files.write_json(path, [dataclasses.asdict(result) for result in found])
+                _checksums.write_record(path, {"results": [dataclasses.asdict(result) for result in found]})
                 console.print(f"{title}  slice {index + 1}/{len(chunks)}  {time.perf_counter() - started:.1f} s")
             records = workdirs.read_json(path)
+            if isinstance(records, dict):  # of older versions it is a list
+                records = records["results"]
             results += [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
             bar.update(task, completed=len(results) * epochs)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
@@ -152,7 +154,7 @@ def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
     path = search.folder / _SLICE
     if not path.exists():
         members = members[: search.slice_size]
-        _files.write_json(path, {"slice": min(_fitting_size(search, members), len(members))})
+        _checksums.write_record(path, {"slice": min(_fitting_size(search, members), len(members))})
     return workdirs.read_json(path)["slice"]
 
 
