@@ -50,7 +50,7 @@ def read_folders(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Mappi
         ValueError: as `overview_tables`.
     """
     runs: list[FinishedRun] = []
-    comparisons: list[tuple[Path, Mapping[str, Any]]] = []
+    comparisons: list[tuple[Path, dict[str, Any]]] = []
     for folder in folders:
         if (folder / "results.json").exists():
             runs.append(read_run(folder))
