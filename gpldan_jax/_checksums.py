@@ -20,6 +20,7 @@ DIGEST = "sha256"
 FOLDER_FILE = "checksums.json"
 """The file of a folder that names its other files, with their sizes and SHA-256; it is written last."""
 
+_SOURCE_MARK = "# sha256: "
 _LINE_MARK = ', "crc32": "'
 _BY_HAND = 'if you have changed it by hand, remove its key "sha256"'
 
@@ -68,6 +69,26 @@ def record_digest(record: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of JSON values, in hex; it does not depend on the order of keys and on spaces."""
     text = json.dumps(json.loads(json.dumps(record)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_source(path: str | os.PathLike, source: str) -> None:
+    """Writes Python source with its SHA-256 as a comment in the last line."""
+    _files.write_text(path, f"{source}{_SOURCE_MARK}{_text_digest(source)}\n")
+
+
+def check_source(path: str | os.PathLike) -> bool:
+    """Compares Python source with the SHA-256 in its last line; returns whether it has one.
+
+    Raises:
+        DamagedError: it is not what was written.
+        OSError: it cannot be read.
+    """
+    source, mark, digest = Path(path).read_text(encoding="utf-8", errors="replace").rpartition(_SOURCE_MARK)
+    if not mark or len(digest.split()) != 1:  # not in the last line
+        return False
+    if digest.strip() != _text_digest(source):
+        raise DamagedError(f"{path} is not what was written: damaged, or changed by hand; then remove its last line")
+    return True
 
 
 def write_folder(folder: Path, about: Mapping[str, Any]) -> None:
@@ -142,6 +163,10 @@ def read_line(line: str) -> tuple[dict[str, Any], bool]:
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, found {type(record).__name__}")
     return record, bool(mark)
+
+
+def _text_digest(text):
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def _names_below(folder):

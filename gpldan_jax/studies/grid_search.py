@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import rich.console
 
-from gpldan_jax import _checksums, _console, _files, data, models, retrieval, training
+from gpldan_jax import _checksums, _console, data, models, retrieval, training
 from gpldan_jax._extras import needed_for
 from gpldan_jax._figure_style import write_figure
 from gpldan_jax.runs import processes, session
@@ -270,7 +270,7 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
         run=run_command,
         figure=grid_summaries.describe(selected, criterion),
     )
-    _files.write_text(folder / BEST, source)
+    _checksums.write_source(folder / BEST, source)
     written = [CSV, JSON, BEST]
     if has_figure:
         from gpldan_jax.studies.figures import compose_grid  # matplotlib takes seconds to import

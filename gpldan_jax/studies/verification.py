@@ -17,6 +17,7 @@ from gpldan_jax._files import TEMPORARY, one_line
 from gpldan_jax.index import storage
 from gpldan_jax.models import load_model
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.studies.grid_search import BEST
 
 OK, DAMAGED, UNKNOWN = "ok", "damaged", "no checksum"
 
@@ -48,8 +49,7 @@ def verify(path: str | os.PathLike) -> list[Checked]:
             them; a model file, a feature file (`.npz`), or another single file of these.
 
     Returns:
-        What came of each check, in the order of the paths. Tables, figures, cards and `best.py`, which users may edit,
-        have no checksum and are left out.
+        What came of each check, in the order of the paths. Tables, figures and cards have no checksum and are left out.
 
     Raises:
         ValueError: the path does not exist, or there is nothing of ours.
@@ -98,6 +98,8 @@ def _file(path: Path) -> Iterator[Checked]:
         yield _checked(path, _archive)
     elif path.suffix == ".sqlite":
         yield _checked(path, _pictures)
+    elif path.name == BEST:
+        yield _checked(path, _source)
     elif path.name == workdirs.METRICS:
         yield _checked(path, _metrics)
     elif path.name == storage.MANIFEST:
@@ -119,6 +121,10 @@ def _checked(path: Path, check: Callable[[Path], str]) -> Checked:
 
 def _record(path):
     return "" if _checksums.check_record(path)[1] else _OLDER
+
+
+def _source(path):
+    return "" if _checksums.check_source(path) else _OLDER + ", or changed by hand"
 
 
 def _is_of_others(path):

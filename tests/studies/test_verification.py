@@ -43,6 +43,7 @@ def write_everything(folder: Path) -> Path:
     record(folder / "compare" / "gpldan" / "seed-0.json", {"test": 0.5})
     record(folder / "sweep" / "sweep.json", {"points": [0.5, 0.25]})
     record(folder / "sweep" / "slices" / "0000.json", {"results": [0.5]})
+    _checksums.write_source(folder / "sweep" / "best.py", "def get_config():\n    return {}\n")
     np.savez(folder / "features.npz", image=features, manifest=np.array("{}"))
     return folder
 
@@ -62,6 +63,8 @@ def content(path):
             return {name: (arrays[name].dtype, arrays[name].tobytes()) for name in arrays.files}
     if path.suffix == ".jsonl":
         return workdirs.read_records(path)
+    if path.suffix == ".py":
+        _checksums.check_source(path)
     if path.suffix == ".json":
         return _checksums.read_record(path)
     return path.read_bytes()
