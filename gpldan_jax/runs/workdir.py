@@ -250,12 +250,14 @@ def _read_lines(path, text):
 
 def read_json(path: Path) -> Any:
     """Reads a JSON file without its checksum; raises `WorkdirError` where it is damaged."""
+    again = "delete it, and the same command makes it again"
+    advice = "use fresh to start over" if path.name == CONFIG else again
     try:
         return _checksums.read_record(path)
     except _checksums.DamagedError as error:
-        raise WorkdirError(f"{error}; use fresh to start over") from error
+        raise WorkdirError(f"{error}; {advice}") from error
     except OSError as error:
-        raise WorkdirError(f"{path} cannot be read ({error.strerror or error}); use fresh to start over") from error
+        raise WorkdirError(f"{path} cannot be read ({error.strerror or error}); {advice}") from error
 
 
 def _is_ours(name):

@@ -153,6 +153,8 @@ def fit_all(
         task = _task(method, dataset, folder / method.name, criterion, epochs)
         try:
             rows.append(_row(task, seeds, report, on_fits_of_method))
+        except workdirs.WorkdirError:
+            raise  # a kept result is damaged, which is no failure of the method
         except _FAILURES as error:
             rows.append(Row(method, None, (), (), (), 0.0, _files.one_line(error)))
             report(f"{method.title}: failed: {_files.one_line(error)}")

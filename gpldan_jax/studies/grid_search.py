@@ -286,7 +286,10 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
 def _with_test(search, result):
     if result.test or not len(search.dataset.test):
         return result
-    model = models.load_model(_model_path(search, result.member))
+    try:
+        model = models.load_model(_model_path(search, result.member))
+    except ValueError as error:
+        raise workdirs.WorkdirError(f"{error}; use fresh to start over") from error
     return dataclasses.replace(result, test=_evaluate(search, "test", model))
 
 
