@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _deprecated, config
+from gpldan_jax import _checksums, _deprecated, config
 from gpldan_jax._extras import install_command
 from gpldan_jax._files import one_line
 from gpldan_jax.cli import signals
@@ -218,6 +218,10 @@ def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict
         rest = [*(f"--config.{key}={value}" for key, value in config.RECIPES[options.recipe].items()), *rest]
     if not Path(file).is_file():
         raise ValueError(f"no config file {file}")
+    try:
+        _checksums.check_source(file)
+    except _checksums.DamagedError as error:
+        warnings.warn(str(error), stacklevel=2)  # a user may well change the best.py of a sweep
     if options.data is not None:
         if any(flag.partition("=")[0] == "--config.dataset.path" for flag in rest):
             raise ValueError("--data and --config.dataset.path are the same, give one of them")

@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "make one HTML page of finished workdirs",
     "summarize": "print tables of finished runs and comparisons",
     "compare-runs": "compare two finished runs on the same test pairs, query by query",
+    "verify": "check the files of runs, models, collections and features for damage",
     "benchmark": "measure how fast the loss, training, search and image networks are on this machine",
 }
 """What each command does, in one line."""

@@ -1,6 +1,6 @@
 """The folder of an index: arrays that are mapped from files, and a manifest that names the files that count.
 
-    index.json            what the index is; the size and the SHA-256 of each of its files
+    index.json            what the index is; the size and the SHA-256 of each of its files, and its own
     values-1f0c....npy    arrays; the name holds a hash of the content, so a file never changes
     model-9a41....safetensors
 
@@ -17,13 +17,15 @@ import math
 import os
 import re
 import shutil
+import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpldan_jax._files import HOLDER, LOCK, TEMPORARY, LockedError, locked, sha256_of, sync, write_text
+from gpldan_jax._checksums import DamagedError, check_record, write_record
+from gpldan_jax._files import HOLDER, LOCK, TEMPORARY, LockedError, locked, one_line, sha256_of, sync
 from gpldan_jax.index.candidates import VectorIndex
 from gpldan_jax.index.gallery import EncodedBatch, Gallery, Segment
 from gpldan_jax.models import Projector, TrainedModel, load_model, save_model
@@ -235,10 +237,13 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
         return File(folder / entry["file"], entry["bytes"], entry["sha256"])
 
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"), object_hook=restore)
+        record, _ = check_record(path)
+        manifest = json.loads(json.dumps(record), object_hook=restore)
     except FileNotFoundError as error:
         raise DamagedIndexError(f"{folder} is no index of gpldan_jax: there is no {MANIFEST}") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except DamagedError as error:
+        raise DamagedIndexError(str(error)) from error
+    except (OSError, ValueError) as error:
         raise DamagedIndexError(f"{path} is damaged: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
         raise DamagedIndexError(f"{path} is not the manifest of an index of gpldan_jax")
@@ -268,12 +273,11 @@ def read_index(manifest: Mapping[str, Any], *, verify: bool) -> dict[str, Any]:
             "expected modality 'image' or 'text' and at least one segment, "
             f"got {manifest['modality']!r} and {len(manifest['segments'])}"
         )
+    for file in files_of(manifest):
+        check_file(file, whole=verify)
     candidates = manifest.get("candidates")
-    files = [manifest["model"], *(file for entry in manifest["segments"] for file in entry["files"].values())]
-    for file in [*files, *([candidates["file"]] if candidates else [])]:
-        _check_file(file, whole=verify)
     try:
-        model = load_model(manifest["model"].path)
+        model = load_model(manifest["model"].path, verify=not verify)  # with `verify` it has just been compared
     except ValueError as error:
         raise DamagedIndexError(str(error)) from error
     return {
@@ -285,6 +289,25 @@ def read_index(manifest: Mapping[str, Any], *, verify: bool) -> dict[str, Any]:
         "candidates": candidates
         and VectorIndex.read(candidates["file"].path, candidates["probes"], candidates["recalls"]),
     }
+
+
+def files_of(manifest: Mapping[str, Any]) -> list[File]:
+    """Returns the files that a manifest names; raises as `read_index` where it is damaged."""
+    candidates = manifest.get("candidates")
+    files = [manifest["model"], *(file for entry in manifest["segments"] for file in entry["files"].values())]
+    return [*files, *([candidates["file"]] if candidates else [])]
+
+
+def check_file(file: File, *, whole: bool) -> None:
+    """Compares the size of a file with its manifest, and its SHA-256 where `whole`; raises `DamagedIndexError`."""
+    try:
+        size = file.path.stat().st_size
+        if size != file.size:
+            raise DamagedIndexError(f"{file.path} is damaged: expected {file.size} bytes, found {size}")
+        if whole and sha256_of(file.path) != file.sha256:
+            raise DamagedIndexError(f"{file.path} is damaged: its SHA-256 is not that of the manifest")
+    except OSError as error:
+        raise DamagedIndexError(f"{file.path} cannot be read: {error.strerror or error}") from error
 
 
 def _store(folder, segment):
@@ -362,24 +385,13 @@ def _write_manifest(folder, manifest):
         named.add(value.path.name)
         return {"file": value.path.name, "bytes": value.size, "sha256": value.sha256}
 
-    text = json.dumps({"format": _FORMAT, "version": _VERSION, **manifest}, indent=1, default=describe)
+    record = json.loads(json.dumps({"format": _FORMAT, "version": _VERSION, **manifest}, default=describe))
     sync(folder)  # the new names are on the disk before the manifest names them
-    write_text(folder / MANIFEST, text + "\n")
+    write_record(folder / MANIFEST, record)
     sync(folder)
     for path in folder.iterdir():
         if _NAME.fullmatch(path.name) and path.name not in named:
             path.unlink()
-
-
-def _check_file(file, *, whole):
-    try:
-        size = file.path.stat().st_size
-        if size != file.size:
-            raise DamagedIndexError(f"{file.path} is damaged: expected {file.size} bytes, found {size}")
-        if whole and sha256_of(file.path) != file.sha256:
-            raise DamagedIndexError(f"{file.path} is damaged: its SHA-256 is not that of the manifest")
-    except OSError as error:
-        raise DamagedIndexError(f"{file.path} cannot be read: {error.strerror or error}") from error
 
 
 def _map_array(file, shape: Sequence[int | None], kinds: str) -> np.ndarray:
@@ -389,8 +401,8 @@ def _map_array(file, shape: Sequence[int | None], kinds: str) -> np.ndarray:
             np.lib.format.read_magic(opened)
             found, is_fortran, dtype = np.lib.format.read_array_header_1_0(opened)
             start = opened.tell()
-    except (OSError, ValueError) as error:
-        raise DamagedIndexError(f"{file.path} is damaged: {error}") from error
+    except (OSError, SyntaxError, TypeError, ValueError, tokenize.TokenError) as error:  # of a header that is Python
+        raise DamagedIndexError(f"{file.path} is damaged: {one_line(error)}") from error
     fits = len(found) == len(shape) and all(want in (None, have) for want, have in zip(shape, found, strict=True))
     if not fits or is_fortran or dtype.kind not in kinds or start + math.prod(found) * dtype.itemsize != file.size:
         raise DamagedIndexError(f"{file.path}: expected {list(shape)} of kind {kinds!r}, found {list(found)} {dtype}")

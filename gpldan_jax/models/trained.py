@@ -2,13 +2,15 @@
 
 The tensors of a model file are `projector/...`, the parameters; `standardization/...`, the means and standard
 deviations of the inputs; and, where the model has a bank, `bank/...`. Its header holds one JSON text: the sizes of the
-projector, the two numbers of the bank, and the metadata.
+projector, the two numbers of the bank, the metadata, and the SHA-256 of each tensor and of all that the text says.
 """
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax import _files
+from gpldan_jax import _checksums, _files
 from gpldan_jax.models.bank import MODALITIES, Bank, BankSide
 from gpldan_jax.models.encoding import encode_rows, retrieval_distances
 from gpldan_jax.models.projector import Projector, Representation
@@ -26,6 +28,7 @@ MODEL_FILE, CARD_FILE = "model.safetensors", "README.md"
 """What a model and its card are called in a folder."""
 
 _HEADER = "gpldan_jax"
+_CHECKSUMS = "checksums"
 _SETTINGS = ("hidden", "width", "parts")
 _BANK_SIDE = tuple(field.name for field in dataclasses.fields(BankSide))
 
@@ -199,10 +202,11 @@ def save_model(path: str | os.PathLike, model: TrainedModel) -> None:
     about = {**model.metadata, "projector": settings}
     if model.bank is not None:
         about["bank"] = {"neighbours": model.bank.neighbours, "weight": model.bank.weight}
-    header = {_HEADER: json.dumps(about, sort_keys=True)}
+    tensors = model_tensors(model)
+    header = {_HEADER: json.dumps(about | {_CHECKSUMS: _checksums_of(tensors, about)}, sort_keys=True)}
     with _files.replacing(path) as temporary:
         # Not `save_file`, whose files only their owner may read.
-        temporary.write_bytes(safetensors.numpy.save(model_tensors(model), header))
+        temporary.write_bytes(safetensors.numpy.save(tensors, header))
 
 
 def model_tensors(model: TrainedModel) -> dict[str, np.ndarray]:
@@ -233,18 +237,21 @@ def model_tensors(model: TrainedModel) -> dict[str, np.ndarray]:
     return {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
 
 
-def load_model(path: str | os.PathLike) -> TrainedModel:
-    """Reads a model file.
+def load_model(path: str | os.PathLike, *, verify: bool = True) -> TrainedModel:
+    """Reads a model file and compares what it holds with its checksums.
+
+    A file of a version that wrote none is a warning.
 
     Args:
         path: of a file that `save_model`, a run or an estimator wrote; or of a folder with a `model.safetensors`, such
             as the workdir of a run.
+        verify: whether to compare; False where the whole file has been compared already.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: not a model file; the message names the file and what is missing or does not fit.
+        ValueError: not a model file, or a damaged one; the message names the file and what is missing or does not fit.
 
     Example:
         See `save_model`.
@@ -264,11 +271,19 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a safetensors file: {error}") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path} is no model of gpldan_jax: its metadata are no JSON object")
+    checksums = metadata.pop(_CHECKSUMS, None)
+    if verify and checksums is not None:
+        _check(path, checksums, tensors, metadata)
     missing = {f"standardization/{field.name}" for field in dataclasses.fields(Standardization)} - tensors.keys()
     if missing or "projector" not in metadata:
         raise ValueError(f"{path} is no model of gpldan_jax: it lacks {min(missing, default='its projector settings')}")
+    if verify and checksums is None:
+        old = "as files of older versions: whether it is damaged is not known"
+        warnings.warn(f"{path} has no checksums, {old}", stacklevel=2)
     nested = flax.traverse_util.unflatten_dict(tensors, sep="/")
     try:
         settings = metadata.pop("projector")
@@ -284,6 +299,31 @@ def load_model(path: str | os.PathLike) -> TrainedModel:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no whole model of gpldan_jax: {type(error).__name__} {error}") from error
     return model
+
+
+def _checksums_of(tensors, about):
+    """The SHA-256 of each tensor, and of these and all else that the header says."""
+    hashes = {name: _hash(tensor) for name, tensor in sorted(tensors.items())}
+    return {"tensors": hashes, "metadata": _checksums.record_digest({"about": about, "tensors": hashes})}
+
+
+def _hash(tensor):
+    digest = hashlib.sha256(f"{tensor.dtype.str} {list(tensor.shape)} ".encode())
+    digest.update(np.ascontiguousarray(tensor).data)
+    return digest.hexdigest()
+
+
+def _check(path, checksums, tensors, about):
+    """`DamagedError` naming the first thing of a file that is not what was written."""
+    found = _checksums_of(tensors, about)
+    try:
+        names = checksums["tensors"].keys() | tensors.keys()
+        wrong = sorted(name for name in names if checksums["tensors"].get(name) != found["tensors"].get(name))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _checksums.DamagedError(f"{path} is damaged: its checksums are no table of tensors") from error
+    if wrong or checksums.get("metadata") != found["metadata"]:
+        what = f"the SHA-256 of its tensor {wrong[0]} differs" if wrong else "the SHA-256 of its metadata differs"
+        raise _checksums.DamagedError(f"{path} is damaged: {what}")
 
 
 def _bank(tensors, numbers):

@@ -5,14 +5,15 @@ All values are checked and converted here, so that the page is made from values 
 
 import contextlib
 import dataclasses
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpldan_jax import _checksums
 from gpldan_jax._files import one_line
 from gpldan_jax.retrieval.metrics import RECALL_LEVELS
+from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies import table2
 from gpldan_jax.studies.tables import DIRECTIONS, MeanSd, main_metric
 
@@ -132,7 +133,9 @@ def read(folder: Path) -> Run | Sweep | Comparison:
 def _run(folder):
     with _reading(folder / "config.json") as described:
         config, versions = _config(described), _versions(described["versions"])
-    with _reading(folder / "metrics.jsonl", lines=True) as records:
+    with _reading(folder / "results.json") as results:
+        trained = results.get("epochs")  # absent in old results
+    with _reading(folder / "metrics.jsonl", lambda path: workdirs.read_records(path, trained)) as records:
         epochs = tuple(
             Epoch(
                 int(record["epoch"]),
@@ -269,11 +272,12 @@ def _with_curves(method, paths):
 
 
 @contextlib.contextmanager
-def _reading(path: Path, *, lines: bool = False) -> Iterator[Any]:
-    """Yields the content of a JSON file; an error here or in the block that converts it becomes one line."""
+def _reading(path: Path, read: Callable[[Path], Any] = _checksums.read_record) -> Iterator[Any]:
+    """Yields what `read` makes of a file; an error here or in the block that converts it becomes one line."""
     try:
-        text = path.read_text(encoding="utf-8")
-        yield [json.loads(line) for line in text.splitlines()] if lines else json.loads(text)
+        yield read(path)
+    except _checksums.DamagedError:
+        raise
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except KeyError as error:

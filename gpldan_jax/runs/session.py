@@ -14,7 +14,7 @@ import rich.console
 import rich.progress
 import rich.table
 
-from gpldan_jax import _console, _files, data, models, retrieval, training
+from gpldan_jax import _checksums, _console, _files, data, models, retrieval, training
 from gpldan_jax.config import with_newer_settings, with_values
 from gpldan_jax.runs import processes, run_data
 from gpldan_jax.runs import workdir as workdirs
@@ -64,10 +64,12 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         epochs = config["train"]["epochs"]
         previous = int(training.from_first_process(float(known["train"]["epochs"] if first else 0)))
         finished = directory / workdirs.RESULTS
-        results = workdirs.read_json(finished) if finished.exists() else None
-        is_finished = bool(training.from_first_process(float(bool(results))))
+        with processes.together():
+            results = _read_results(finished) if finished.exists() else None
+            lost = _lost_model(directory) if first and results else ""
+        is_finished, is_lost = map(bool, training.from_first_process([float(bool(results)), float(bool(lost))]))
         interrupted = stack.enter_context(processes.interruption())
-        if is_finished and previous == epochs:
+        if is_finished and previous == epochs and not is_lost:
             console.print(f"{directory} is finished; use a larger train.epochs to go on, or fresh to start over")
             show(results or {}, console)
             if first and not (directory / models.CARD_FILE).exists():  # of an older version; a user may have changed it
@@ -75,6 +77,10 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
             return 0
         checkpoints = training.Checkpoints(directory / workdirs.CHECKPOINTS)
         stack.callback(checkpoints.close)
+        if is_lost and previous == epochs:
+            if checkpoints.latest() is None:
+                raise workdirs.WorkdirError(f"{lost or directory}: no checkpoints are left; use fresh to start over")
+            console.print(f"{lost}: it is made again from the checkpoints")
         if previous != epochs:
             with processes.together():
                 _check_epochs(checkpoints, directory, config, previous, is_finished)
@@ -95,8 +101,9 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         results = _results(config, dataset, model, progress)
         if first:
             models.save_model(directory / workdirs.MODEL, model)
-            _files.write_json(directory / workdirs.RESULTS, results)
-            _write_card(directory, dataset, results)
+            _checksums.write_record(directory / workdirs.RESULTS, results)
+            if not (is_lost and (directory / models.CARD_FILE).exists()):  # a user may have changed it
+                _write_card(directory, dataset, results)
             show(results, console)
     return 0
 
@@ -177,6 +184,29 @@ def _write_card(directory, dataset, results):
     _files.write_text(directory / models.CARD_FILE, card)
 
 
+def _read_results(path):
+    """The results of a finished run; `WorkdirError` where they are damaged."""
+    advice = "delete it, and the same command makes it again from the checkpoints"
+    try:
+        results = _checksums.read_record(path)
+        show(results, rich.console.Console(quiet=True))
+    except _checksums.DamagedError as error:
+        raise workdirs.WorkdirError(f"{error}; or {advice}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise workdirs.WorkdirError(f"{path} is damaged: a run leaves something else there; {advice}") from error
+    return results
+
+
+def _lost_model(directory):
+    """Why the model of a finished run cannot be used; empty where it can."""
+    path = directory / workdirs.MODEL
+    try:
+        models.load_model(path)
+    except ValueError as error:
+        return _files.one_line(error) if path.exists() else f"{path} is gone"
+    return ""
+
+
 def _moved_data(config, directory, fresh):
     """Where the data of the run in the folder are, if its own path leads nowhere from here; `None` otherwise."""
     place = run_data.absolute_path(config)
@@ -211,6 +241,7 @@ def _results(config, dataset, model, progress):
         "dataset": dataset.title,
         "synthetic": dataset.synthetic,
         "seed": config["train"]["seed"],
+        "epochs": progress.epoch,
         "selection": {"criterion": config["train"]["selection"], **dataclasses.asdict(progress.selection)},
     }
     for name in ("validation", "test"):
@@ -243,8 +274,11 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         progress = training.Progress.from_record(checkpoints.progress(resumed_step))
     if processes.is_first():
         # A shorter run evaluated its last epoch, whatever `evaluate_every` says; this run does not.
-        shorter = progress.continued(options["epochs"]) != progress
-        workdirs.keep_records(directory / workdirs.METRICS, progress.epoch, without_last_evaluation=shorter)
+        goes_on, path = progress.continued(options["epochs"]), directory / workdirs.METRICS
+        known = [_as_reported(record, dataset) for record in goes_on.records]
+        shorter = goes_on != progress
+        if problem := workdirs.keep_records(path, progress.epoch, known, without_last_evaluation=shorter):
+            console.print(problem)
     if resumed_step:
         console.print(f"continuing {directory} after step {resumed_step} of {total}")
     if mesh:
@@ -277,8 +311,7 @@ def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]
     writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step) if first else None
 
     def report(record):
-        if dataset.synthetic:
-            record = record | {"synthetic": True}
+        record = _as_reported(record, dataset)
         if first:
             workdirs.append_record(directory / workdirs.METRICS, record)
         console.print(f"{dataset.title}  {line(record)}")
@@ -290,6 +323,10 @@ def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]
     finally:
         if writer:
             writer.close()
+
+
+def _as_reported(record, dataset):
+    return record | {"synthetic": True} if dataset.synthetic else record
 
 
 def _scalars(record):

@@ -1,7 +1,7 @@
 """The folder of a run: who works in it, with which config, and what it holds.
 
 config.json        the config, a fingerprint of the data, where they lie, versions
-metrics.jsonl      a line for each epoch
+metrics.jsonl      a line for each epoch, with its CRC
 checkpoints/       Orbax
 results.json       the figures of the selected model; its presence says that the run is finished
 model.safetensors  the selected model
@@ -10,16 +10,16 @@ tensorboard/       scalars, where tensorboardX is installed
 """
 
 import contextlib
-import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _files
+from gpldan_jax import _checksums, _files
 from gpldan_jax.config import COMPUTING_GROUP, SETTINGS, flat, with_values
 from gpldan_jax.models.trained import CARD_FILE, MODEL_FILE
+from gpldan_jax.training.loop import without_evaluation
 
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", MODEL_FILE
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
@@ -29,7 +29,6 @@ DATA_PATH = "data_path"
 """The key of `config.json` with the absolute path where the data were last found; absent in old workdirs."""
 # Where a run is computed and where its data lie do not make it another run; the fingerprint says whether they are its.
 _PLACES = (f"{COMPUTING_GROUP}.", "dataset.path")
-_EVALUATION = ("validation", "selected")  # what a record says of one
 _DIGITS = 12  # of a fingerprint, in messages
 _ABSENT = object()
 
@@ -71,14 +70,14 @@ def open_workdir(
             leftover.unlink(missing_ok=True)  # of a process that was killed while it wrote
         if fresh and (directory / CONFIG).exists():  # without it what lies there is not ours to delete
             _delete(directory, holds)
-            _files.write_json(directory / CONFIG, description)
+            _checksums.write_record(directory / CONFIG, description)
         check_same_run(directory, description, name, may_differ)
         if not (directory / CONFIG).exists():
-            _files.write_json(directory / CONFIG, description)
+            _checksums.write_record(directory / CONFIG, description)
         if place := description.get(DATA_PATH):
             known = read_json(directory / CONFIG)
             if known.get(DATA_PATH) != place:
-                _files.write_json(directory / CONFIG, known | {DATA_PATH: place})
+                _checksums.write_record(directory / CONFIG, known | {DATA_PATH: place})
         yield directory
 
 
@@ -145,42 +144,120 @@ def change_epochs(directory: Path, epochs: int) -> None:
     # Results first: those of a shorter run must not pass for those of the longer one, wherever this is interrupted.
     for name in (RESULTS, MODEL, CARD_FILE):
         (directory / name).unlink(missing_ok=True)
-    _files.write_json(directory / CONFIG, known | {"config": with_values(known["config"], {EPOCHS: epochs})})
+    _checksums.write_record(directory / CONFIG, known | {"config": with_values(known["config"], {EPOCHS: epochs})})
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Adds a line to a JSON-lines file."""
+    """Adds a line with its CRC to a JSON-lines file."""
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(_checksums.checked_line(record) + "\n")
 
 
-def keep_records(path: Path, epoch: int, *, without_last_evaluation: bool = False) -> None:
-    """Deletes the records after an epoch, and a half-written one, from a JSON-lines file: those epochs come again.
+def keep_records(
+    path: Path, epoch: int, known: Sequence[Mapping[str, Any]] = (), *, without_last_evaluation: bool = False
+) -> str:
+    """Makes a JSON-lines file that of a run after `epoch` epochs, whose next ones come again.
 
-    `without_last_evaluation` also deletes what the record of that epoch says of its evaluation.
+    Args:
+        path: of the file.
+        epoch: epochs done.
+        known: the records of the last of these epochs, from the checkpoint; their lines are written anew. Lines without
+            a record stay as they are: checkpoints of older versions have none.
+        without_last_evaluation: leave out what the line of the last epoch says of its evaluation; the last one of
+            `known` says nothing of it already.
+
+    Returns:
+        What was wrong with the file and is right again, or is lost; empty where it was right.
+
+    Raises:
+        WorkdirError: a line without a record is missing or damaged.
     """
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    first = known[0]["epoch"] if known else epoch + 1
+    exists = path.exists()
+    text = path.read_text(encoding="utf-8", errors="replace") if exists else ""
+    lines = _lines_before(path, text, first)
+    if without_last_evaluation and lines and not known:
+        lines[-1] = _checksums.checked_line(without_evaluation(_checksums.read_line(lines[-1])[0]))
+    unknown = len(lines)
+    lines += map(_checksums.checked_line, known)
+    if lines or exists:
+        _files.write_text(path, "".join(f"{line}\n" for line in lines))
+    same = lines[unknown : -1 if without_last_evaluation else None]
+    if known and text.split("\n")[unknown : unknown + len(same)] != same:
+        return f"{path} was damaged or lacked lines; it is written again from the checkpoint"
+    return "" if exists or not epoch or known else f"{path} is gone, and with it the records of {epoch} epochs"
+
+
+def read_records(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
+    """Reads the records of a JSON-lines file, without their CRC.
+
+    Args:
+        path: of the file.
+        epochs: how many the run has had; `None` where it is not known.
+
+    Returns:
+        The records, of epochs that follow each other.
+
+    Raises:
+        DamagedError: a line is damaged or missing.
+        OSError: the file cannot be read.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    records = [record for _, record in _read_lines(path, text)]
+    if epochs is not None and (not records or records[-1]["epoch"] != epochs):
+        last = records[-1]["epoch"] if records else "none"
+        raise _checksums.DamagedError(f"{path} is damaged: expected {epochs} epochs, the last line is of {last}")
+    return records
+
+
+def _lines_before(path, text, first):
+    """The lines of the epochs before `first`; a file that begins later, once damaged and deleted, has none."""
+    lines = []
+    try:
+        for line, record in _read_lines(path, text if first > 1 else ""):
+            if record["epoch"] >= first:
+                break
+            lines.append((line, record["epoch"]))
+            if record["epoch"] == first - 1:  # what comes later is made again, and may be half a line
+                break
+        if lines and lines[-1][1] != first - 1:
+            raise _checksums.DamagedError(f"{path} is damaged: it lacks the line of epoch {lines[-1][1] + 1}")
+    except _checksums.DamagedError as error:
+        advice = "delete it to go on without these records, or use fresh to start over"
+        raise WorkdirError(f"{error}; {advice}") from error
+    return [line for line, _ in lines]
+
+
+def _read_lines(path, text):
+    """Yields each line and its record; `DamagedError` for one that is damaged, or not of the next epoch."""
+    before = with_crc = None
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["epoch"] > epoch:
-            break
-        if without_last_evaluation and record["epoch"] == epoch:
-            line = json.dumps({name: value for name, value in record.items() if name not in _EVALUATION})
-        kept.append(line + "\n")
-    _files.write_text(path, "".join(kept))
+            record, has_crc = _checksums.read_line(line)
+            epoch = record["epoch"]
+            if isinstance(epoch, bool) or not isinstance(epoch, int) or (with_crc and not has_crc):
+                raise ValueError("it has no epoch" if has_crc else "it lacks its CRC-32")
+            if any(isinstance(value, str) for value in record.values()):
+                raise ValueError("a text where a number was expected")  # a damaged name of the CRC
+            if before is not None and epoch != before + 1:
+                raise ValueError(f"expected epoch {before + 1}, found {epoch}")
+        except (KeyError, ValueError, RecursionError) as error:
+            what = "it has no epoch" if isinstance(error, KeyError) else _files.one_line(error)
+            raise _checksums.DamagedError(f"{path} is damaged: line {number}: {what}") from error
+        yield line, record
+        before, with_crc = epoch, has_crc
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file; raises `WorkdirError` where it is damaged."""
+    """Reads a JSON file without its checksum; raises `WorkdirError` where it is damaged."""
+    again = "delete it, and the same command makes it again"
+    advice = "use fresh to start over" if path.name == CONFIG else again
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WorkdirError(f"{path} cannot be read ({error}); use fresh to start over") from error
+        return _checksums.read_record(path)
+    except _checksums.DamagedError as error:
+        raise WorkdirError(f"{error}; {advice}") from error
+    except OSError as error:
+        raise WorkdirError(f"{path} cannot be read ({error.strerror or error}); {advice}") from error
 
 
 def _is_ours(name):

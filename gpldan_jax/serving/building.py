@@ -1,6 +1,5 @@
 """Builds collections: of the pairs of a finished run, or of features of a user's own."""
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax import _console, _files, models
+from gpldan_jax import _checksums, _console, _files, models
 from gpldan_jax.data import DataError, Descriptions, PairedDataset, describe, label_titles
 from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.data.paired import SPLITS, different_rows
@@ -77,7 +76,7 @@ def build_from_run(
                 fields_of |= _pictures_of(described, rows, out, images)
             ids_of = [described.ids[row] for row in rows]
             _build(model, features[rows], ids_of, modality, out, fields_of, candidates=candidates)
-        _files.write_json(out / _MADE_OF, made_of)
+        _checksums.write_record(out / _MADE_OF, made_of)
 
 
 def is_built(out: Path, workdir: Path) -> bool:
@@ -91,7 +90,7 @@ def is_built(out: Path, workdir: Path) -> bool:
         Whether `build_from_run` would make the same again.
     """
     try:
-        return json.loads((out / _MADE_OF).read_text(encoding="utf-8")) == _made_of(workdir, SPLITS)
+        return _checksums.read_record(out / _MADE_OF) == _made_of(workdir, SPLITS)
     except (OSError, ValueError):
         return False
 

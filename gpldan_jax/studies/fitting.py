@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpldan_jax import _console, _files, retrieval, training
+from gpldan_jax import _checksums, _console, _files, retrieval, training
 from gpldan_jax.baselines import Method
 from gpldan_jax.baselines.encoded_distances import ProjectorDistances
 from gpldan_jax.baselines.method import Distances
@@ -153,6 +153,8 @@ def fit_all(
         task = _task(method, dataset, folder / method.name, criterion, epochs)
         try:
             rows.append(_row(task, seeds, report, on_fits_of_method))
+        except workdirs.WorkdirError:
+            raise  # a kept result is damaged, which is no failure of the method
         except _FAILURES as error:
             rows.append(Row(method, None, (), (), (), 0.0, _files.one_line(error)))
             report(f"{method.title}: failed: {_files.one_line(error)}")
@@ -285,7 +287,7 @@ def _choose_settings(task, seed, path, report, on_fits):
     _, settings, distances, seconds = best
     # Before the choice is written, so that the best fit is evaluated and never repeated.
     _evaluate(task, seed, distances, seconds)
-    _files.write_json(path, {"chosen": dict(settings), "seed": seed, "tried": tried})
+    _checksums.write_record(path, {"chosen": dict(settings), "seed": seed, "tried": tried})
 
 
 def _fit(task: _Task, seed: int, settings: Mapping[str, Any]) -> tuple[Distances, float]:
@@ -312,7 +314,7 @@ def _evaluate(task: _Task, seed: int, distances: Distances, seconds: float) -> N
         record["validation with bank"] = retrieval.evaluate_pairs(on_validation, task.dataset.validation)
         if test.labels is not None:
             record["queries with bank"] = _each_query(found, test)
-    _files.write_json(_seed_path(task, seed), record)
+    _checksums.write_record(_seed_path(task, seed), record)
 
 
 def _by_labels(distances, labels) -> dict[str, Any]:

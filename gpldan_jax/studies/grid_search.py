@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import rich.console
 
-from gpldan_jax import _console, _files, data, models, retrieval, training
+from gpldan_jax import _checksums, _console, data, models, retrieval, training
 from gpldan_jax._extras import needed_for
 from gpldan_jax._figure_style import write_figure
 from gpldan_jax.runs import processes, session
@@ -137,9 +137,11 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
                     bar.update(task, completed=before + epoch * len(chunk))
 
                 found = _train_slice(search, chunk, size, path.with_suffix(""), on_epoch, should_stop)
-                _files.write_json(path, [dataclasses.asdict(result) for result in found])
+                _checksums.write_record(path, {"results": [dataclasses.asdict(result) for result in found]})
                 console.print(f"{title}  slice {index + 1}/{len(chunks)}  {time.perf_counter() - started:.1f} s")
             records = workdirs.read_json(path)
+            if isinstance(records, dict):  # of older versions it is a list
+                records = records["results"]
             results += [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
             bar.update(task, completed=len(results) * epochs)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
@@ -152,7 +154,7 @@ def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
     path = search.folder / _SLICE
     if not path.exists():
         members = members[: search.slice_size]
-        _files.write_json(path, {"slice": min(_fitting_size(search, members), len(members))})
+        _checksums.write_record(path, {"slice": min(_fitting_size(search, members), len(members))})
     return workdirs.read_json(path)["slice"]
 
 
@@ -268,7 +270,7 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
         run=run_command,
         figure=grid_summaries.describe(selected, criterion),
     )
-    _files.write_text(folder / BEST, source)
+    _checksums.write_source(folder / BEST, source)
     written = [CSV, JSON, BEST]
     if has_figure:
         from gpldan_jax.studies.figures import compose_grid  # matplotlib takes seconds to import
@@ -284,7 +286,10 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
 def _with_test(search, result):
     if result.test or not len(search.dataset.test):
         return result
-    model = models.load_model(_model_path(search, result.member))
+    try:
+        model = models.load_model(_model_path(search, result.member))
+    except ValueError as error:
+        raise workdirs.WorkdirError(f"{error}; use fresh to start over") from error
     return dataclasses.replace(result, test=_evaluate(search, "test", model))
 
 

@@ -9,7 +9,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from gpldan_jax import _files
+from gpldan_jax import _checksums, _files
 from gpldan_jax.runs import session
 from gpldan_jax.studies.grid_points import AXIS_NAMES, Grid, Member, Point, check_criterion, point_title
 from gpldan_jax.studies.tables import DIRECTIONS, MeanSd, csv_text, mean_and_sd
@@ -132,7 +132,7 @@ def write_json(
         "points": [_record(summary) for summary in summaries],
         **{name: about[name] for name in ("command", "versions")},
     }
-    _files.write_json(path, record)
+    _checksums.write_record(path, record)
 
 
 def show(

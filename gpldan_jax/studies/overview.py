@@ -49,12 +49,19 @@ def read_folders(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Mappi
     Raises:
         ValueError: as `overview_tables`.
     """
-    runs, comparisons = [], []
+    runs: list[FinishedRun] = []
+    comparisons: list[tuple[Path, dict[str, Any]]] = []
     for folder in folders:
         if (folder / "results.json").exists():
             runs.append(read_run(folder))
         elif (folder / "table2.json").exists():
-            comparisons.append((folder, workdirs.read_json(folder / "table2.json")))
+            found = workdirs.read_json(folder / "table2.json")
+            try:
+                _averages(found, "figures", _metric(found))
+                str(found["dataset"])
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{folder / 'table2.json'} is damaged: a comparison leaves something else") from error
+            comparisons.append((folder, found))
         else:
             raise ValueError(
                 f"{folder} holds no results.json and no table2.json: not a run or a comparison, or not finished"

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _files
+from gpldan_jax import _checksums, _files
 
 DIRECTIONS = ("image_to_text", "text_to_image", "average")
 """The directions of a metric: images query texts, texts query images, and the mean of the two."""
@@ -160,4 +160,4 @@ def write_tables(folder: Path, names: Sequence[str], markdown: str, csv: str, re
     """Writes a table as Markdown, CSV and JSON, each file whole or not at all."""
     _files.write_text(folder / names[0], markdown)
     _files.write_text(folder / names[1], csv)
-    _files.write_json(folder / names[2], record)
+    _checksums.write_record(folder / names[2], record)

@@ -39,12 +39,14 @@ class Progress:
         selection: the best epoch so far.
         scheduled: the best epoch so far without the last evaluation, where `evaluate_every` did not ask for that
             evaluation and the last epoch did; `None` otherwise. A run that gets more epochs goes on with it.
+        records: what `report` got of each epoch, as far as checkpoints have it: those of older versions have none.
     """
 
     epoch: int = 0
     window: tuple[Mapping[str, float], ...] = ()
     selection: Selection = dataclasses.field(default_factory=Selection)
     scheduled: Selection | None = None
+    records: tuple[Mapping[str, Any], ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Progress":
@@ -55,13 +57,20 @@ class Progress:
             tuple(record["window"]),
             Selection(**record["selection"]),
             Selection(**scheduled) if scheduled else None,
+            tuple(record.get("records", ())),
         )
+
+    def to_record(self) -> dict[str, Any]:
+        """Returns JSON values, from which `from_record` makes the progress again."""
+        # The records are not copied, one by one in every epoch.
+        return dataclasses.asdict(dataclasses.replace(self, records=())) | {"records": list(self.records)}
 
     def continued(self, epochs: int) -> "Progress":
         """Returns what a run of `epochs` goes on with: no evaluation that only a shorter run makes."""
         if self.scheduled is None or epochs <= self.epoch:
             return self
-        return dataclasses.replace(self, selection=self.scheduled, scheduled=None)
+        records = [*self.records[:-1], *map(without_evaluation, self.records[-1:])]
+        return dataclasses.replace(self, selection=self.scheduled, scheduled=None, records=tuple(records))
 
 
 def train(
@@ -134,8 +143,8 @@ def train(
         progress = Progress.from_record(record).continued(epochs)
 
     def save(state, progress, step):
-        needed = {selection.epoch * steps for selection in (progress.selection, progress.scheduled) if selection}
-        checkpoints.save(step, state, dataclasses.asdict(progress), keep=needed)
+        selections = [of for of in (progress.selection, progress.scheduled) if of and of.epoch]
+        checkpoints.save(step, state, progress.to_record(), keep={of.epoch * steps for of in selections})
 
     run = _Run(
         state=state,
@@ -178,7 +187,8 @@ def train(
             record |= {"validation": figures, "selected": member.selection.epoch == result.epoch}
         is_scheduled = figures is None or result.epoch % evaluate_every == 0
         scheduled = None if is_scheduled else progress.selection
-        run.progress = progress = Progress(result.epoch, (), member.selection, scheduled)
+        records = (*progress.records, record)
+        run.progress = progress = Progress(result.epoch, (), member.selection, scheduled, records)
         # In this order a crash between the two repeats the epoch and its record; in the other the record would be lost.
         report(record)
         save(run.state, progress, result.epoch * steps)
@@ -242,9 +252,20 @@ class _Run:
                 window = _as_floats(window)
                 if failed := describe_not_finite({name: [of[name] for of in window] for name in window[0]}, done):
                     raise NotFinite(failed)
-                self.save(self.state, Progress(epoch, window, self.progress.selection), done + len(window))
+                progress = Progress(epoch, window, self.progress.selection, records=self.progress.records)
+                self.save(self.state, progress, done + len(window))
                 raise Interrupted
         return window
+
+
+def without_evaluation(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the record of an epoch as it is where the epoch is not evaluated.
+
+    Example:
+        >>> without_evaluation({"epoch": 2, "loss": 0.5, "validation": {}, "selected": True})
+        {'epoch': 2, 'loss': 0.5}
+    """
+    return {name: value for name, value in record.items() if name not in ("validation", "selected")}
 
 
 def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 
+from gpldan_jax import _checksums
 from gpldan_jax import config as settings
 from gpldan_jax.cli.arguments import (
     Parser,
@@ -203,3 +204,16 @@ def test_a_recorded_command_has_no_path_of_the_machine():
     assert command_line("gpldan compare", argv) == (
         "gpldan compare --dataset=npz '--data=a b.npz' --workdir mine --seeds=5 runs/x"
     )
+
+
+def test_a_changed_best_config_of_a_sweep_is_a_warning(tmp_path):
+    path = tmp_path / "best.py"
+    source = "from gpldan_jax.config import default_config\nfrom ml_collections import config_dict\n\n\n"
+    source += "def get_config():\n    config = config_dict.ConfigDict(default_config())\n    config.loss.alpha = 0.25\n"
+    _checksums.write_source(path, source + "    return config\n")
+    assert parse(f"--config={path}")[0]["loss"]["alpha"] == 0.25
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    with pytest.warns(UserWarning, match=rf"^{path} is not what was written: damaged, or changed by hand; then remove"):
+        assert parse(f"--config={path}")[0]["loss"]["alpha"] == 0.75
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert parse(f"--config={path}")[0]["loss"]["alpha"] == 0.75

@@ -147,6 +147,7 @@ def test_each_command_runs_twice_in_one_interpreter(features, tmp_path, quick_en
         ["report.py", "run", "--out=report.html"],
         ["summarize.py", "run"],
         ["compare_runs.py", "run", "run"],
+        ["verify.py", "run"],
         ["benchmark.py", "loss", "--help"],
     ]
     assert {argv[0] for argv in commands} == {path.name for path in (ROOT / "experiments").glob("*.py")}

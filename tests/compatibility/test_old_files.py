@@ -27,10 +27,14 @@ def old(tmp_path, monkeypatch):
     return tmp_path
 
 
+old_model = pytest.mark.filterwarnings("ignore:.*model.safetensors has no checksums")
+
+
 def config_of(folder):
     return json.loads((folder / workdirs.CONFIG).read_text())["config"]
 
 
+@old_model
 def test_a_finished_run_is_shown(old, capsys):
     before = (old / "run" / workdirs.MODEL).read_bytes()
     assert session.run(config_of(old / "run"), Path("run")) == 0
@@ -46,7 +50,8 @@ def test_a_finished_run_is_summarized(old):
 @pytest.mark.slow
 def test_an_interrupted_run_continues(old, capsys):
     records = (old / "interrupted" / workdirs.METRICS).read_text().splitlines()
-    assert session.run(config_of(old / "interrupted"), Path("interrupted")) == 0
+    with pytest.warns(UserWarning, match=r"interrupted/checkpoints/\d+ has no checksums"):
+        assert session.run(config_of(old / "interrupted"), Path("interrupted")) == 0
     assert "continuing interrupted after step" in capsys.readouterr().out
     after = (old / "interrupted" / workdirs.METRICS).read_text().splitlines()
     assert after[: len(records)] == records
@@ -62,7 +67,8 @@ def test_another_config_is_still_refused(old):
 
 
 def test_a_model_opens(old):
-    model = load_model(old / "run" / workdirs.MODEL)
+    with pytest.warns(UserWarning, match=r"model.safetensors has no checksums, as files of older versions"):
+        model = load_model(old / "run" / workdirs.MODEL)
     assert (model.projector.hidden, model.projector.width, model.projector.parts) == (8, 8, 2)
     assert model.standardization.image_mean.shape == (10,) and model.metadata["config"] == config_of(old / "run")
 
@@ -81,5 +87,6 @@ def test_an_estimator_opens(old):
     pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
     from gpldan_jax import GPLDAN
 
-    model = GPLDAN.load(old / "estimator.safetensors")
+    with pytest.warns(UserWarning, match=r"estimator.safetensors has no checksums"):
+        model = GPLDAN.load(old / "estimator.safetensors")
     assert model.epochs == 2 and model.neighbours is None and len(model.history_) == 2

@@ -155,11 +155,19 @@ def test_damage_is_found_and_the_file_named(folder, kind, damage):
 )
 def test_foreign_and_damaged_manifests_are_refused(folder, change, message):
     path = folder / "index.json"
-    text = path.read_text()
+    text = json.dumps(_manifest_without_digest(folder), indent=1)
     assert change(text) != text
     path.write_text(change(text))
     with pytest.raises(DamagedIndexError, match=message):
         Index.load(folder)
+
+
+def test_a_changed_manifest_is_refused(folder):
+    path = folder / "index.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 3'))
+    for verify in (True, False):
+        with pytest.raises(DamagedIndexError, match=rf"{path} is damaged: its content is not what its SHA-256 says"):
+            Index.load(folder, verify=verify)
 
 
 def test_no_pickle_is_read(folder):
@@ -274,8 +282,15 @@ def test_killing_a_build_leaves_a_whole_index(tmp_path, quick_environment):
     assert not list(folder.glob(".tmp-*"))
 
 
-def _put_in_manifest(folder, path):
+def _manifest_without_digest(folder):
+    """As in an index of an older version: what a reader checks beyond the digest."""
     manifest = json.loads((folder / "index.json").read_text())
+    manifest.pop("sha256", None)
+    return manifest
+
+
+def _put_in_manifest(folder, path):
+    manifest = _manifest_without_digest(folder)
     for file in manifest["segments"][0]["files"].values():
         if file["file"] == path.name:
             file |= {"bytes": path.stat().st_size, "sha256": storage.sha256_of(path)}

@@ -1,6 +1,7 @@
 """The exported model against the one it came from."""
 
 import json
+import random
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import safetensors.numpy
 
 from gpldan_jax import models
 from gpldan_jax.data import standardize
+from tests.damage import damage
 from tests.models import trained_models
 from tests.training import tiny
 
@@ -52,6 +54,7 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.filterwarnings("ignore:.*has no checksums")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -73,10 +76,60 @@ def test_a_model_that_does_not_fit_together_is_refused(change, message, tmp_path
     with safetensors.safe_open(path, framework="numpy") as file:
         header = json.loads(file.metadata()["gpldan_jax"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header["checksums"]  # as in a file of an older version
     change(tensors, header)
     safetensors.numpy.save_file(tensors, path, {"gpldan_jax": json.dumps(header)})
     with pytest.raises(ValueError, match=f"is no whole model of gpldan_jax: .*{message}"):
         models.load_model(path)
+
+
+def test_no_damage_gives_another_model(tmp_path):
+    path, rng = tmp_path / "model.safetensors", random.Random(20)
+    saved = trained_models.model(bank=True)
+    models.save_model(path, saved)
+    content = path.read_bytes()
+    for _ in range(60):
+        done = damage(path, rng)
+        with pytest.raises(ValueError, match=f"^{path} "):
+            pytest.fail(f"{done} was not noticed: {models.load_model(path)}")
+        path.write_bytes(content)
+    models.save_model(path, saved)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, m: t["projector/shared/bias"].__setitem__(0, 7.0), "its tensor projector/shared/bias differs"),
+        (lambda t, m: t.update({"bank/joint": np.ones((2, 8))}), "its tensor bank/joint differs"),
+        (lambda t, m: m.update(epoch=7), "its metadata differs"),
+        (lambda t, m: m.update(checksums=5), "its checksums are no table of tensors"),
+    ],
+)
+def test_the_damage_of_a_model_is_named(change, message, tmp_path):
+    path = tmp_path / "model.safetensors"
+    models.save_model(path, trained_models.model())
+    with safetensors.safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["gpldan_jax"])
+        tensors = {name: file.get_tensor(name).copy() for name in file.keys()}  # noqa: SIM118
+    change(tensors, header)
+    safetensors.numpy.save_file(tensors, path, {"gpldan_jax": json.dumps(header)})
+    with pytest.raises(ValueError, match=f"^{path} is damaged: .*{message}$"):
+        models.load_model(path)
+    if "metadata" in message:
+        assert models.load_model(path, verify=False).metadata["epoch"] == 7
+
+
+def test_a_model_of_an_older_version_opens_with_a_warning(tmp_path):
+    path = tmp_path / "model.safetensors"
+    models.save_model(path, trained_models.model())
+    with safetensors.safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["gpldan_jax"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del header["checksums"]
+    safetensors.numpy.save_file(tensors, path, {"gpldan_jax": json.dumps(header)})
+    with pytest.warns(UserWarning, match=rf"^{path} has no checksums, as files of older versions: .* is not known$"):
+        assert models.load_model(path).projector == trained_models.model().projector
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """A run in a folder whose data move, and whose number of epochs changes."""
 
 import json
+import random
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from gpldan_jax import config
 from gpldan_jax.runs import session
 from gpldan_jax.runs import workdir as workdirs
+from tests.damage import damage
 
 FILES = ("model.safetensors", "results.json", "README.md")
 
@@ -27,8 +29,8 @@ def run(settings, folder, **changes):
 
 def outcome(folder):
     """All that a run leaves but the times."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    records = [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+    records = workdirs.read_records(folder / "metrics.jsonl")
+    records = [{name: value for name, value in record.items() if name != "seconds"} for record in records]
     return records, *((folder / name).read_bytes() for name in FILES)
 
 
@@ -64,7 +66,32 @@ def test_a_run_leaves_a_card_and_an_old_one_gets_it(settings, tmp_path):
     (tmp_path / "run/README.md").unlink()
     (tmp_path / "run/model.safetensors").unlink()
     assert run(settings, tmp_path / "run") == 0
-    assert not (tmp_path / "run/README.md").exists()
+    assert (tmp_path / "run/README.md").read_text() == card
+
+
+@pytest.mark.slow
+def test_what_is_damaged_in_a_finished_run_is_made_again_or_named(settings, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(settings, folder) == 0
+    whole, rng = outcome(folder), random.Random(0)
+    damage(folder / "model.safetensors", rng)
+    assert run(settings, folder) == 0
+    shown = capsys.readouterr().out
+    assert "model.safetensors" in shown and "it is made again from the checkpoints" in shown
+    assert outcome(folder) == whole
+    for damaged in (whole[2].replace(b'"epochs": 2', b'"epochs": 3'), b'{"a": 1}'):
+        (folder / "results.json").write_bytes(damaged)
+        with pytest.raises(workdirs.WorkdirError, match=r"results.json is damaged: .*delete it, and the same command"):
+            run(settings, folder)
+    (folder / "results.json").unlink()
+    (folder / "metrics.jsonl").write_text("5\n")
+    assert run(settings, folder) == 0
+    assert "was damaged or lacked lines; it is written again" in capsys.readouterr().out.replace("\n", " ")
+    assert outcome(folder) == whole
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(workdirs.WorkdirError, match=r"model.safetensors is gone: no checkpoints are left; use fresh"):
+        run(settings, folder)
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
 """The folder of a run: who may use it, what it refuses, and what a crash leaves."""
 
+import contextlib
 import json
+import random
 import subprocess
 import sys
 
 import pytest
 
+from gpldan_jax import _checksums
 from gpldan_jax.runs import workdir
+from tests.damage import damage
 
 RUN = {"config": {"loss": {"alpha": 1.0}, "train": {"seed": 0}}, "data": "abc"}
 
@@ -103,7 +107,7 @@ def test_a_place_one_cannot_write_to_is_named(tmp_path):
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"config":')
     with (
-        pytest.raises(workdir.WorkdirError, match=r"config.json cannot be read .*; use fresh to start over"),
+        pytest.raises(workdir.WorkdirError, match=r"config.json is damaged: .*; use fresh to start over"),
         workdir.open_workdir(tmp_path, RUN),
     ):
         pass
@@ -111,10 +115,62 @@ def test_a_damaged_config_is_named(tmp_path):
 
 def test_records_after_the_checkpoint_and_half_lines_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    workdir.keep_records(path, 2)  # nothing there yet
+    assert workdir.keep_records(path, 0) == ""  # nothing there yet
     for epoch in (1, 2, 3):
         workdir.append_record(path, {"epoch": epoch})
     with open(path, "a") as file:
         file.write('{"epoch": 4, "lo')
-    workdir.keep_records(path, 2)
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"epoch": 1}, {"epoch": 2}]
+    assert workdir.keep_records(path, 2) == ""
+    assert workdir.read_records(path, 2) == [{"epoch": 1}, {"epoch": 2}]
+
+
+RECORDS = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
+
+
+def written(path, records, crc=True):
+    path.write_text("".join((_checksums.checked_line if crc else json.dumps)(record) + "\n" for record in records))
+
+
+def test_damaged_records_are_written_again_from_those_of_the_checkpoint(tmp_path):
+    path, rng = tmp_path / "metrics.jsonl", random.Random(0)
+    for _ in range(30):
+        written(path, RECORDS)
+        whole = path.read_bytes()
+        damage(path, rng)
+        assert "is written again from the checkpoint" in workdir.keep_records(path, 3, RECORDS)
+        assert path.read_bytes() == whole
+    path.write_text("5\n")
+    assert workdir.keep_records(path, 3, RECORDS) and path.read_bytes() == whole
+    path.unlink()
+    assert workdir.keep_records(path, 3, RECORDS) and path.read_bytes() == whole
+    assert workdir.keep_records(path, 3, RECORDS) == ""
+
+
+def test_records_that_no_checkpoint_has_are_checked_and_kept(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    written(path, RECORDS[:2], crc=False)  # of an older version
+    before = path.read_text()
+    assert workdir.keep_records(path, 3, RECORDS[2:]) != ""  # the third line was missing
+    assert path.read_text() == before + _checksums.checked_line(RECORDS[2]) + "\n"
+    assert workdir.keep_records(path, 3, RECORDS[2:]) == "" and workdir.read_records(path, 3) == RECORDS
+    for text, message in [
+        ("5\n", "line 1: expected a JSON object, found int"),
+        ('{"epoch": 1}\n{"epoch": 1}\n', "line 2: expected epoch 2, found 1"),
+        ('{"epoch": 1}\n', "it lacks the line of epoch 2"),
+        ('{"epoch": 1, "crc33": "00000000"}\n', "line 1: a text where a number was expected"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(workdir.WorkdirError, match=rf"{path} is damaged: {message}; delete it to go on without"):
+            workdir.keep_records(path, 3, RECORDS[2:])
+    path.unlink()
+    assert workdir.keep_records(path, 3) == f"{path} is gone, and with it the records of 3 epochs"
+
+
+def test_records_that_are_damaged_or_missing_are_not_read(tmp_path):
+    path, rng = tmp_path / "metrics.jsonl", random.Random(1)
+    for _ in range(60):
+        written(path, RECORDS)
+        done = damage(path, rng)
+        with contextlib.suppress(ValueError):
+            # What may differ is the line break at the end.
+            assert workdir.read_records(path, 3) == RECORDS, done

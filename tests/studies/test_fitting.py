@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from gpldan_jax.baselines.chance import random_distances
 from gpldan_jax.baselines.registry import METHODS
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.studies import fitting
+from tests.damage import damage
 from tests.training import tiny
 
 
@@ -76,6 +78,24 @@ def test_a_fit_that_is_best_is_not_repeated(tmp_path):
     assert fits == [(3, 4), (3, 8), (5, 4)]
     record = json.loads((tmp_path / "some" / "seed-3.json").read_text())
     assert set(record["classes"]["average"]) == {"0", "1"} and len(record["curves"]["average"]) == 21
+
+
+@pytest.mark.parametrize("name", ["settings", "seed-0"])
+def test_a_kept_result_that_is_damaged_is_named_and_made_again_once_deleted(tmp_path, name):
+    path, rng = tmp_path / "chance" / f"{name}.json", random.Random(3)
+    options = {"criterion": "map", "report": lambda line: None}
+    (expected,) = fitting.fit_all([METHODS["chance"]], tiny.dataset(), (0,), tmp_path, **options)
+    for _ in range(10):
+        whole = path.read_bytes()
+        damage(path, rng)
+        with pytest.raises(
+            ValueError, match=rf"^{path} is damaged: .*; delete it, and the same command makes it again"
+        ):
+            fitting.fit_all([METHODS["chance"]], tiny.dataset(), (0,), tmp_path, **options)
+        path.write_bytes(whole)
+    path.unlink()
+    (found,) = fitting.fit_all([METHODS["chance"]], tiny.dataset(), (0,), tmp_path, **options)
+    assert found.figures == expected.figures
 
 
 @pytest.mark.parametrize("supervision", ["unsupervised", "semi-supervised", "supervised"])

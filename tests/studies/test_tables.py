@@ -1,11 +1,11 @@
 """Tables in Markdown and CSV, and the means in them."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
 
+from gpldan_jax import _checksums
 from gpldan_jax.studies.tables import (
     MeanSd,
     best_of_groups,
@@ -65,4 +65,4 @@ def test_csv_keeps_every_bit_and_any_text():
 def test_a_table_is_written_in_three_formats(tmp_path):
     write_tables(tmp_path, ("a.md", "a.csv", "a.json"), "| ± |\n", "x\n", {"seeds": (0, 1)})
     assert (tmp_path / "a.md").read_bytes() == "| ± |\n".encode() and (tmp_path / "a.csv").read_text() == "x\n"
-    assert json.loads((tmp_path / "a.json").read_text()) == {"seeds": [0, 1]}
+    assert _checksums.read_record(tmp_path / "a.json") == {"seeds": [0, 1]}

@@ -1,6 +1,7 @@
 """The training loop: resuming, selection, what is saved, and that it compiles once."""
 
 import json
+import random
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from gpldan_jax import training
 from gpldan_jax.data import DataError
+from tests.damage import damage, files_below
 from tests.training import tiny
 
 # As in test_step_epochs.py.
@@ -130,7 +132,7 @@ def test_the_selected_epoch_is_given_back_and_its_checkpoint_kept(tmp_path, monk
     assert progress.selection == training.Selection(epoch=2, value=0.5, stale=2)
     assert int(state.step) == 2 * 5
     assert [record["selected"] for record in records] == [True, True, False, False]
-    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [10, 20]
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [10, 15, 20]  # the selected one, and the latest two
 
 
 def test_patience_ends_training(tmp_path, monkeypatch):
@@ -147,6 +149,18 @@ def test_evaluation_happens_as_often_as_asked_and_at_the_end(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("criterion", ["map", "last"])
+def test_with_a_damaged_checkpoint_a_run_ends_like_one_left_alone(tmp_path, criterion):
+    expected, progress, records = train(tmp_path / "whole", criterion=criterion)
+    train(tmp_path / "run", criterion=criterion, epochs=3)
+    damage(files_below(tmp_path / "run" / "15")[-1], random.Random(0))
+    with pytest.warns(UserWarning, match=r"/15/.* is damaged: .*; going on after step 10"):
+        found, same, again = train(tmp_path / "run", criterion=criterion)
+    assert same == progress and without_time(again) == without_time(records[2:])
+    assert_same_state(found, expected)
+
+
 def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path):
     dataset = tiny.dataset()
     train(tmp_path, dataset=dataset, epochs=2, criterion="last")
