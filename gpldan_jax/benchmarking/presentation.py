@@ -109,9 +109,9 @@ def _show_compile(record, markdown):
     rows, console, target = record["rows"], _console(markdown), record["target"]
     columns = {
         "n": [str(row.n) for row in rows],
-        "program": [row.what for row in rows],
-        "precision": [row.precision for row in rows],
+        "program": [f"{row.what}, {row.precision}" for row in rows],
         "compile s": ["not run" if row.not_run else _rounded(row.compile_s) for row in rows],
+        "CPU s": [_rounded(row.compile_cpu_s) for row in rows],
         "code MB": [_rounded(row.code_bytes, 1e-6) for row in rows],
         "args MB": [_rounded(row.argument_bytes, 1e-6) for row in rows],
         "out MB": [_rounded(row.output_bytes, 1e-6) for row in rows],
