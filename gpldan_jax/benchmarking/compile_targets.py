@@ -3,6 +3,8 @@
 A command imports this module to check its flags, so it does not import jax.
 """
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -114,6 +116,15 @@ def missing_library(platform: str) -> str | None:
         return f"needs libtpu: {install_command('tpu')}"
     if platform == "cuda" and not any(_is_installed(f"jax_plugins.{name}") for name in _CUDA_PLUGINS):
         return "needs jax's CUDA plugin, of jax's version: pip install jax-cuda12-plugin jax-cuda12-pjrt"
+    return None
+
+
+def compiler_version(platform: str) -> str | None:
+    """Returns the package that compiles for a platform and its version; `None` for a CPU, for which jaxlib does."""
+    names = {"tpu": ("libtpu",), "cuda": ("jax-cuda13-pjrt", "jax-cuda12-pjrt")}.get(platform, ())
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"{name} {importlib.metadata.version(name)}"
     return None
 
 

@@ -123,7 +123,13 @@ def measure(
     return {
         "benchmark": "compile",
         "problem": problem,
-        "target": {"platform": platform, "topology": topology, "device_kind": found[0].device_kind, "devices": count},
+        "target": {
+            "platform": platform,
+            "topology": topology,
+            "device_kind": found[0].device_kind,
+            "devices": count,
+            "compiler": compile_targets.compiler_version(platform),
+        },
         "peak": dataclasses.asdict(peak) if peak else None,
         "ceilings": {},
         "rows": rows,

@@ -26,7 +26,8 @@ def test_the_figures_of_the_loss_on_a_cpu_by_hand(tmp_path, capsys):
     assert benchmark("compile", "--platform=cpu", "--sizes", "8", *FLAGS, f"--out={out}", "--markdown") == 0
     found = json.loads(out.read_text())
     (row,) = found["rows"]
-    assert found["target"] == {"platform": "cpu", "topology": "", "device_kind": "cpu", "devices": 1}
+    asked = {"platform": "cpu", "topology": "", "device_kind": "cpu", "devices": 1}
+    assert found["target"] == asked | {"compiler": None}
     assert (row["n"], row["what"], row["precision"], row["devices"]) == (8, "loss", "highest", 1)
     features, attention, inputs = 2 * 8 * 16, 2 * 8 * 2, 8 * (6 + 5)
     assert row["argument_bytes"] == 4 * (features + attention + inputs)
@@ -117,6 +118,7 @@ def test_a_tpu_that_is_not_there(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert found["target"]["device_kind"] == "TPU v5 lite" and found["target"]["devices"] == 4
+    assert found["target"]["compiler"].startswith("libtpu ")
     (row,) = found["rows"]
     assert row["code_bytes"] > 0 and row["temp_bytes"] > 0
     kinds = {one["kind"]: one for one in row["exchange"]["collectives"]}
