@@ -83,8 +83,18 @@ def _choose(wanted, precisions, loss="graph_pattern"):
     return choose(wanted, names, peer_obstacles(names, only_highest) | obstacles)
 
 
-def _loss_function(implementation: str, precision: str, block_size: int | None, loss_name: str) -> Callable:
-    """Returns a jax implementation of a loss as a function of the arrays alone."""
+def make_loss(
+    implementation: str,
+    precision: str,
+    loss_name: str,
+    *,
+    block_size: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Callable:
+    """Returns a jax implementation of a loss as a function of the arrays of `problem.arrays` alone.
+
+    `block_size` is for `"blocked"` and `"sharded"`; `mesh`, with one axis, is the devices of `"sharded"`.
+    """
     options: dict[str, Any] = {}
     if precision == "bfloat16":
         options["compute_dtype"] = jnp.bfloat16
@@ -96,7 +106,8 @@ def _loss_function(implementation: str, precision: str, block_size: int | None, 
     loss: Callable = losses.soft_contrastive if is_soft else losses.graph_pattern_loss
     if implementation == "sharded":
         loss = losses.sharded_soft_contrastive if is_soft else losses.sharded_graph_pattern_loss
-        loss = functools.partial(loss, mesh=_mesh(), axis=_AXIS)
+        mesh = mesh or _mesh()
+        loss = functools.partial(loss, mesh=mesh, axis=mesh.axis_names[0])
     elif implementation != "default":
         options["implementation"] = implementation
     if is_soft:
@@ -118,7 +129,7 @@ def _prepare(problem, arguments, mode, precision, name, block_size) -> tuple[Row
     if name == "sharded":
         row = dataclasses.replace(row, devices=jax.device_count())
     try:
-        loss = _loss_function(name, precision, block_size, problem.loss)
+        loss = make_loss(name, precision, problem.loss, block_size=block_size)
         by_pairs = jax.NamedSharding(_mesh(), jax.sharding.PartitionSpec(_AXIS))
         arguments = jax.device_put(arguments, by_pairs if name == "sharded" else jax.devices()[0])
         if mode == "forward":

@@ -17,7 +17,7 @@ from gpldan_jax.studies.grid_summaries import CRITERIA
 
 _NOISY = 1.5
 _WIDTH, _MARKDOWN_WIDTH = 120, 200
-_WORDS = ("implementation", "precision", "reached")
+_WORDS = ("implementation", "precision", "reached", "program", "limit")
 _FEW_DECADES = 300  # below, an axis with a tick a decade could be left with one
 _STYLES = {"default": "-.", "bfloat16": ":"}
 # A colour and a marker mean the same in every plot; markers differ because equally fast lines lie on each other.
@@ -29,6 +29,9 @@ def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
     """Prints the tables of a record, and what a reader must know about the figures in them."""
     if record["benchmark"] == "quality":
         _show_quality(record, markdown)
+        return
+    if record["benchmark"] == "compile":
+        _show_compile(record, markdown)
         return
     console, rows = _console(markdown), record["rows"]
     for mode in dict.fromkeys(row.mode for row in rows):
@@ -100,6 +103,48 @@ def _show_quality(record, markdown):
     console.print("training s is without the evaluation after each epoch, which is the same code for all")
     if any(record["problem"]["denoise"].values()):
         console.print("inputs are denoised: jax and torch draw columns of their own, and models differ a little")
+
+
+def _show_compile(record, markdown):
+    rows, console, target = record["rows"], _console(markdown), record["target"]
+    columns = {
+        "n": [str(row.n) for row in rows],
+        "program": [f"{row.what}, {row.precision}" for row in rows],
+        "compile s": ["not run" if row.not_run else _rounded(row.compile_s) for row in rows],
+        "CPU s": [_rounded(row.compile_cpu_s) for row in rows],
+        "code MB": [_rounded(row.code_bytes, 1e-6) for row in rows],
+        "args MB": [_rounded(row.argument_bytes, 1e-6) for row in rows],
+        "out MB": [_rounded(row.output_bytes, 1e-6) for row in rows],
+        "temp MB": [_rounded(row.temp_bytes, 1e-6) for row in rows],
+        "XLA Gflop": [_rounded(row.xla_flops, 1e-9) for row in rows],
+        "XLA MB": [_rounded(row.xla_bytes, 1e-6) for row in rows],
+        "min Gflop": [_rounded(sum(row.minimum_flops.values()) or None, 1e-9) for row in rows],
+        "sent MB": [_rounded(row.sent_bytes or None, 1e-6) for row in rows],
+        "roof ms": [_rounded(row.roofline_s, 1e3) for row in rows],
+        "limit": [row.roofline_limit or "" for row in rows],
+    }
+    on = machine_title(record["machine"])
+    console.print(f"compiled for {target['devices']} x {target['device_kind']} on {on}; figures are of one device")
+    console.print(_table({heading: cells for heading, cells in columns.items() if any(cells)}, markdown))
+    for row in rows:
+        name = f"{row.what}, {row.precision}, n = {row.n}"
+        if row.not_run:
+            console.print(f"{name}: {row.not_run}")
+        for one in row.exchange.collectives if row.exchange else ():
+            sent = f"run {one.executions} times, send {_rounded(one.sent_bytes, 1e-6)} MB"
+            between = f"{one.overlapped} with compute between start and done, {one.beside_products} with products"
+            console.print(f"{name}: {one.sites} {one.kind}, {sent}; {one.asynchronous} asynchronous, {between}")
+        if row.exchange and row.exchange.unknown_loops:
+            console.print(f"{name}: {row.exchange.unknown_loops} loops of unknown length are counted once")
+    if any(row.roofline for row in rows):
+        console.print("roof ms is the roofline time: the largest of min Gflop, XLA MB and sent MB by these peaks")
+    if peak := record["peak"]:
+        rates = ", ".join(
+            f"{name} {peak['flops_per_s'][name] / 1e12:.4g} Tflop/s ({peak['formats'][name]})"
+            for name in dict.fromkeys(kind for row in rows for kind in row.minimum_flops)
+        )
+        memory, link = (f"{peak[key] / 1e9:.4g} GB/s" for key in ("memory_bytes_per_s", "link_bytes_per_s"))
+        console.print(f"peaks of a device: {rates}; memory {memory}; links {link}; {', '.join(peak['sources'])}")
 
 
 def _console(markdown):

@@ -6,6 +6,7 @@
     gpldan benchmark quality --config=configs/wikipedia.py --target 0.5
     gpldan benchmark search --sizes 20000 1000000
     gpldan benchmark features --network=vgg19
+    gpldan benchmark compile --platform=tpu --topology=v5e:2x2 --sizes 256 2048
     gpldan benchmark plot RESULT.json ... --out loss.png
     gpldan benchmark compare OLD.json NEW.json
 
@@ -15,10 +16,16 @@ the loss or the search divided by the time, relative to the fastest matrix produ
 "of best" is relative to the fastest product of all libraries. The similarity rows of `soft_contrastive` are as wide as
 the inputs of both modalities together. `train` and `quality` read the data that the config
 names; with `--config.dataset.synthetic` they generate data of the same shapes.
+
+`compile` runs nothing: it compiles the loss or the training step for an accelerator that this machine does not have,
+and says how long that takes, how large the program and its memory are, what the devices exchange, and the roofline
+time: what the program takes at least by published peaks. XLA's own operations and bytes count the body of a loop once;
+"min Gflop" is what the products need at least.
 """
 
 import argparse
 import importlib
+import os
 import re
 import sys
 import time
@@ -27,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax import _files, config
-from gpldan_jax.benchmarking import problem, results
+from gpldan_jax.benchmarking import compile_targets, problem, results
 from gpldan_jax.cli.arguments import Parser, add_config_flags, command_line, needs_package, parse_config, positive
 
 STOPPED = "stopped; nothing was written"
@@ -38,10 +45,13 @@ _MODULES = {
     "quality": "training_times",
     "search": "search_times",
     "features": "feature_times",
+    "compile": "compile_times",
 }
 _PLOT_FORMATS = (".png", ".svg", ".pdf")
 # The arguments of the library that its errors name, where they are flags here.
-_ARGUMENTS = re.compile(r"^(?:members|folder|representations)\b|(?<=divide )width\b")
+_ARGUMENTS = re.compile(
+    r"^(?:members|folder|representations|topology|devices|precisions)\b|(?<=divide )width\b|\b(?:platform|what)(?==)"
+)
 
 
 def main(argv: Sequence[str], program: str) -> int:
@@ -72,12 +82,19 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
     if "width" in options:
         problem.part_width(options.width, options.representations)
 
+    is_compiled = options.command == "compile"
+    if is_compiled and compile_targets.check_target(options.platform, options.topology):
+        for name, value in compile_targets.ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+
     import jax  # takes seconds; a mistyped flag should not wait for it
 
     from gpldan_jax.runs.provenance import commit
     from gpldan_jax.training import NotFinite
 
-    if options.devices:
+    if is_compiled:
+        jax.config.update("jax_platforms", "cpu")  # an accelerator that is here after all is not taken
+    if options.devices and not (is_compiled and options.platform != "cpu"):
         jax.config.update("jax_num_cpu_devices", options.devices)
     jax.config.update("jax_enable_compilation_cache", False)  # the time to compile is a figure here
     description, date = problem.describe(), time.strftime("%Y-%m-%d-%H%M%S")
@@ -96,7 +113,8 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
 
     presentation.show(record, markdown=options.markdown)
     results.write(record, out)
-    print(f"written to {out}; next, after a change: gpldan benchmark compare {out} NEW.json", file=sys.stderr)
+    next_step = f"; next, after a change: gpldan benchmark compare {out} NEW.json" if not is_compiled else ""
+    print(f"written to {out}{next_step}", file=sys.stderr)
     if options.plot:
         _draw([record], options.plot)
     return _compare(old, record, options.threshold) if old else 0
@@ -106,6 +124,10 @@ def _record(options: argparse.Namespace, settings: dict[str, dict[str, Any]]) ->
     from gpldan_jax.benchmarking import timing
 
     module = importlib.import_module(f"gpldan_jax.benchmarking.{_MODULES[options.command]}")
+    if options.command == "compile":
+        keys = ("platform", "topology", "devices", "what", "loss", "precisions")
+        widths = ("width", "representations", "image_inputs", "text_inputs")
+        return module.measure(options.sizes, **{key: getattr(options, key) for key in keys + widths})
     names = options.implementations
     if options.command == "quality":
         limits = {"target": options.target, "max_epochs": options.max_epochs}
@@ -165,6 +187,7 @@ def _parser(program: str = "gpldan benchmark") -> Parser:
     _add_implementations(add, problem.ENCODERS)
     add("--network", choices=("vgg19", "alexnet"), default="vgg19", help="default %(default)s")
     _add_timing(add, "pictures", [8, 32])
+    _add_compile(command("compile", "Compiles the loss or the training step for an accelerator that is not there."))
     add = command("plot", "Draws time and memory against n.")
     add("results", nargs="+", type=Path, help="JSON files of loss and train")
     add("--out", type=Path, required=True, help="PNG, SVG or PDF file")
@@ -176,21 +199,24 @@ def _parser(program: str = "gpldan benchmark") -> Parser:
 
 
 def _add_loss(add):
-    about = f"of {', '.join(problem.LOSSES)}; default %(default)s"
-    add("--loss", choices=problem.LOSSES, default="graph_pattern", metavar="NAME", help=about)
+    _add_names(add, "--mode", problem.MODES, "forward_and_grad")
     _add_implementations(add, problem.IMPLEMENTATIONS)
-    for flag, choices, default in (
-        ("--mode", problem.MODES, "forward_and_grad"),
-        ("--precisions", problem.PRECISIONS, "highest"),
-    ):
-        about = f"of {', '.join(choices)}; default: {default}"
-        add(flag, nargs="+", choices=choices, default=[default], metavar="NAME", help=about)
     add("--block_size", type=positive, help="of blocked and sharded")
-    _add_shape(add)
-    add("--image_inputs", type=positive, default=4096, help="width of the image inputs; default %(default)s")
-    add("--text_inputs", type=positive, default=1024, help="width of the text inputs; default %(default)s")
+    _add_problem(add)
     _add_timing(add, "pairs", [64, 256, 2048])
     _add_plot(add)
+
+
+def _add_compile(add):
+    about = "tpu needs the extra tpu, cuda the packages jax-cuda12-plugin and jax-cuda12-pjrt; default %(default)s"
+    add("--platform", choices=compile_targets.PLATFORMS, default="tpu", help=about)
+    shown = " or ".join(filter(None, compile_targets.DEFAULT_TOPOLOGIES.values()))
+    add("--topology", metavar="NAME", help=f"the accelerator and how many; default {shown}")
+    add("--devices", type=positive, help="of the topology, to share the pairs; default all, on a CPU 1")
+    _add_names(add, "--what", ("loss", "step"), "loss")
+    _add_problem(add)
+    add("--sizes", nargs="+", type=positive, default=[256], metavar="N", help="pairs; default %(default)s")
+    _add_files(add)
 
 
 def _add_training(command):
@@ -216,6 +242,20 @@ def _add_search(add):
     _add_shape(add)
     add("--folder", type=Path, help="where to write the index meanwhile; default: the system's temporary folder")
     _add_timing(add, "items", [20_000, 1_000_000])
+
+
+def _add_problem(add):
+    about = f"of {', '.join(problem.LOSSES)}; default %(default)s"
+    add("--loss", choices=problem.LOSSES, default="graph_pattern", metavar="NAME", help=about)
+    _add_names(add, "--precisions", problem.PRECISIONS, "highest")
+    _add_shape(add)
+    add("--image_inputs", type=positive, default=4096, help="width of the image inputs; default %(default)s")
+    add("--text_inputs", type=positive, default=1024, help="width of the text inputs; default %(default)s")
+
+
+def _add_names(add, flag, choices, default):
+    about = f"of {', '.join(choices)}; default: {default}"
+    add(flag, nargs="+", choices=choices, default=[default], metavar="NAME", help=about)
 
 
 def _add_implementations(add, names):
@@ -248,5 +288,9 @@ def _add_plot(add):
 
 def _add_output(add):
     add("--devices", type=positive, help="split the CPU into this many devices")
+    _add_files(add)
+
+
+def _add_files(add):
     add("--out", type=Path, help="JSON file; default runs/benchmark-COMMAND-MACHINE-DATE.json")
     add("--markdown", action="store_true", help="print the tables in Markdown")

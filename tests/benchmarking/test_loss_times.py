@@ -80,17 +80,17 @@ def test_an_implementation_that_the_loss_does_not_have_is_named(tmp_path, capsys
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["loss", "gradient_norm"])
 def test_a_wrong_implementation_ends_the_run(tmp_path, capsys, monkeypatch, what):
-    right = loss_times._loss_function
+    right = loss_times.make_loss
 
-    def loss_function(implementation, *options):
-        loss = right(implementation, *options)
+    def loss_function(implementation, *names, **options):
+        loss = right(implementation, *names, **options)
         if implementation != "dense":
             return loss
         if what == "loss":
             return lambda *arrays: 1.01 * loss(*arrays)
         return lambda *arrays: 1.01 * loss(*arrays) - 0.01 * jax.lax.stop_gradient(loss(*arrays))
 
-    monkeypatch.setattr(loss_times, "_loss_function", loss_function)
+    monkeypatch.setattr(loss_times, "make_loss", loss_function)
     mode = "forward" if what == "loss" else "forward_and_grad"
     flags = ("--sizes=4", f"--mode={mode}", "--implementations", "dense", "vmap")
     assert run_loss(tmp_path / "found.json", *flags) == 1
@@ -101,10 +101,12 @@ def test_a_wrong_implementation_ends_the_run(tmp_path, capsys, monkeypatch, what
 @pytest.mark.slow
 def test_what_does_not_fit_or_is_refused_is_recorded_and_not_run(tmp_path, capsys, monkeypatch):
     names = ["dense", "vmap"] + (["torch-matmul"] if importlib.util.find_spec("torch") else [])
-    right = loss_times._loss_function
+    right = loss_times.make_loss
     monkeypatch.setattr(mesh, "available_memory", lambda device=None: 1000)
     monkeypatch.setattr(
-        loss_times, "_loss_function", lambda name, *rest: refuse() if name == "vmap" else right(name, *rest)
+        loss_times,
+        "make_loss",
+        lambda name, *rest, **options: refuse() if name == "vmap" else right(name, *rest, **options),
     )
 
     def refuse():

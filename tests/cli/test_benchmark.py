@@ -38,6 +38,14 @@ def run_loss(out, *flags):
         (["search", "--width=10", "--representations=4"], "--representations must divide --width, got 4 and 10"),
         (["search", "--implementations", "numpy"], "invalid choice: 'numpy'"),
         (["search", "--folder=nowhere"], "--folder must be a folder that exists, got nowhere"),
+        (["compile", "--platform=gpu"], "invalid choice: 'gpu'"),
+        (["compile", "--platform=cpu", "--topology=v5e:2x2"], "--topology is of accelerators, --platform=cpu has none"),
+        (
+            ["compile", "--topology=v9:2x2"],
+            "--topology must be like v5e:2x2, a generation and a shape, of v4, v5e, v5p",
+        ),
+        (["compile", "--platform=cpu", "--width=10"], "--representations must divide --width, got 4 and 10"),
+        (["compile", "--what=step", "--precisions=default", "--platform=cpu"], "--precisions of --what=step must be"),
         (["compare", "nothere.json", "nothere.json"], "nothere.json cannot be read"),
     ],
 )
