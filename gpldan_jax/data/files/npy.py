@@ -4,9 +4,11 @@ One key is one file, by the names of `NAMES`. The features may be in parts that 
 `img_emb_0.npy`, also in a folder of that name: clip-retrieval writes them so. Nothing is unpickled.
 """
 
+import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,25 @@ NAMES = {
 _FEATURES = ("image", "text")
 _KEYS = {name: key for key, names in NAMES.items() for name in names}
 _PART = re.compile(r"(\w+?)_([0-9]{1,9})")
+
+
+class MappedFile:
+    """The array of a `.npy` file, mapped from disk, whose pages do not pile up in the memory of the process.
+
+    Attributes:
+        values: the array, as it is stored.
+    """
+
+    def __init__(self, values: np.ndarray, memory: mmap.mmap | None = None):
+        self.values, self._memory, self._read = values, memory, 0
+
+    def count_read(self, size: int, limit: int) -> None:
+        """Counts bytes that were read; past `limit` the process lets go of its pages, which the system still keeps."""
+        self._read += size
+        if self._read > limit:
+            self._read = 0
+            if self._memory is not None and hasattr(mmap, "MADV_DONTNEED"):  # Windows has it not
+                self._memory.madvise(mmap.MADV_DONTNEED)
 
 
 class NpyFolder:
@@ -55,6 +76,25 @@ class NpyFolder:
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
         """Reads one array."""
+        files = self._of_key(key)
+        if files[0].suffix == ".txt":
+            return _lines(files[0], budget)
+        parts = [file.values for file in self.map(key)]
+        if len(parts) > 1:
+            budget.charge(sum(part.nbytes for part in parts), f"{self.path}[{key}]")
+        values = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def map(self, key: str) -> list[MappedFile]:
+        """Maps the files of one array that is no text; each has a part of the rows."""
+        found = [map_file(file) for file in self._of_key(key)]
+        parts = [file.values for file in found]
+        if len(parts) > 1 and (len({(part.ndim, part.shape[1:]) for part in parts}) > 1 or not parts[0].ndim):
+            shapes = first_few([list(part.shape) for part in parts], limit=5)
+            raise DataError(f"{self.path}: the parts of {key!r} must have equally many columns, found {shapes}")
+        return found
+
+    def _of_key(self, key: str) -> list[Path]:
         if key not in self._files:
             if key not in NAMES:
                 raise missing_key_error(str(self.path), key, self._files)
@@ -62,17 +102,7 @@ class NpyFolder:
             raise DataError(
                 f"{self.path}: no file for {key!r}: expected {' or '.join(_file_names(key))}; the folder has {found}"
             )
-        files = self._files[key]
-        if files[0].suffix == ".txt":
-            return _lines(files[0], budget)
-        parts = [_map(file) for file in files]
-        if len(parts) == 1:
-            return parts[0]
-        if len({(part.ndim, part.shape[1:]) for part in parts}) > 1 or not parts[0].ndim:
-            shapes = first_few([list(part.shape) for part in parts], limit=5)
-            raise DataError(f"{self.path}: the parts of {key!r} must have equally many columns, found {shapes}")
-        budget.charge(sum(part.nbytes for part in parts), f"{self.path}[{key}]")
-        return np.concatenate(parts)
+        return self._files[key]
 
 
 def read_features(path: Path) -> np.ndarray:
@@ -148,17 +178,28 @@ def _find(folder: Path) -> Iterator[tuple[str | None, list[Path]]]:
         yield _KEYS[name], [of[number] for number in sorted(of)]
 
 
-def _map(file: Path) -> np.ndarray:
-    """The array of a file, mapped; every size is checked against the file."""
+def map_file(file: Path) -> MappedFile:
+    """Maps the array of a `.npy` file; every size is checked against the file.
+
+    Args:
+        file: its path.
+
+    Returns:
+        The array, of any dtype without objects, byte order and order of its axes.
+
+    Raises:
+        DataError: objects, or another number of bytes than the header says.
+    """
     with file.open("rb") as stream:
         shape, fortran, dtype = read_header(stream)
         start = stream.tell()
         size = stream.seek(0, 2)
     check_header(shape, dtype, size - start, where=str(file))
     if 0 in shape:
-        return np.zeros(shape, dtype)
-    mapped = np.memmap(file, dtype, "r", start, shape, order="F" if fortran else "C").view(np.ndarray)
-    return mapped.astype(dtype.newbyteorder("="), copy=False)
+        return MappedFile(np.zeros(shape, dtype))
+    mapped = np.memmap(file, dtype, "r", start, shape, order="F" if fortran else "C")
+    memory: Any = mapped.base
+    return MappedFile(mapped.view(np.ndarray), memory)
 
 
 def _lines(file: Path, budget: Budget) -> np.ndarray:
