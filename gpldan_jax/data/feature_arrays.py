@@ -18,9 +18,6 @@ from gpldan_jax.data.files.checks import DataError, name_rows
 from gpldan_jax.data.files.npy import MappedFile
 from gpldan_jax.models.column_statistics import row_blocks
 
-_KEPT_BYTES = 1 << 26  # of a file that may stay in the memory of the process between reads
-_FAULT_BYTES = 1 << 16  # that the system maps around a row at most
-
 
 class FeaturesOnDisk:
     """Features that are read from `.npy` files where rows are asked for, `[n, d]` float32.
@@ -164,15 +161,9 @@ def take_rows(features: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
 
 
 def _read_part(file: MappedFile, rows) -> np.ndarray:
-    row_bytes = file.values.itemsize * file.values.shape[1]
     if isinstance(rows, range):
-        stop = rows.stop if rows.stop >= 0 else None  # a negative step may end before row 0
-        values = np.array(file.values[rows.start : stop : rows.step])
-        file.count_read(len(rows) * row_bytes, _KEPT_BYTES)
-    else:
-        values = file.values[rows]
-        file.count_read(len(rows) * (row_bytes + _FAULT_BYTES), _KEPT_BYTES)
-    return values
+        return file.read_block(slice(rows.start, rows.stop if rows.stop >= 0 else None, rows.step))
+    return file.read_rows(rows)
 
 
 def _as_slice(rows: np.ndarray | range) -> np.ndarray | slice:

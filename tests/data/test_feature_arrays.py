@@ -19,7 +19,7 @@ SPLITS = {"in order": np.repeat([0, 1, 2], [1600, 200, 200]), "mixed": RNG.permu
 def small_blocks(monkeypatch):
     """Passes over features take several blocks, also over these small ones."""
     monkeypatch.setattr("gpldan_jax.models.column_statistics._BLOCK_VALUES", 1000)
-    monkeypatch.setattr("gpldan_jax.data.feature_arrays._KEPT_BYTES", 1000)
+    monkeypatch.setattr("gpldan_jax.data.files.npy._KEPT_BYTES", 1000)
 
 
 def folder(path, images=IMAGES, texts=TEXTS, **arrays):
@@ -114,6 +114,20 @@ def test_what_is_wrong_is_said_as_of_features_in_memory(tmp_path):
     assert "expected as many rows as image has, 2000, found 9" in refusal(folder(tmp_path, texts=TEXTS[:9]))
     (tmp_path / "image.npy").unlink()
     assert "no file for 'image'" in refusal(tmp_path)
+
+
+def test_rows_come_from_pages_where_the_system_cannot_read_at_a_place(tmp_path, monkeypatch):
+    monkeypatch.delattr("os.preadv")
+    features = on_disk(tmp_path, IMAGES)
+    np.testing.assert_array_equal(features[[7, 1999, 7]], IMAGES[[7, 1999, 7]])
+
+
+def test_a_file_that_became_shorter(tmp_path):
+    features = on_disk(tmp_path, IMAGES)
+    with open(tmp_path / "values.npy", "r+b") as file:
+        file.truncate(10_000)
+    with pytest.raises(DataError, match=r"values.npy: damaged; it ends before row 1999 \(counted from 0\)"):
+        features[[3, 1999]]
 
 
 def test_other_data_are_loaded(tmp_path):
