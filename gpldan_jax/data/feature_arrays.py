@@ -8,7 +8,7 @@ Letters: `n` rows; `d` columns.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,10 +74,10 @@ class FeaturesOnDisk:
         """Reads all rows."""
         return self[:].astype(dtype or self.dtype, copy=False)
 
-    def __getitem__(self, rows: SupportsIndex | slice | ArrayLike) -> np.ndarray:
+    def __getitem__(self, rows: int | np.integer | slice | ArrayLike) -> np.ndarray:
         """Reads rows."""
-        if isinstance(rows, SupportsIndex) and not isinstance(rows, np.ndarray):
-            return self[[rows.__index__()]][0]
+        if isinstance(rows, int | np.integer):
+            return self[np.array([rows])][0]
         with np.errstate(over="ignore"):  # the check of the features looks for overflows
             values = np.ascontiguousarray(self._read(self._chosen(rows)), self.dtype)
         self.rows_read += len(values)

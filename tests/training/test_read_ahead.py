@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax import data, training
+from gpldan_jax.config import default_config, with_values
+from gpldan_jax.runs import session
 from gpldan_jax.training.read_ahead import read_ahead
 from tests.training import tiny
 from tests.training.test_loop import assert_same_state, train
@@ -92,3 +94,28 @@ def test_an_epoch_reads_each_row_once(tmp_path):
     before = disk.train.images.rows_read
     list(training.epoch_batches(disk.train, jax.random.key(0), 0, batch_size=8, remainder="drop"))
     assert disk.train.images.rows_read == before + 40
+
+
+def test_each_process_reads_the_rows_of_its_own_devices(tmp_path, monkeypatch):
+    _, disk = stored(tmp_path / "features", n=40)
+
+    def half(shape, sharding, read):  # of two processes with a device each, the first is asked for the first half
+        return read((slice(0, shape[0] // 2),))
+
+    monkeypatch.setattr(jax, "make_array_from_callback", half)
+    before = disk.train.images.rows_read
+    mesh = training.data_mesh(2)
+    batches = list(training.epoch_batches(disk.train, jax.random.key(0), 0, batch_size=8, remainder="drop", mesh=mesh))
+    assert len(batches) == 5 and disk.train.images.rows_read == before + 20
+
+
+def test_a_run_that_sends_mini_batches_leaves_the_features_on_disk(tmp_path, monkeypatch):
+    stored(tmp_path / "features", n=80)
+    seen = []
+    monkeypatch.setattr(session, "_train", lambda config, dataset, *_: seen.append(dataset.train.images) or 1 / 0)
+    for resident in (True, False):
+        changes = {"dataset.name": "npz", "dataset.path": str(tmp_path / "features"), "mesh.resident": resident}
+        config = with_values(default_config(), changes | {"train.batch_size": 8, "train.selection": "last"})
+        with pytest.raises(ZeroDivisionError):
+            session.run(config, tmp_path / f"run-{resident}")
+    assert [isinstance(images, data.FeaturesOnDisk) for images in seen] == [False, True]
