@@ -11,6 +11,7 @@ from gpldan_jax.data.catalogue import load_dataset as load_dataset
 from gpldan_jax.data.catalogue import variants as variants
 from gpldan_jax.data.descriptions import Descriptions as Descriptions
 from gpldan_jax.data.descriptions import describe as describe
+from gpldan_jax.data.feature_arrays import FeaturesOnDisk as FeaturesOnDisk
 from gpldan_jax.data.files.checks import DataError as DataError
 from gpldan_jax.data.files.checks import MissingFilesError as MissingFilesError
 from gpldan_jax.data.files.reading import available_keys as available_keys

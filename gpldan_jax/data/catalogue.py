@@ -172,6 +172,7 @@ def load_dataset(
     synthetic: bool = False,
     seed: int = 0,
     cut_groups: bool = False,
+    on_disk: bool = False,
 ) -> PairedDataset:
     """Loads a dataset, or generates features of its exact sizes.
 
@@ -186,6 +187,8 @@ def load_dataset(
         synthetic: generate the features; needs no files.
         seed: seed of the generated features; not used otherwise.
         cut_groups: allow a split in the file that has pairs of one group in several parts.
+        on_disk: leave the features of a folder of `.npy` files there, as `FeaturesOnDisk`, and read mini-batches from
+            it, for features that do not fit in memory. Other data are loaded.
 
     Returns:
         The dataset; its name is `name`, or `name/variant` where there are several variants, and that of the file or the
@@ -210,7 +213,8 @@ def load_dataset(
         contents = FileContents(_generate(entry, seed))
     else:
         layout, files = _locate(entry, path)
-        contents = layout.read(files, entry.shape)
+        read = own_features.read_on_disk if on_disk and layout is own_features.NPY_FOLDER else layout.read
+        contents = read(files, entry.shape)
     title = entry.title or (name if len(known) == 1 else f"{name}/{entry.variant}")
     if name == "npz" and not synthetic:
         place = files[0].absolute()

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data.arrays import as_array
+from gpldan_jax.data.feature_arrays import as_features
 from gpldan_jax.data.files.checks import first_few
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
-from gpldan_jax.data.paired import Pairs, as_features
+from gpldan_jax.data.paired import Pairs
 
 
 def feature_rows(values: Any, what: str, width: int | None = None) -> np.ndarray:

@@ -25,6 +25,7 @@ from gpldan_jax.data.stored import (
     check_count,
     check_equal_counts,
     cut_pairs,
+    map_stored,
     read_stored,
     stored_features,
     stored_labels,
@@ -90,13 +91,19 @@ def _name_others(path: Path, others: dict[str, str], found: Iterable[str]) -> No
         warnings.warn(f"{path}: not used: {first_few(listed, limit=10)}", stacklevel=2)
 
 
-def _read_generic(paths: Sequence[Path], shape: Shape | None) -> FileContents:
+def read_on_disk(paths: Sequence[Path], shape: Shape | None) -> FileContents:
+    """Reads a folder of `.npy` files, but for the features, which stay on disk; see `FeaturesOnDisk`."""
+    return _read_generic(paths, shape, on_disk=True)
+
+
+def _read_generic(paths: Sequence[Path], shape: Shape | None, *, on_disk: bool = False) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
     required, optional = ["image", "text"], ["split", "group", "class_names", "image_of", "text_of", "manifest"]
     (optional if shape is None else required).append("label")
     others: dict[str, str] = {}
-    arrays = read_stored(paths[0], required, optional, others.update)
-    _name_others(paths[0], others, arrays)
+    mapped = map_stored(paths[0], required[:2]) if on_disk else {}
+    arrays = mapped | read_stored(paths[0], [key for key in required if key not in mapped], optional, others.update)
+    _name_others(paths[0], {key: kind for key, kind in others.items() if key not in mapped}, arrays)
     images, texts = _items(arrays, shape)
     labels = groups = None
     if "label" in arrays:

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpldan_jax.data.arrays import check_precision
-from gpldan_jax.data.files.checks import DataError, first_few, name_rows
+from gpldan_jax.data.feature_arrays import as_features, take_rows
+from gpldan_jax.data.files.checks import DataError, first_few
 from gpldan_jax.data.labels import encode_labels, is_labelled, normalize_groups, normalize_labels
+from gpldan_jax.models.column_statistics import row_blocks
 
 SPLITS = ("train", "validation", "test")
 
@@ -34,34 +35,7 @@ class Pairs(NamedTuple):
     def take(self, rows: np.ndarray | slice) -> "Pairs":
         """Returns some of the pairs."""
         labels, groups = (None if array is None else array[rows] for array in (self.labels, self.groups))
-        return Pairs(self.images[rows], self.texts[rows], labels, groups)
-
-
-def as_features(array: ArrayLike, *, where: str, to_train_on: bool = False) -> np.ndarray:
-    """Checks a feature matrix of real numbers or bools, `[n, d]`, and converts it to float32; `where` is for messages.
-
-    Features `to_train_on` must also keep their differences in float32, see `check_precision`.
-
-    Returns:
-        `[n, d]` float32, C-contiguous, finite. An array that is already so is returned as it is.
-
-    Raises:
-        DataError: objects, strings or complex numbers, another number of axes, NaN, Inf or values outside the float32
-            range; the message names the first rows. What `check_precision` refuses.
-    """
-    given = values = np.asarray(array)
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{where}: expected real numbers, found {values.dtype}")
-    if values.ndim != 2 or values.shape[1] == 0:
-        raise DataError(f"{where}: expected shape [rows, features], found {list(values.shape)}")
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, dtype=np.float32)
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        raise DataError(f"{where}: expected finite float32 values, found NaN, Inf or overflow in {name_rows(~finite)}")
-    if to_train_on:
-        check_precision(given, where)
-    return values
+        return Pairs(take_rows(self.images, rows), take_rows(self.texts, rows), labels, groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +43,8 @@ class PairedSplit:
     """The pairs of one split; row i of each array is pair i.
 
     Attributes:
-        images: `[n, d_i]` float32.
-        texts: `[n, d_t]` float32.
+        images: `[n, d_i]` float32, an array or `FeaturesOnDisk`.
+        texts: `[n, d_t]` float32, the same.
         labels: `[n]` int32 class indices, -1 for a pair without a class; or `[n, C]` bool, a column for each class,
             where pairs have several; or `None`.
         groups: `[n]`, whole numbers or strings, the same for pairs that belong together, such as five texts of one
@@ -229,9 +203,9 @@ class PairedDataset:
                 if array is None:
                     digest.update(b"none;")
                     continue
-                little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-                digest.update(f"{little.dtype.str}{little.shape};".encode())
-                digest.update(little)
+                digest.update(f"{array.dtype.newbyteorder('<').str}{array.shape};".encode())
+                for block in row_blocks(array) if array.ndim == 2 else [array]:
+                    digest.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).data)
         return digest.hexdigest()
 
 

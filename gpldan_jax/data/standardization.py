@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gpldan_jax.data.paired import SPLITS, PairedDataset, Pairs, as_features, split_from_checked
+from gpldan_jax.data.feature_arrays import FeaturesOnDisk, as_features
+from gpldan_jax.data.paired import SPLITS, PairedDataset, Pairs, split_from_checked
+from gpldan_jax.models.column_statistics import column_range, column_statistics
 from gpldan_jax.models.trained import Standardization
 
 
@@ -25,7 +27,8 @@ def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[Pai
         text: whether to scale the texts.
 
     Returns:
-        The scaled dataset and the statistics. Arrays that are not scaled are those of `dataset`, not copies.
+        The scaled dataset and the statistics. Arrays that are not scaled are those of `dataset`, not copies. Features
+        on disk are scaled when they are read.
 
     Raises:
         DataError: a scaled value is outside the float32 range; the message names the first rows.
@@ -51,7 +54,9 @@ def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[Pai
     return dataclasses.replace(dataset, **splits), statistics
 
 
-def _scale(scale: Callable[[np.ndarray], np.ndarray], features: np.ndarray, where: str) -> np.ndarray:
+def _scale(scale: Callable[[np.ndarray], np.ndarray], features: Any, where: str) -> np.ndarray:
+    if isinstance(features, FeaturesOnDisk):
+        return _scale_on_disk(scale, features, where)
     # Finite features become infinite only by an overflow. The processor reports it, so nobody has to search for it.
     try:
         with np.errstate(over="raise"):
@@ -61,14 +66,24 @@ def _scale(scale: Callable[[np.ndarray], np.ndarray], features: np.ndarray, wher
             return as_features(scale(features), where=f"{where}, standardized")
 
 
+def _scale_on_disk(scale: Callable[[np.ndarray], np.ndarray], features: FeaturesOnDisk, where: str) -> Any:
+    scaled = features.scaled(scale)
+    if len(features):
+        with np.errstate(over="ignore"):
+            # No value of a column lies beyond its ends, before scaling and after it.
+            if not np.isfinite(scale(np.stack(column_range(features)))).all():
+                as_features(scaled, where=f"{where}, standardized")
+    return scaled
+
+
 def _mean_and_std(features: np.ndarray, apply: bool) -> tuple[np.ndarray, np.ndarray]:
     width = features.shape[1]
     if not apply:
         return np.zeros(width, np.float32), np.ones(width, np.float32)
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    std = features.std(axis=0, dtype=np.float64).astype(np.float32)
+    found = column_statistics(features)
+    mean, std = found.mean.astype(np.float32), found.std.astype(np.float32)
     # Rounding gives constant columns a tiny std, so they are recognised by their range. A std below the smallest normal
     # float32 would make the quotient overflow.
-    constant = (features.max(axis=0) == features.min(axis=0)) | (std < np.finfo(np.float32).tiny)
+    constant = (found.high == found.low) | (std < np.finfo(np.float32).tiny)
     mean = np.where(constant, features[0], mean)
     return mean, np.where(constant, np.float32(1), std)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpldan_jax.data.feature_arrays import FeaturesOnDisk, as_features
 from gpldan_jax.data.files.checks import DataError
-from gpldan_jax.data.files.reading import read_arrays
+from gpldan_jax.data.files.reading import map_arrays, read_arrays
 from gpldan_jax.data.labels import normalize_labels
-from gpldan_jax.data.paired import Pairs, as_features
+from gpldan_jax.data.paired import Pairs
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Stored(NamedTuple):
 
     key: str
     where: str
-    values: np.ndarray
+    values: Any  # an array, or `FeaturesOnDisk`
 
 
 def read_stored(
@@ -124,6 +125,15 @@ def read_stored(
     """Reads arrays of a file; see `gpldan_jax.data.files.reading.read_arrays`."""
     arrays = read_arrays(path, keys, optional=optional, others=others)
     return {key: Stored(key, f"{path}[{key}]", values) for key, values in arrays.items()}
+
+
+def map_stored(path: Path, keys: Iterable[str]) -> dict[str, Stored]:
+    """Returns features of a folder of `.npy` files that stay there, `FeaturesOnDisk`."""
+    mapped = map_arrays(path, keys)
+    for key, files in mapped.items():
+        if files[0].values.ndim != 2:
+            raise DataError(f"{path}[{key}]: expected shape [rows, features], found {list(files[0].values.shape)}")
+    return {key: Stored(key, f"{path}[{key}]", FeaturesOnDisk(files)) for key, files in mapped.items()}
 
 
 def stored_pairs(

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax.data.paired import as_features
+from gpldan_jax.data.feature_arrays import as_features
 from gpldan_jax.losses.distances import lift
 from gpldan_jax.models import Representation, TrainedModel
 from gpldan_jax.models import encode as encode_inputs

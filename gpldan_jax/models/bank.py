@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.losses.distances import matmul, unit_length
+from gpldan_jax.models.column_statistics import column_mean
 from gpldan_jax.models.projector import Projector, Representation
 
 MODALITIES = ("image", "text")
@@ -164,7 +165,7 @@ def choose_pairs(images: np.ndarray, texts: np.ndarray, *, pairs: int, seed: int
     drawn = np.random.default_rng(seed).permutation(count)[: pairs_used(count, pairs)]
     rows = np.sort(drawn)
     of_ridge = np.searchsorted(rows, drawn[:_RIDGE_PAIRS])
-    centers = {name: of.mean(0, dtype=np.float64) for name, of in zip(MODALITIES, (images, texts), strict=True)}
+    centers = {name: column_mean(of) for name, of in zip(MODALITIES, (images, texts), strict=True)}
     images, texts = images[rows], texts[rows]
     units = {name: _unit(of - centers[name]) for name, of in zip(MODALITIES, (images, texts), strict=True)}
     members = np.arange(count) if count <= pairs else _nearest(units, np.searchsorted(rows, drawn[:pairs]))

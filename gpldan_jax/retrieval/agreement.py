@@ -10,7 +10,8 @@ Letters: `n` held-out pairs; `N` training pairs; `m` neighbours; `q` images; `g`
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpldan_jax.data import PairedSplit
+from gpldan_jax.data import FeaturesOnDisk, PairedSplit
+from gpldan_jax.models.column_statistics import column_mean
 from gpldan_jax.retrieval.metrics import ndcg, row_chunks
 from gpldan_jax.retrieval.relevance import Gains
 
@@ -18,6 +19,7 @@ DEPTH = 50
 NEIGHBOURS = 20
 AGREEMENT = f"agreement@{DEPTH}"
 """The name of the figure."""
+_KNOWN_BLOCK = 1 << 16  # training pairs that are read from disk at a time
 
 
 def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbours: int = NEIGHBOURS) -> Gains:
@@ -45,17 +47,17 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
     """
     import scipy.sparse  # not at the top, because to ask a collection needs none of it
 
-    image_center, text_center = known.images.mean(0), known.texts.mean(0)
-    known_images, known_texts = _unit(known.images - image_center), _unit(known.texts - text_center)
-    images, texts = _unit(pairs.images - image_center), _unit(pairs.texts - text_center)
+    centers = column_mean(known.images, np.float32), column_mean(known.texts, np.float32)
+    inputs = [_unit(of - center) for of, center in zip(_read(pairs, slice(None)), centers, strict=True)]
     m = min(neighbours, len(known))
-    columns = np.empty((len(pairs), m), np.int64)
-    weights = np.empty((len(pairs), m), np.float32)
-    for rows in row_chunks(len(pairs), len(known)):
-        similarity = (images[rows] @ known_images.T + texts[rows] @ known_texts.T) / 2
-        columns[rows] = np.argpartition(-similarity, m - 1, axis=1)[:, :m]
-        weights[rows] = np.maximum(np.take_along_axis(similarity, columns[rows], axis=1), 0)
-    weights = _unit(weights)
+    columns = np.empty((len(pairs), 0), np.int64)
+    similarities = np.empty((len(pairs), 0), np.float32)
+    step = _KNOWN_BLOCK if isinstance(known.images, FeaturesOnDisk) else len(known)
+    for start in range(0, len(known), step):
+        read = _read(known, slice(start, start + step))
+        block = [_unit(of - center) for of, center in zip(read, centers, strict=True)]
+        columns, similarities = _nearest(inputs, block, start, columns, similarities, m)
+    weights = _unit(np.maximum(similarities, 0))
     starts = np.arange(len(pairs) + 1) * m
     neighbourhoods = scipy.sparse.csr_array((weights.ravel(), columns.ravel(), starts), (len(pairs), len(known)))
     of_images, of_texts = neighbourhoods[pairs.image_rows()], neighbourhoods[pairs.text_rows()].T.tocsc()
@@ -82,6 +84,27 @@ def agreement(distances: ArrayLike, relevance: Gains) -> dict[str, float]:
     images = ndcg(distances, relevance=relevance, k=DEPTH)
     texts = ndcg(np.ascontiguousarray(distances.T), relevance=of_texts, k=DEPTH)
     return {"image_to_text": images, "text_to_image": texts, "average": (images + texts) / 2}
+
+
+def _read(split, rows):
+    return split.images[rows], split.texts[rows]
+
+
+def _nearest(inputs, known, start, columns, similarities, m):
+    """The m most similar known pairs of each pair: of those before, and of a block whose first one is `start`."""
+    (images, texts), (known_images, known_texts) = inputs, known
+    kept = min(m, similarities.shape[1] + len(known_images))
+    found = np.empty((len(images), kept), np.int64), np.empty((len(images), kept), np.float32)
+    for rows in row_chunks(len(images), len(known_images)):
+        similarity = (images[rows] @ known_images.T + texts[rows] @ known_texts.T) / 2
+        numbers = np.broadcast_to(np.arange(start, start + len(known_images)), similarity.shape)
+        if similarities.shape[1]:
+            similarity = np.concatenate([similarities[rows], similarity], axis=1)
+            numbers = np.concatenate([columns[rows], numbers], axis=1)
+        nearest = np.argpartition(-similarity, kept - 1, axis=1)[:, :kept]
+        found[0][rows] = np.take_along_axis(numbers, nearest, axis=1)
+        found[1][rows] = np.take_along_axis(similarity, nearest, axis=1)
+    return found
 
 
 def _unit(x):

@@ -40,16 +40,16 @@ class RunData:
     path: str | None
 
 
-def load(config: Mapping[str, Any]) -> tuple[data.PairedDataset, data.Standardization]:
+def load(config: Mapping[str, Any], *, on_disk: bool = False) -> tuple[data.PairedDataset, data.Standardization]:
     """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
-    return _scale(config, load_unscaled(config))
+    return _scale(config, load_unscaled(config, on_disk=on_disk))
 
 
-def load_unscaled(config: Mapping[str, Any]) -> data.PairedDataset:
-    """Loads the dataset that the group `dataset` of a config names, without scaling it."""
+def load_unscaled(config: Mapping[str, Any], *, on_disk: bool = False) -> data.PairedDataset:
+    """Loads the dataset that the group `dataset` of a config names, not scaled; `on_disk` as `data.load_dataset`."""
     variant, path = config["variant"] or None, config["path"] or None
     # A config of version 0.1.0 says nothing of groups.
-    options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False)}
+    options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False), "on_disk": on_disk}
     return data.load_dataset(config["name"], variant=variant, path=path, **options)
 
 

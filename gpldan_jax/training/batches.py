@@ -7,7 +7,7 @@ Letters: `n` training pairs; `b` pairs of a mini-batch; `m` neighbours; `d_i`, `
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import flax.struct
 import jax
@@ -19,6 +19,7 @@ from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.paired import different_rows
 from gpldan_jax.losses import nearest_neighbours, neighbourhood_rows
 from gpldan_jax.training.mesh import AXIS, row_sharding, shares
+from gpldan_jax.training.read_ahead import read_ahead
 from gpldan_jax.training.state import shuffling_key
 
 
@@ -242,8 +243,11 @@ def epoch_batches(
     first_step: int = 0,
     neighbourhoods: Neighbourhoods | None = None,
     mesh: jax.sharding.Mesh | None = None,
-) -> Iterator[Batch]:
-    """Sends the mini-batches of an epoch from host arrays to the device, one by one.
+) -> Generator[Batch]:
+    """Sends the mini-batches of an epoch from host arrays or from disk to the device, one by one.
+
+    The next mini-batches are read and sent in a thread, while the caller works. Whoever does not take all of them
+    closes the iterator, which ends the thread.
 
     Args:
         split: the training pairs.
@@ -267,11 +271,14 @@ def epoch_batches(
     """
     options = {"batch_size": batch_size, "remainder": remainder, "multiple": shares(mesh)}
     rows, where = jax.device_get(_epoch_rows(key, epoch, len(split), **options))
-    for step in range(first_step, len(rows)):
+
+    def send(step):
         arrays = split.images, split.texts, neighbourhoods
-        images, texts, near = jax.tree.map(lambda of, step=step: _send(of, rows[step], mesh), arrays)
+        images, texts, near = jax.tree.map(lambda of: _send(of, rows[step], mesh), arrays)
         groups = None if split.groups is None else split.groups[rows[step]]
-        yield Batch(images, texts, None if where is None else where[step], near, groups)
+        return Batch(images, texts, None if where is None else where[step], near, groups)
+
+    yield from read_ahead(send, range(first_step, len(rows)))
 
 
 _epoch_rows = jax.jit(epoch_rows, static_argnums=2, static_argnames=("batch_size", "remainder", "multiple"))

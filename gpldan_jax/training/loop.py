@@ -1,5 +1,6 @@
 """One run: its epochs, from the latest checkpoint or from the start, to the selected model."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -243,18 +244,19 @@ class _Run:
             neighbourhoods=self.neighbourhoods,
             mesh=self.state.mesh,
         )
-        for batch in batches:
-            self.state, metrics = train_step(self.state, batch)
-            window.append(metrics)
-            self.on_step(done + len(window))
-            # Several processes would have to wait for each other in every step to agree.
-            if jax.process_count() == 1 and self.should_stop() and len(window) < self.steps:
-                window = _as_floats(window)
-                if failed := describe_not_finite({name: [of[name] for of in window] for name in window[0]}, done):
-                    raise NotFinite(failed)
-                progress = Progress(epoch, window, self.progress.selection, records=self.progress.records)
-                self.save(self.state, progress, done + len(window))
-                raise Interrupted
+        with contextlib.closing(batches):  # an interruption must leave no thread that reads
+            for batch in batches:
+                self.state, metrics = train_step(self.state, batch)
+                window.append(metrics)
+                self.on_step(done + len(window))
+                # Several processes would have to wait for each other in every step to agree.
+                if jax.process_count() == 1 and self.should_stop() and len(window) < self.steps:
+                    window = _as_floats(window)
+                    if failed := describe_not_finite({name: [of[name] for of in window] for name in window[0]}, done):
+                        raise NotFinite(failed)
+                    progress = Progress(epoch, window, self.progress.selection, records=self.progress.records)
+                    self.save(self.state, progress, done + len(window))
+                    raise Interrupted
         return window
 
 

@@ -4,9 +4,13 @@ One key is one file, by the names of `NAMES`. The features may be in parts that 
 `img_emb_0.npy`, also in a folder of that name: clip-retrieval writes them so. Nothing is unpickled.
 """
 
+import mmap
+import os
 import re
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +32,55 @@ NAMES = {
 _FEATURES = ("image", "text")
 _KEYS = {name: key for key, names in NAMES.items() for name in names}
 _PART = re.compile(r"(\w+?)_([0-9]{1,9})")
+_KEPT_BYTES = 1 << 26  # of a file that may stay in the memory of the process between reads
+_FAULT_BYTES = 1 << 16  # that the system maps around a row at most
+
+
+class MappedFile:
+    """The array of a `.npy` file, mapped from disk.
+
+    `read_block` and `read_rows` copy rows, and the pages that they touch do not pile up in the memory of the process.
+
+    Attributes:
+        values: the array, as it is stored.
+    """
+
+    def __init__(self, values: np.ndarray, file: Path, start: int):
+        """Takes the mapped array, its file, and where in the file the values start."""
+        self.values, self._name, self._start, self._read = values, file, start, 0
+        self._descriptor = None
+        if hasattr(os, "preadv") and values.flags.c_contiguous and values.ndim == 2:  # Windows has it not
+            self._descriptor = os.open(file, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
+
+    def read_block(self, rows: slice) -> np.ndarray:
+        """Reads rows that lie one after the other."""
+        block = np.array(self.values[rows])
+        self._let_go(block.nbytes)
+        return block
+
+    def read_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Reads rows by their numbers, `[rows]` int64; `DataError` where the file has become shorter."""
+        if self._descriptor is None:
+            self._let_go(len(rows) * (self.values.itemsize * self.values.shape[1] + _FAULT_BYTES))
+            return self.values[rows]
+        # To read a row takes a quarter of the time that its page faults would.
+        found = np.empty((len(rows), self.values.shape[1]), self.values.dtype)
+        size = found.itemsize * found.shape[1]
+        buffer = found.reshape(-1).view(np.uint8).data
+        for place, row in enumerate(rows.tolist()):
+            part = buffer[place * size : (place + 1) * size]
+            if os.preadv(self._descriptor, [part], self._start + row * size) != size:
+                raise DataError(f"{self._name}: damaged; it ends before row {row} (counted from 0)")
+        return found
+
+    def _let_go(self, size: int) -> None:
+        """Counts bytes that were read; past a limit the process lets go of its pages, which the system still keeps."""
+        self._read += size
+        memory: Any = self.values.base.base if isinstance(self.values.base, np.memmap) else None
+        if self._read > _KEPT_BYTES and memory is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            memory.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
 
 
 class NpyFolder:
@@ -55,6 +108,25 @@ class NpyFolder:
 
     def read(self, key: str, budget: Budget) -> np.ndarray:
         """Reads one array."""
+        files = self._of_key(key)
+        if files[0].suffix == ".txt":
+            return _lines(files[0], budget)
+        parts = [file.values for file in self.map(key)]
+        if len(parts) > 1:
+            budget.charge(sum(part.nbytes for part in parts), f"{self.path}[{key}]")
+        values = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def map(self, key: str) -> list[MappedFile]:
+        """Maps the files of one array that is no text; each has a part of the rows."""
+        found = [map_file(file) for file in self._of_key(key)]
+        parts = [file.values for file in found]
+        if len(parts) > 1 and (len({(part.ndim, part.shape[1:]) for part in parts}) > 1 or not parts[0].ndim):
+            shapes = first_few([list(part.shape) for part in parts], limit=5)
+            raise DataError(f"{self.path}: the parts of {key!r} must have equally many columns, found {shapes}")
+        return found
+
+    def _of_key(self, key: str) -> list[Path]:
         if key not in self._files:
             if key not in NAMES:
                 raise missing_key_error(str(self.path), key, self._files)
@@ -62,17 +134,7 @@ class NpyFolder:
             raise DataError(
                 f"{self.path}: no file for {key!r}: expected {' or '.join(_file_names(key))}; the folder has {found}"
             )
-        files = self._files[key]
-        if files[0].suffix == ".txt":
-            return _lines(files[0], budget)
-        parts = [_map(file) for file in files]
-        if len(parts) == 1:
-            return parts[0]
-        if len({(part.ndim, part.shape[1:]) for part in parts}) > 1 or not parts[0].ndim:
-            shapes = first_few([list(part.shape) for part in parts], limit=5)
-            raise DataError(f"{self.path}: the parts of {key!r} must have equally many columns, found {shapes}")
-        budget.charge(sum(part.nbytes for part in parts), f"{self.path}[{key}]")
-        return np.concatenate(parts)
+        return self._files[key]
 
 
 def read_features(path: Path) -> np.ndarray:
@@ -148,17 +210,27 @@ def _find(folder: Path) -> Iterator[tuple[str | None, list[Path]]]:
         yield _KEYS[name], [of[number] for number in sorted(of)]
 
 
-def _map(file: Path) -> np.ndarray:
-    """The array of a file, mapped; every size is checked against the file."""
+def map_file(file: Path) -> MappedFile:
+    """Maps the array of a `.npy` file; every size is checked against the file.
+
+    Args:
+        file: its path.
+
+    Returns:
+        The array, of any dtype without objects, byte order and order of its axes.
+
+    Raises:
+        DataError: objects, or another number of bytes than the header says.
+    """
     with file.open("rb") as stream:
         shape, fortran, dtype = read_header(stream)
         start = stream.tell()
         size = stream.seek(0, 2)
     check_header(shape, dtype, size - start, where=str(file))
     if 0 in shape:
-        return np.zeros(shape, dtype)
-    mapped = np.memmap(file, dtype, "r", start, shape, order="F" if fortran else "C").view(np.ndarray)
-    return mapped.astype(dtype.newbyteorder("="), copy=False)
+        return MappedFile(np.zeros(shape, dtype), file, start)
+    mapped = np.memmap(file, dtype, "r", start, shape, order="F" if fortran else "C")
+    return MappedFile(mapped.view(np.ndarray), file, start)
 
 
 def _lines(file: Path, budget: Budget) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from gpldan_jax.data.files.checks import Budget, DataError
 from gpldan_jax.data.files.hdf5 import Hdf5File
 from gpldan_jax.data.files.mat5 import Mat5File
-from gpldan_jax.data.files.npy import NpyFolder, is_npy_folder
+from gpldan_jax.data.files.npy import MappedFile, NpyFolder, is_npy_folder
 from gpldan_jax.data.files.npz import NpzFile
 
 MAX_BYTES = 8 * 2**30
@@ -77,6 +77,32 @@ def read_arrays(
         if others:
             others({key: kind for key, kind in present.items() if wholes[key].isdisjoint(wanted)})
         return {key: file.read(key, budget) for key in wanted}
+
+
+def map_arrays(path: str | os.PathLike, keys: Iterable[str]) -> dict[str, list[MappedFile]]:
+    """Maps arrays of a folder of `.npy` files from disk.
+
+    Args:
+        path: of the folder, see `gpldan_jax.data.files.npy`.
+        keys: the arrays.
+
+    Returns:
+        The files of each array by key, in the order of their rows.
+
+    Raises:
+        DataError: a missing key, or a damaged file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/image.npy", np.ones((3, 2)))
+        ...     [file.values.shape for file in map_arrays(folder, ["image"])["image"]]
+        [(3, 2)]
+    """
+    path = Path(path)
+    with _one_line_errors(path):
+        folder = NpyFolder(path)
+        return {key: folder.map(key) for key in keys}
 
 
 def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
