@@ -26,7 +26,7 @@ class FeaturesOnDisk:
     them, `np.asarray(features)` reads all. Nothing else of an array works.
 
     Attributes:
-        rows_read: how many rows were read so far.
+        rows_read: how many rows were read so far through this object; those that `take` returns count for themselves.
 
     Example:
         >>> import pathlib, tempfile
@@ -34,8 +34,8 @@ class FeaturesOnDisk:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(f"{folder}/image.npy", np.arange(6.0).reshape(3, 2))
         ...     features = FeaturesOnDisk([map_file(pathlib.Path(folder, "image.npy"))])
-        ...     features.take(slice(1, 3))[[1]], features.rows_read
-        (array([[4., 5.]], dtype=float32), 1)
+        ...     features[[2]], features.rows_read, features.take(slice(1, 3)).shape
+        (array([[4., 5.]], dtype=float32), 1, (2, 2))
     """
 
     ndim = 2
