@@ -240,7 +240,7 @@ def dataset_names() -> tuple[str, ...]:
     """Returns the datasets that have a config, with the names of their variants, as `--dataset` takes them.
 
     Example:
-        >>> dataset_names()[1]
+        >>> dataset_names()[2]
         'wikipedia[:cnn128_text100|raw|vgg19_bert]'
     """
     variants = {name: "|".join(found) for name, found in _DATASETS.items()}

@@ -59,7 +59,7 @@ def test_help_lists_the_methods_and_the_datasets(capsys):
         with pytest.raises(SystemExit):
             main.main([*command, "--help"])
         shown = " ".join(capsys.readouterr().out.split())
-        assert "emoji, wikipedia[:cnn128_text100|raw|vgg19_bert], pascal, nuswide[:multilabel], mirflickr" in shown
+        assert "emoji, openclipart, wikipedia[:cnn128_text100|raw|vgg19_bert], pascal, nuswide[:multilabel]" in shown
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["swep"]])

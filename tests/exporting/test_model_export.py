@@ -141,8 +141,9 @@ def test_data_of_a_model_without_a_run_are_refused(saved, tmp_path):
         export_model(saved[0], "numpy", tmp_path / "out", data_path=tmp_path)
     with pytest.raises(ValueError, match="to must be one of numpy, onnx, got 'tflite'"):
         export_model(saved[0], "tflite", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"has no model.safetensors; a run writes it when it is finished"):
-        export_model(tmp_path.parent, "numpy", tmp_path / "out")
+        export_model(tmp_path / "empty", "numpy", tmp_path / "out")
 
 
 def test_pairs_of_a_bank_at_one_place_are_not_compared():

@@ -500,11 +500,11 @@ def test_no_drawn_split_cuts_a_group_in_extract_in_a_loader_and_in_the_estimator
     parts = [dataset.train, dataset.validation, dataset.test]
     assert_whole(np.concatenate([of.groups for of in parts]), np.repeat([0, 1, 2], [len(of) for of in parts]))
     pytest.importorskip("sklearn", reason="the estimator needs scikit-learn: pip install 'gpldan_jax[sklearn]'")
-    from gpldan_jax.estimator import GPLDAN
+    from gpldan_jax.estimator import held_out as estimator
 
     checked = check_pairs(features, features, given.get("label"), groups)
     if len(set(groups.tolist())) >= 5:
-        train, held_out = GPLDAN(validation_fraction=0.3)._hold_out(checked, seed)
+        train, held_out = estimator._hold_out(checked, 0.3, seed)
         assert sorted([*train, *held_out]) == list(range(len(rows)))
         assert not set(groups[train]) & set(groups[held_out])
 

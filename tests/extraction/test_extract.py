@@ -127,7 +127,7 @@ def test_weights_of_pytorch_without_pytorch(folder, own, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     status, _, err = call(*flags(folder, image_model="alexnet", image_weights="alexnet.pth"))
     assert status == 2 and err.count("\n") == 1 and err.startswith("error: alexnet.pth is a file of PyTorch: ")
-    assert "pip install 'gpldan_jax[torch]', or convert it where PyTorch is: python -c" in err
+    assert "/whl/cpu), or convert it where PyTorch is: python -c" in err and "pip install 'gpldan_jax[torch]' (" in err
 
 
 def test_images_that_no_row_names_are_counted(folder, own, call):

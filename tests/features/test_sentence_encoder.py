@@ -356,7 +356,7 @@ def test_a_missing_library_is_named(library, tmp_path, monkeypatch):
     for name in ("config.json", "vocab.txt", "model.safetensors"):
         (tmp_path / name).write_text("{}")
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=rf"^a sentence encoder: .*{library}.*: pip install 'gpldan_jax\[bert\]'$"):
+    with pytest.raises(ImportError, match=rf"^a sentence encoder: .*{library}.*: pip install 'gpldan_jax\[bert\]' \("):
         sentence_encoder(tmp_path)
 
 

@@ -99,5 +99,7 @@ def test_folders_that_lack_a_file_are_refused_before_anything_is_imported(tmp_pa
         (tmp_path / "pytorch_model.bin").write_bytes(b"PK")
     (tmp_path / "model.safetensors").write_bytes(b"")
     pytest.importorskip("PIL.Image", reason="it is imported first")
-    with pytest.raises(ImportError, match=r"^an encoder of timm: .*(timm|torch).*: pip install 'gpldan_jax\[timm\]'$"):
+    with pytest.raises(
+        ImportError, match=r"^an encoder of timm: .*(timm|torch).*: pip install 'gpldan_jax\[timm\]' \("
+    ):
         timm_image_encoder(tmp_path)

@@ -187,7 +187,9 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch, library):
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=rf"^an encoder of transformers: .*{library}.*'gpldan_jax\[transformers\]'$"):
+    with pytest.raises(
+        ImportError, match=rf"^an encoder of transformers: .*{library}.*'gpldan_jax\[transformers\]' \("
+    ):
         transformers_image_encoder(tmp_path)
 
 

@@ -117,7 +117,8 @@ def test_without_pytorch_its_files_get_a_hint(read, tmp_path, monkeypatch, conte
         read(content)
     message, path = str(raised.value), tmp_path / "weights.bin"
     assert message.startswith(f"{path} is a file of PyTorch: ") and "\n" not in message
-    assert "pip install 'gpldan_jax[torch]', or convert it where PyTorch is: python -c \"import torch, " in message
+    assert "pip install 'gpldan_jax[torch]' (without a GPU, first: pip install torch " in message
+    assert '/whl/cpu), or convert it where PyTorch is: python -c "import torch, ' in message
     assert f"'{path}'" in message and f"'{tmp_path / 'weights.safetensors'}'" in message
 
 
