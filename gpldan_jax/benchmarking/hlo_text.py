@@ -47,6 +47,7 @@ _NAME = re.compile(r"^\s+(ROOT\s+)?%?([\w.\-]+)\s=\s")
 _CALLED = re.compile(r"\b(calls|body|condition|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_INDEX = re.compile(r"\bindex=(\d+)")
 _GROUPS = re.compile(r"\breplica_groups=(\{\{[\d,]*\}|\[[\d,]+\])")
 
 
@@ -93,9 +94,9 @@ class Exchange:
 def read_exchange(text: str) -> Exchange:
     """Finds the collectives of a compiled program.
 
-    The trips of a loop are what XLA notes as `known_trip_count`, or the constant that its condition compares with, for
-    a counter from 0 in steps of 1, as `jax.lax.scan` and `fori_loop` make them. Of a conditional all branches count, so
-    the figures are upper bounds there.
+    The trips of a loop are what XLA notes as `known_trip_count`, or follow from the first value of its counter and the
+    constant that its condition compares it with, in steps of 1, as `jax.lax.scan` and `fori_loop` make them. Of a
+    conditional all branches count, so the figures are upper bounds there.
 
     Args:
         text: of one program; the computation of the start is marked `ENTRY`.
@@ -205,7 +206,7 @@ def _count_runs(computations, entry) -> tuple[dict[str, int], int, int]:
         for instruction in computations[name] if runs[name] else ():
             trips = 1
             if instruction.opcode == "while":
-                known = _trips(instruction, computations)
+                known = _trips(instruction, computations[name], computations)
                 loops, unknown = loops + 1, unknown + (known is None)
                 trips = 1 if known is None else known
             for attribute, other in _called(instruction):
@@ -215,22 +216,33 @@ def _count_runs(computations, entry) -> tuple[dict[str, int], int, int]:
     return {name: times for name, times in runs.items() if times}, loops, unknown
 
 
-def _trips(loop, computations) -> int | None:
+def _trips(loop, caller, computations) -> int | None:
+    """Returns how often a loop of a computation runs; `None` where the text does not say."""
     if known := _TRIPS.search(loop.text):
         return int(known[1])
-    condition = computations.get(dict(_called(loop)).get("condition"), [])
-    by_name = {one.name: one for one in condition}
-    root = next((one for one in condition if one.is_root), None)
-    if root is not None and root.opcode == "fusion":  # of the comparison alone
-        inner = computations.get(dict(_called(root)).get("calls"), [])
-        compare = next((one for one in inner if one.is_root), None)
-        limits = [by_name[name] for name in root.operands if name in by_name] + inner
-    else:
-        compare, limits = root, [by_name[name] for name in root.operands if name in by_name] if root else []
+    condition = {one.name: one for one in computations.get(dict(_called(loop)).get("condition"), ())}
+    compare = next((one for one in condition.values() if one.is_root), None)
     if compare is None or compare.opcode != "compare" or "direction=LT" not in compare.text:
         return None
-    constants = [one.text for one in limits if one.opcode == "constant" and re.match(r"\d+\)", one.text)]
-    return int(constants[0].partition(")")[0]) if len(constants) == 1 else None
+    counter, limit = (condition.get(name) for name in compare.operands)
+    index = _INDEX.search(counter.text) if counter and counter.opcode == "get-tuple-element" else None
+    if not index:
+        return None
+    outside = {one.name: one for one in caller}
+    start = outside.get(loop.operands[0])
+    if start is not None and start.opcode == "tuple":
+        start = outside.get(start.operands[int(index[1])])
+    first, end = _constant(start, outside), _constant(limit, condition)
+    return None if first is None or end is None else max(end - first, 0)
+
+
+def _constant(instruction, computation) -> int | None:
+    while instruction is not None and instruction.opcode in ("copy", "bitcast"):
+        instruction = computation.get(instruction.operands[0])
+    if instruction is None or instruction.opcode != "constant":
+        return None
+    number = re.match(r"-?\d+(?=\))", instruction.text)
+    return int(number[0]) if number else None
 
 
 def _collectives_of(instructions: Sequence[Instruction], computations, times: int) -> Iterable[Collectives]:

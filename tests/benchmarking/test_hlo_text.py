@@ -107,18 +107,24 @@ LOOP = """
 
 
 @pytest.mark.parametrize(
-    "direction, attributes, executions, unknown",
+    "first, direction, attributes, executions, unknown",
     [
-        ("LT", "", 5, 0),
-        ("GT", "", 1, 1),
-        ("GT", ', backend_config={"known_trip_count":{"n":"7"}}', 7, 0),
+        ("constant(0)", "LT", "", 5, 0),
+        ("constant(2)", "LT", "", 3, 0),
+        ("parameter(1)", "LT", "", 1, 1),
+        ("constant(0)", "GT", "", 1, 1),
+        ("constant(0)", "GT", ', backend_config={"known_trip_count":{"n":"7"}}', 7, 0),
     ],
 )
-def test_loops_count_as_often_as_they_run(direction, attributes, executions, unknown):
-    loop = f"(s32[], f32[8]{{0}}) while(%x), condition=%condition, body=%body{attributes}"
-    text = program(
-        "%x = (s32[], f32[8]{0}) parameter(0)", f"ROOT %w = {loop}", before=LOOP.replace("DIRECTION", direction)
-    )
+def test_loops_count_as_often_as_they_run(first, direction, attributes, executions, unknown):
+    lines = [
+        "%x = f32[8]{0} parameter(0)",
+        f"%first = s32[] {first}",
+        "%copied = s32[] copy(%first)",
+        "%start = (s32[], f32[8]{0}) tuple(%copied, %x)",
+        f"ROOT %w = (s32[], f32[8]{{0}}) while(%start), condition=%condition, body=%body{attributes}",
+    ]
+    text = program(*lines, before=LOOP.replace("DIRECTION", direction))
     found = hlo_text.read_exchange(text)
     assert (found.loops, found.unknown_loops) == (1, unknown)
     (one,) = found.collectives
