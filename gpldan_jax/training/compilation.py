@@ -9,7 +9,7 @@ import jax.monitoring
 
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _COMPILED = "/jax/core/compile/backend_compile_duration"
-# On a CPU, XLA took 17 to 24 times as long to compile the programs of a step and of an epoch as jax to lower them.
+# A rough estimate: on a CPU, XLA compiles the program of a step about so many times as long as jax lowers it.
 _CPU_RATIO = 20
 _SHORT = 3.0  # seconds; a user waits so long without asking
 _CACHE_SECONDS = 0.7  # in which a program is read from the cache, if it is there

@@ -15,8 +15,9 @@ SMALL = ("--width=16", "--representations=2", "--queries=3", "-k=4", "--ceiling_
 PEER_TOLERANCE = 1e-5  # peers compute in float32
 
 has_torch = importlib.util.find_spec("torch") is not None
+WITHOUT_TORCH = pytest.mark.skip(reason="needs torch: pip install 'gpldan_jax[peers]'")
 PEERS = [
-    pytest.param(name, marks=[] if has_torch or "numpy" in name else pytest.mark.skip(reason="needs torch"))
+    pytest.param(name, marks=[] if has_torch or "numpy" in name else WITHOUT_TORCH)
     for name in ("_numpy_broadcast", "_torch_broadcast", "_torch_matmul")
 ]
 
