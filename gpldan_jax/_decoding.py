@@ -5,6 +5,7 @@ This module imports neither jax nor NumPy, because the page decodes each picture
 
 import contextlib
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -107,9 +108,10 @@ def _on_white(image):
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
-        import numpy as np
-
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = image.tobytes()
+        size = len(values) // (image.width * image.height)  # of a value in bytes, 2 or 4
+        is_little = sys.byteorder == "little" if image.mode in ("I", "I;16N") else image.mode != "I;16B"
+        image = Image.frombytes("L", image.size, values[1 if is_little else size - 2 :: size])
     image = image.convert("RGBA")
     opaque = Image.new("RGB", image.size, "white")
     opaque.paste(image, mask=image)

@@ -26,7 +26,7 @@ from gpldan_jax.models import TrainedModel
 from gpldan_jax.serving.filters import Filters
 from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes, warn_if_old
 from gpldan_jax.serving.names import Names
-from gpldan_jax.serving.sides import NotAPictureError, Query, UnknownItemError, combine
+from gpldan_jax.serving.sides import Query, UnknownItemError, combine
 from gpldan_jax.serving.thumbnail_file import Thumbnails, open_thumbnails
 
 MOST_RESULTS = 200
@@ -154,24 +154,19 @@ class Collection:
         description = {"kind": "words", "modality": "text", "words": words, "known": known, "unknown": unknown}
         return self._query(description, self._any_index.encode(features, "text") if known else None)
 
-    def by_picture(self, file: bytes) -> Query:
+    def by_picture(self, picture: np.ndarray) -> Query:
         """Makes a query of a picture.
 
         Args:
-            file: the content of the file that a user sent.
+            picture: uint8 `[h, w, 3]` in RGB, as `read_image` returns it.
 
         Returns:
             The query.
 
         Raises:
-            NotAPictureError: it cannot be read.
             ValueError: the model cannot read pictures.
         """
         extract = self._extractor("image")
-        try:
-            picture = read_image(file)
-        except ValueError as error:
-            raise NotAPictureError(str(error)) from None
         seen = f"data:image/png;base64,{base64.b64encode(encode_png(fit_square(picture))).decode()}"
         encoded = self._any_index.encode(extract([picture]), "image")
         return self._query({"kind": "picture", "modality": "image", "picture": seen}, encoded)
@@ -305,7 +300,7 @@ class Collection:
             width = self._model.parameters["text_hidden"]["kernel"].shape[0]
             queries.append(self._query({"modality": "text"}, self._any_index.encode(np.ones((1, width)), "text")))
         if "image" in self._extractors:
-            queries.append(self.by_picture(encode_png(np.zeros((64, 64, 3), np.uint8))))
+            queries.append(self.by_picture(np.zeros((64, 64, 3), np.uint8)))
         for query in queries:
             for gallery in self.indexes:
                 for k in _WARM_UP_RESULTS:

@@ -22,8 +22,11 @@ from tests.serving import served
 
 
 async def at_once(port, paths):
-    """Statuses of requests that are all sent before the first answer is read."""
-    streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in paths))
+    """Answers to requests of five clients that are all sent before the first answer is read."""
+    addresses = [(f"127.0.0.{2 + row % 5}", 0) for row in range(len(paths))]
+    streams = await asyncio.gather(
+        *(asyncio.open_connection("127.0.0.1", port, local_addr=address) for address in addresses)
+    )
     for (_, writer), path in zip(streams, paths, strict=True):
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     answers = await asyncio.gather(*(reader.read() for reader, _ in streams))
