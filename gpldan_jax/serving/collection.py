@@ -148,7 +148,7 @@ class Collection:
         Raises:
             ValueError: the model cannot read words.
         """
-        features = self._extractor("text")([words])
+        features = self.extractor_of("text")([words])
         known = bool(features.any())
         unknown = list(unknown_words(self._model.metadata, words))
         description = {"kind": "words", "modality": "text", "words": words, "known": known, "unknown": unknown}
@@ -166,7 +166,7 @@ class Collection:
         Raises:
             ValueError: the model cannot read pictures.
         """
-        extract = self._extractor("image")
+        extract = self.extractor_of("image")
         seen = f"data:image/png;base64,{base64.b64encode(encode_png(fit_square(picture))).decode()}"
         encoded = self._any_index.encode(extract([picture]), "image")
         return self._query({"kind": "picture", "modality": "image", "picture": seen}, encoded)
@@ -310,6 +310,13 @@ class Collection:
             for field, values in fields.items():
                 self.search(queries[0], gallery, _WARM_UP_RESULTS[0], {field: next(iter(values))})
 
+    def extractor_of(self, modality: str) -> Callable[[Sequence[Any]], np.ndarray]:
+        """Returns the extractor of words ("text") or of pictures ("image"); a `ValueError` where there is none."""
+        if modality not in self._extractors:
+            kind = "words" if modality == "text" else "pictures"
+            raise ValueError(f"this model cannot read {kind}: what made its features is not here; ask by an item")
+        return self._extractors[modality]
+
     @property
     def _any_index(self) -> Index:
         return next(iter(self.indexes.values()))
@@ -383,12 +390,6 @@ class Collection:
         if id not in self._ids[modality]:
             raise UnknownItemError(f"the collection has no {modality} {id[:60] + '...' if len(id) > 60 else id!r}")
         return index.entry(self._ids[modality][id])
-
-    def _extractor(self, modality):
-        if modality not in self._extractors:
-            kind = "words" if modality == "text" else "pictures"
-            raise ValueError(f"this model cannot read {kind}: what made its features is not here; ask by an item")
-        return self._extractors[modality]
 
     def _index(self, modality):
         if modality not in self.indexes:

@@ -264,6 +264,10 @@ class _Answers:
             picture = await self._decoding(client, self.decoder, file)
             return await self._worker(client, lambda: answer(self._collection.by_picture(picture)))
 
+        try:
+            self._collection.extractor_of("image")
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
         if self._uploads[client] >= self._limits.uploads_of_one:
             raise RefusedError(f"send at most {self._limits.uploads_of_one} pictures at a time", 429, later)
         if self._uploads.total() >= self._limits.uploads:
