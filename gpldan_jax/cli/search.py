@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import Parser, in_flags, json_line, needs_package, positive
+from gpldan_jax.cli.arguments import Parser, add_break_lock, in_flags, json_line, needs_package, positive
 
 STOPPED = "stopped; what was there before is as it was"
 _LIMITS = (
@@ -203,6 +203,7 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--texts", type=Path, help="a text file with a text to show for each item in each line")
     add("--out", type=Path, help="folder of the collection; default with --workdir: WORKDIR/collection")
     add("--candidates", action="store_true", help="add a vector index, for searches in two stages (needs faiss)")
+    add_break_lock(add)
 
     add = add_command("query", _query, "Ask a collection.")
     _add_asking(add)
@@ -217,6 +218,7 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--candidates", type=positive, nargs="+", default=[100, 1000], metavar="N",
         help="numbers of candidates to measure; default 100 1000")  # fmt: skip
     add("--queries", type=positive, default=200, metavar="N", help="use at most N queries; default %(default)s")
+    add_break_lock(add)
 
     add = add_command("serve", _serve, "Serve a page to search in; by default on this machine only.", _LIMITS)
     add("collection", type=Path, help="a folder that build wrote")
