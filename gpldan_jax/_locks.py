@@ -121,7 +121,7 @@ def break_lock(folder: str | os.PathLike) -> None:
         >>> with tempfile.TemporaryDirectory() as folder, locked(folder):
         ...     break_lock(folder)
         Traceback (most recent call last):
-        gpldan_jax._locks.LockedError: ... still gives signs of life...
+        gpldan_jax._locks.LockedError: ... which gave a sign of life 0 seconds ago...
     """
     folder = Path(folder)
     try:
@@ -132,7 +132,8 @@ def break_lock(folder: str | os.PathLike) -> None:
     if holder is None or holder.silence < 0:
         raise LockedError(folder, holder, f", which gives no signs of life; if it is gone, delete {folder / LOCK}")
     if holder.silence <= SILENT:
-        raise LockedError(folder, holder, f", which still gives signs of life; silent for {SILENT:g} seconds is gone")
+        ago = f", which gave a sign of life {holder.silence:.0f} seconds ago"
+        raise LockedError(folder, holder, f"{ago}; its lock can be broken after {SILENT:g} seconds without one")
     if holder.host == socket.gethostname() and _runs_here(holder.process):
         raise LockedError(folder, holder, ", which runs on this machine; end it first")
     judged = (folder / HOLDER).read_bytes()
