@@ -69,7 +69,7 @@ def test_the_holder_gives_signs_of_life(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("ago", "silence"),
-    [(5, ""), (90, "1 minute"), (3 * HOUR, "3 hours"), (49 * HOUR, "2 days")],
+    [(5, ""), (90, "1 minute"), (3 * HOUR + 30, "3 hours"), (49 * HOUR, "2 days")],
 )
 def test_a_holder_that_is_silent_is_named_with_since_when(tmp_path, held, ago, silence):
     held(ago)
@@ -208,7 +208,7 @@ def command(tmp_path, capsys, *argv):
 
 
 def test_the_command_says_how_to_break_a_lock_and_breaks_it(tmp_path, held, capsys):
-    held(3 * HOUR)
+    held(3 * HOUR + 30)
     status, out, err = command(tmp_path, capsys)
     who = "process 77 on node7 (gpldan run --dataset=emoji), since 2026-01-02 03:04:05 UTC"
     assert (status, out) == (2, "")

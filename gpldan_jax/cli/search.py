@@ -231,7 +231,8 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--port", type=int, default=8000, help="0 for any free port; default %(default)s")
     add("--proxy", nargs="+", default=[], metavar="ADDRESS",
         help="addresses or networks of proxies, which are trusted to name their client in X-Forwarded-For; without it "
-        "all clients of a proxy share the limits of one")  # fmt: skip
+        "all clients of a proxy share the limits of one. Where the page listens on this machine only, the proxy must "
+        "send Host: localhost")  # fmt: skip
     return parser
 
 

@@ -45,11 +45,13 @@ def searches(port, number):
     return times
 
 
-def test_nobody_waits_for_the_searches_of_another(emoji):
-    with contextlib.ExitStack() as stack, served.serving(Counting(emoji.indexes, 0.03)) as port:
+def test_nobody_waits_for_all_searches_of_another(emoji):
+    collection = Counting(emoji.indexes, 0.03)
+    with contextlib.ExitStack() as stack, served.serving(collection) as port:
         for _ in range(60):
             stack.enter_context(attack(port, SEARCH))
-        assert max(searches(port, 4)) < 0.9  # 60 searches take 1.8 s
+        searches(port, 4)
+        assert len(collection.searches) < 40  # each of the four waits for one or two of the others
 
 
 def test_searches_of_clients_that_are_gone_are_not_made(emoji):
@@ -57,10 +59,8 @@ def test_searches_of_clients_that_are_gone_are_not_made(emoji):
     with served.serving(collection) as port:
         for connection in [attack(port, SEARCH) for _ in range(40)]:
             connection.close()
-        deadline = time.monotonic() + 10
-        served.ask(port, "/api/about")  # waits for its turn behind what is left
+        served.ask(port, "/api/about")  # waits for its turn
         assert served.ask(port, "/api/search?words=red")[0] == 200
-        assert time.monotonic() < deadline
         time.sleep(0.3)
     assert len(collection.searches) < 20
 

@@ -5,11 +5,13 @@ import http.client
 import ipaddress
 import json
 import socket
+import subprocess
 import sys
 
 import pytest
 
 from gpldan_jax.serving.connections import BoundedListener
+from tests.commands import ROOT
 from tests.serving import served
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
@@ -98,3 +100,13 @@ def test_connections_that_a_client_has_closed_count_less():
         accepted.close()
         stack.enter_context(connect(port))
         stack.enter_context(listener.accept()[0])
+
+
+def test_a_server_may_have_as_many_files_as_the_system_allows():
+    code = (
+        "import resource; from gpldan_jax.serving import connections; "
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, most)); assert connections._open_files() == 300; "
+        "connections.allow_many_files(); assert connections._open_files() == most"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
