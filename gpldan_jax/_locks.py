@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,14 +96,24 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     ended = threading.Event()
     try:
         (folder / HOLDER).write_text(mine, encoding="utf-8")
+    except BaseException:  # such as a full disk
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+        raise
+    try:
         threading.Thread(target=_beat, args=(folder / HOLDER, ended), name="lock", daemon=True).start()
         yield
     finally:
         ended.set()
-        with contextlib.suppress(OSError):
-            if (folder / HOLDER).read_text(encoding="utf-8") == mine:  # else the lock was broken, and is another's
-                (folder / HOLDER).unlink()
+        is_mine = _has(folder / HOLDER, mine)
+        if is_mine:
+            (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+        if not is_mine and (folder / HOLDER).exists():
+            warnings.warn(
+                f"the lock of {folder} was broken, and {_described(_holder_of(folder))} has written there since",
+                stacklevel=3,
+            )
 
 
 def break_lock(folder: str | os.PathLike) -> None:
@@ -207,6 +218,13 @@ def _holder_of(folder):
         return Holder(who, str(known["host"]), int(known["process"]), silence)
     except (ValueError, KeyError, TypeError):  # of an older version, which wrote a sentence and gave no signs of life
         return Holder("another process" if not text or text[0] == "{" else text, "", 0, -1)
+
+
+def _has(path, text):
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except OSError:
+        return False
 
 
 def _described(holder):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import pytest
@@ -148,12 +149,26 @@ def test_of_several_that_break_a_lock_one_succeeds(tmp_path, held, monkeypatch):
     assert "node8" in (tmp_path / _locks.HOLDER).read_text() and (tmp_path / _locks.LOCK).exists()
 
 
-def test_who_lost_the_lock_leaves_that_of_the_next_alone(tmp_path, held):
-    with filelock.FileLock(tmp_path / "other", timeout=0):
-        (tmp_path / _locks.LOCK).unlink()
-        with _locks.locked(tmp_path):
-            held(0, "node8")
+def test_who_lost_the_lock_is_told_and_leaves_that_of_the_next_alone(tmp_path, held):
+    (tmp_path / _locks.LOCK).unlink()
+    message = "was broken, and process 77 on node8 .* has written there"
+    with pytest.warns(UserWarning, match=message), _locks.locked(tmp_path):
+        held(0, "node8")
     assert "node8" in (tmp_path / _locks.HOLDER).read_text()
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def write(self, text, encoding):
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left on device"):
+        patched.setattr(Path, "write_text", write)
+        with _locks.locked(tmp_path):
+            pass
+    assert files(tmp_path) == [_locks.LOCK]
+    with _locks.locked(tmp_path):
+        pass
 
 
 def no_locks(monkeypatch, number):
