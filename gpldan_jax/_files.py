@@ -1,4 +1,4 @@
-"""One way to write a file, to lock a folder and to hash; and the checks that commands make before they start to work.
+"""One way to write a file and to hash; and the checks that commands make before they start to work.
 
 Every file of this package is written under a temporary name and renamed once it is whole and on the disk. The temporary
 name begins with `TEMPORARY`, so that a folder can tell what an interrupted process left there.
@@ -8,18 +8,11 @@ import contextlib
 import hashlib
 import json
 import os
-import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 TEMPORARY = ".tmp-"
-LOCK, HOLDER = ".lock", ".lock-holder"
-
-
-class LockedError(OSError):
-    """Another process holds the lock of a folder; the message names the folder and the process."""
 
 
 @contextlib.contextmanager
@@ -68,37 +61,6 @@ def sync(path: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """Holds the lock of a folder that exists, so that no second process writes there.
-
-    The system releases the lock when the process ends, however it ends. The file `HOLDER` says who holds it.
-
-    Raises:
-        LockedError: another process holds it.
-        OSError: the folder cannot be written to.
-    """
-    import filelock  # here, because `gpldan --help` should not wait for asyncio
-
-    folder = Path(folder)
-    lock = filelock.FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        try:
-            holder = (folder / HOLDER).read_text(encoding="utf-8").strip()
-        except OSError:
-            holder = ""
-        raise LockedError(f"{folder} is in use by {holder or 'another process'}") from error
-    try:
-        command = " ".join(sys.argv)
-        (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()} ({command})", encoding="utf-8")
-        yield
-    finally:
-        (folder / HOLDER).unlink(missing_ok=True)
-        lock.release()
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -27,19 +27,6 @@ def test_a_failure_leaves_the_file_there_was(tmp_path):
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["figure.png"]
 
 
-def test_a_folder_is_held_by_one_at_a_time(tmp_path):
-    with _files.locked(tmp_path):
-        with (
-            pytest.raises(_files.LockedError, match=rf"is in use by process {os.getpid()} on "),
-            _files.locked(tmp_path),
-        ):
-            pass
-        assert (tmp_path / _files.HOLDER).exists()
-    with _files.locked(tmp_path):
-        pass
-    assert not (tmp_path / _files.HOLDER).exists()
-
-
 def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
     with pytest.raises(ValueError, match=r"must end in .png or .svg"):
         _files.check_writable(tmp_path / "figure.gif", (".png", ".svg"))

@@ -24,7 +24,7 @@ RANKS = {
     for rank, rooms in enumerate(
         [
             ["_console", "_extras", "_files", "config"],
-            ["_checksums", "_deprecated", "_figure_style"],
+            ["_checksums", "_decoding", "_deprecated", "_figure_style", "_locks"],
             ["losses"],
             ["models"],
             ["data", "features"],

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _checksums, _deprecated, config
+from gpldan_jax import _checksums, _deprecated, _locks, config
 from gpldan_jax._extras import install_command
 from gpldan_jax._files import one_line
 from gpldan_jax.cli import signals
@@ -125,7 +125,7 @@ def json_line(value: Any) -> str:
 
 def _call(work, argv, program, stopped):
     try:
-        return work(argv, program)
+        return _breaking_locks(work, argv, program)
     except KeyboardInterrupt as interrupt:
         for thread in threading.enumerate():
             # jax's, which warns of a device that takes a minute to start: interrupted then, Python would wait for it.
@@ -136,16 +136,56 @@ def _call(work, argv, program, stopped):
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {error if isinstance(error, _locks.LockedError) else one_line(error)}", file=sys.stderr)
+        _say_how_to_break_a_lock(error, argv)
         return 2
     except (ImportError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        _say_how_to_break_a_lock(error, argv)
         # To import the module here would load jax, and a wrong flag should not wait for that.
         data = sys.modules.get("gpldan_jax.data")
         # A command that says the flags of a message raises another error from the first one.
         if data and any(isinstance(of, data.MissingFilesError) for of in (error, error.__cause__)):
             print(_WHERE_DATA_ARE, file=sys.stderr)
         return 2
+
+
+def add_break_lock(add: Callable[..., Any]) -> None:
+    """Adds the flag `--break_lock`, which `call` obeys."""
+    add("--break_lock", action="store_true", help="break the lock of the folder if the process that holds it has given "
+        f"no sign of life for {_locks.SILENT:g} seconds, for one whose machine is gone")  # fmt: skip
+
+
+def _breaking_locks(work, argv, program):
+    """Does the work; with --break_lock again, after breaking the lock that kept it from beginning."""
+    broken: set[Path] = set()
+    while True:
+        try:
+            return work(argv, program)
+        except (OSError, ValueError) as error:
+            lock = _lock_behind(error)
+            if lock is None or lock.folder in broken or not _breaks_locks(argv):
+                raise
+            _locks.break_lock(lock.folder)
+            broken.add(lock.folder)
+            held = f" that {lock.holder.text} held" if lock.holder else ""
+            print(f"warning: broke the lock of {lock.folder}{held}", file=sys.stderr)
+
+
+def _say_how_to_break_a_lock(error, argv):
+    lock = _lock_behind(error)
+    if lock and lock.is_silent and not _breaks_locks(argv):
+        print("If that process is gone: the same command with --break_lock", file=sys.stderr)
+
+
+def _breaks_locks(argv):
+    return any(argument in ("--break_lock", "--break-lock") for argument in argv)
+
+
+def _lock_behind(error):
+    while error is not None and not isinstance(error, _locks.LockedError):
+        error = error.__cause__
+    return error
 
 
 def in_flags(message: str) -> str:
@@ -174,6 +214,7 @@ def config_parser(program: str, description: str | None) -> Parser:
     add = parser.add_argument_group("the folder").add_argument
     add("--workdir", type=Path, metavar="DIR", help="folder of the results; default runs/NAME")
     add_switch(add, "fresh", "delete what an earlier command left in the folder and start over")
+    add_break_lock(add)
     parser.epilog = _list_settings()
     return parser
 

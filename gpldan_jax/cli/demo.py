@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax.cli.arguments import Parser, add_switch
+from gpldan_jax.cli.arguments import Parser, add_break_lock, add_switch
 from gpldan_jax.config import SETTINGS
 
 STOPPED = "stopped; the same command goes on"
@@ -116,4 +116,5 @@ def _parser(program: str) -> Parser:
     add("--host", default="127.0.0.1", help="address of the page; default %(default)s")
     add("--port", type=int, default=8000, help="of the page, 0 for any free one; default %(default)s")
     add_switch(add, "fresh", "start over: make features and model again")
+    add_break_lock(add)
     return parser

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax._files import check_writable
-from gpldan_jax.cli.arguments import Parser, add_switch, positive
+from gpldan_jax.cli.arguments import Parser, add_break_lock, add_switch, positive
 
 STOPPED = "stopped; the same command continues after the last block that was finished"
 # As in the library, which takes seconds to import; a mistyped flag should not wait. A test compares them.
@@ -300,4 +300,5 @@ def _parser(program: str) -> Parser:
     add("--batch", type=positive, default=32, help="images or texts that are encoded at a time; default %(default)s")
     add("--threads", type=positive, default=min(8, os.cpu_count() or 1), help="images decoded at a time")
     add("--fresh", action="store_true", help="start over and replace an earlier result")
+    add_break_lock(add)
     return parser

@@ -19,14 +19,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpldan_jax.cli.arguments import Parser, in_flags, json_line, needs_package, positive
+from gpldan_jax.cli.arguments import Parser, add_break_lock, in_flags, json_line, needs_package, positive
 
 STOPPED = "stopped; what was there before is as it was"
+_LIMITS = (
+    "Clients take turns, so none waits for all searches of another. A client, which is an IP address, can have at most "
+    "256 connections, 256 searches that wait, 4 pictures that it sends, and 100 requests each second (600 at once). A "
+    "picture can have at most 10,000,000 bytes and 16,000,000 pixels (a JPEG 40,000,000); it is decoded in a process "
+    "of its own, in at most 10 seconds and 400,000,000 bytes of memory."
+)
 _IN_FLAGS = {  # words of the library, and how they are said in flags
     "make one with Index.with_candidates": "make one with `search build --candidates`",
     "to ask by; give features": "to ask by; give --features",
     "choose another gallery": "see --gallery",
     "images=": "--images=",
+    "proxies must be": "--proxy must be",
 }
 
 
@@ -151,6 +158,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     sources = {"text": options.text_path, "image": options.image_weights}
     chosen = {"sources": sources, "images": options.images, "candidates": options.candidates}
+    chosen["proxies"] = options.proxy
     server.serve(options.collection, host=options.host, port=options.port, **chosen)
 
 
@@ -177,8 +185,8 @@ def _parser(program: str = "gpldan search") -> Parser:
     parser = Parser(prog=program, description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def add_command(name, run, about):
-        command = commands.add_parser(name, help=about, description=about)
+    def add_command(name, run, about, more=""):
+        command = commands.add_parser(name, help=about, description=f"{about} {more}")
         command.set_defaults(run=run)
         return command.add_argument
 
@@ -195,6 +203,7 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--texts", type=Path, help="a text file with a text to show for each item in each line")
     add("--out", type=Path, help="folder of the collection; default with --workdir: WORKDIR/collection")
     add("--candidates", action="store_true", help="add a vector index, for searches in two stages (needs faiss)")
+    add_break_lock(add)
 
     add = add_command("query", _query, "Ask a collection.")
     _add_asking(add)
@@ -209,8 +218,9 @@ def _parser(program: str = "gpldan search") -> Parser:
     add("--candidates", type=positive, nargs="+", default=[100, 1000], metavar="N",
         help="numbers of candidates to measure; default 100 1000")  # fmt: skip
     add("--queries", type=positive, default=200, metavar="N", help="use at most N queries; default %(default)s")
+    add_break_lock(add)
 
-    add = add_command("serve", _serve, "Serve a page to search in; by default on this machine only.")
+    add = add_command("serve", _serve, "Serve a page to search in; by default on this machine only.", _LIMITS)
     add("collection", type=Path, help="a folder that build wrote")
     _add_sources(add)
     add("--images", type=Path, metavar="DIR",
@@ -219,6 +229,10 @@ def _parser(program: str = "gpldan search") -> Parser:
         help="re-rank only the N nearest candidates of the vector index, for millions of items")  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on; default %(default)s")
     add("--port", type=int, default=8000, help="0 for any free port; default %(default)s")
+    add("--proxy", nargs="+", default=[], metavar="ADDRESS",
+        help="addresses or networks of proxies, which are trusted to name their client in X-Forwarded-For; without it "
+        "all clients of a proxy share the limits of one. Where the page listens on this machine only, the proxy must "
+        "send Host: localhost")  # fmt: skip
     return parser
 
 

@@ -4,24 +4,18 @@ Letters: `h` x `w` pixels.
 """
 
 import concurrent.futures
-import contextlib
-import io
 import os
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpldan_jax._extras import needed_for
+from gpldan_jax._decoding import MAX_PIXELS, decode, without_warnings
 
-MAX_PIXELS = 40_000_000
 MAX_BYTES = 2**28  # of an image file
 SQUARE = 64  # pixels, the side of what `fit_square` returns
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-_ORIENTATION = 0x0112  # in EXIF
 # Threads share the list of warning filters, so one thread would undo what another has set. The lock also limits the
 # memory to that of one large picture.
 _ONE_AT_A_TIME = threading.Lock()
@@ -55,7 +49,7 @@ def read_image(file: bytes | str | os.PathLike, *, max_pixels: int = MAX_PIXELS)
         >>> read_image(file.getvalue()).shape
         (32, 128, 3)
     """
-    with _ONE_AT_A_TIME, _without_warnings():
+    with _ONE_AT_A_TIME, without_warnings():
         return _decoded(file, max_pixels)
 
 
@@ -94,7 +88,7 @@ def read_images(
         except ValueError as error:
             return error
 
-    with _ONE_AT_A_TIME, _without_warnings(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    with _ONE_AT_A_TIME, without_warnings(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
         return list(pool.map(read, files))
 
 
@@ -182,13 +176,6 @@ def crop_square(picture: np.ndarray, *, shorter: int = 256, side: int = 224) -> 
     return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\b")
-        yield
-
-
 def read_file(path: Path) -> bytes:
     """Returns the content of an image file; `ValueError` with a short clause where it cannot be read."""
     try:
@@ -202,55 +189,11 @@ def read_file(path: Path) -> bytes:
 
 
 def _decoded(file, max_pixels, smallest=None):
-    with needed_for("reading a picture"):
-        from PIL import Image
-
-    name, content = "the picture", file
-    if not isinstance(file, bytes):
-        name = os.fspath(file)
-        try:
-            content = Path(file).read_bytes()
-        except OSError as error:
-            raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+    if isinstance(file, bytes):
+        return np.asarray(decode(file, max_pixels=max_pixels, smallest=smallest))
+    name = os.fspath(file)
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise Image.DecompressionBombError
-            if smallest:
-                image.draft("RGB", (smallest, smallest))
-            return _upright(image)
-    except MemoryError:
-        raise
-    except Image.DecompressionBombError:
-        raise ValueError(f"{name} is too large: expected at most {max_pixels:,} pixels") from None
-    except Exception as error:  # Pillow raises nearly anything where a file is broken
-        formats = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
-        raise ValueError(f"{name} cannot be read: expected a complete {formats} file") from error
-
-
-def _upright(image):
-    from PIL import Image
-
-    turns = {  # the operation that undoes each EXIF orientation
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    turn = turns.get(image.getexif().get(_ORIENTATION))
-    image = _on_white(image)  # frees the copies in between before the next one is made
-    return np.asarray(image if turn is None else image.transpose(turn))
-
-
-def _on_white(image):
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGBA")
-    opaque = Image.new("RGB", image.size, "white")
-    opaque.paste(image, mask=image)
-    return opaque
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+    return np.asarray(decode(content, name, max_pixels=max_pixels, smallest=smallest))

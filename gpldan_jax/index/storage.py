@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax._checksums import DamagedError, check_record, write_record
-from gpldan_jax._files import HOLDER, LOCK, TEMPORARY, LockedError, locked, one_line, sha256_of, sync
+from gpldan_jax._files import TEMPORARY, one_line, sha256_of, sync
+from gpldan_jax._locks import HOLDER, LOCK, LockedError, NoLocksError, locked
 from gpldan_jax.index.candidates import VectorIndex
 from gpldan_jax.index.gallery import EncodedBatch, Gallery, Segment
 from gpldan_jax.models import Projector, TrainedModel, load_model, save_model
@@ -101,7 +102,8 @@ def locked_folder(folder: str | os.PathLike) -> Iterator[Path]:
         The folder.
 
     Raises:
-        DamagedIndexError: another process writes there, or the folder holds files that are not of an index.
+        DamagedIndexError: another process writes there, the file system has no locks, or the folder holds other files
+            than those of an index.
         OSError: it cannot be written to.
     """
     folder = Path(folder)
@@ -117,6 +119,8 @@ def locked_folder(folder: str | os.PathLike) -> Iterator[Path]:
                     path.unlink(missing_ok=True)
     except LockedError as error:
         raise DamagedIndexError(f"{error}; wait until it has finished") from error
+    except NoLocksError as error:
+        raise DamagedIndexError(str(error)) from error
 
 
 class ArrayWriter:

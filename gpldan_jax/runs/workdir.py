@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _checksums, _files
+from gpldan_jax import _checksums, _files, _locks
 from gpldan_jax.config import COMPUTING_GROUP, SETTINGS, flat, with_values
 from gpldan_jax.models.trained import CARD_FILE, MODEL_FILE
 from gpldan_jax.training.loop import without_evaluation
@@ -61,9 +61,11 @@ def open_workdir(
     with contextlib.ExitStack() as stack:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_files.locked(directory))
-        except _files.LockedError as error:
+            stack.enter_context(_locks.locked(directory))
+        except _locks.LockedError as error:
             raise WorkdirError(f"{error}; wait for it, or choose another {name}") from error
+        except _locks.NoLocksError as error:
+            raise WorkdirError(str(error)) from error
         except OSError as error:
             raise WorkdirError(f"cannot write to the workdir {directory}: {error.strerror or error}") from error
         for leftover in (directory / f"{CONFIG}.tmp", *directory.glob(f"{_files.TEMPORARY}*")):
@@ -262,7 +264,7 @@ def read_json(path: Path) -> Any:
 
 def _is_ours(name):
     """Whether a run that was killed in its first moment leaves such a file."""
-    return name in (_files.LOCK, _files.HOLDER, f"{CONFIG}.tmp") or name.startswith(_files.TEMPORARY)
+    return name in (_locks.LOCK, _locks.HOLDER, f"{CONFIG}.tmp") or name.startswith(_files.TEMPORARY)
 
 
 def _delete(directory, names):

@@ -1,7 +1,7 @@
 """Collections that people can search: build them (`building`), ask them (`queries`), serve a page (`server`).
 
-`Collection` is what the page searches, without HTTP. `http_app` is its HTTP interface. `limits` protects the server
-from clients that ask too much.
+`Collection` is what the page searches, without HTTP. `http_app` is its HTTP interface. `limits`, `connections` and
+`decoding` protect the server and its other clients from one that asks too much.
 """
 
 import importlib

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpldan_jax import _checksums, _console, _files, models
+from gpldan_jax import _checksums, _console, _files, _locks, models
 from gpldan_jax.data import DataError, Descriptions, PairedDataset, describe, label_titles
 from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.data.paired import SPLITS, different_rows
@@ -63,7 +63,7 @@ def build_from_run(
         raise ValueError(f"{dataset.title} has no pairs in these splits")
     described, fields = describe_pairs(dataset, found.path, splits)
     out.mkdir(parents=True, exist_ok=True)
-    with _files.locked(out):
+    with _locks.locked(out):
         (out / _MADE_OF).unlink(missing_ok=True)
         for modality in MODALITIES:
             features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])

@@ -26,7 +26,7 @@ from gpldan_jax.models import TrainedModel
 from gpldan_jax.serving.filters import Filters
 from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes, warn_if_old
 from gpldan_jax.serving.names import Names
-from gpldan_jax.serving.sides import NotAPictureError, Query, UnknownItemError, combine
+from gpldan_jax.serving.sides import Query, UnknownItemError, combine
 from gpldan_jax.serving.thumbnail_file import Thumbnails, open_thumbnails
 
 MOST_RESULTS = 200
@@ -148,30 +148,25 @@ class Collection:
         Raises:
             ValueError: the model cannot read words.
         """
-        features = self._extractor("text")([words])
+        features = self.extractor_of("text")([words])
         known = bool(features.any())
         unknown = list(unknown_words(self._model.metadata, words))
         description = {"kind": "words", "modality": "text", "words": words, "known": known, "unknown": unknown}
         return self._query(description, self._any_index.encode(features, "text") if known else None)
 
-    def by_picture(self, file: bytes) -> Query:
+    def by_picture(self, picture: np.ndarray) -> Query:
         """Makes a query of a picture.
 
         Args:
-            file: the content of the file that a user sent.
+            picture: uint8 `[h, w, 3]` in RGB, as `read_image` returns it.
 
         Returns:
             The query.
 
         Raises:
-            NotAPictureError: it cannot be read.
             ValueError: the model cannot read pictures.
         """
-        extract = self._extractor("image")
-        try:
-            picture = read_image(file)
-        except ValueError as error:
-            raise NotAPictureError(str(error)) from None
+        extract = self.extractor_of("image")
         seen = f"data:image/png;base64,{base64.b64encode(encode_png(fit_square(picture))).decode()}"
         encoded = self._any_index.encode(extract([picture]), "image")
         return self._query({"kind": "picture", "modality": "image", "picture": seen}, encoded)
@@ -305,7 +300,7 @@ class Collection:
             width = self._model.parameters["text_hidden"]["kernel"].shape[0]
             queries.append(self._query({"modality": "text"}, self._any_index.encode(np.ones((1, width)), "text")))
         if "image" in self._extractors:
-            queries.append(self.by_picture(encode_png(np.zeros((64, 64, 3), np.uint8))))
+            queries.append(self.by_picture(np.zeros((64, 64, 3), np.uint8)))
         for query in queries:
             for gallery in self.indexes:
                 for k in _WARM_UP_RESULTS:
@@ -314,6 +309,13 @@ class Collection:
         for gallery, fields in self._filters.counts.items():
             for field, values in fields.items():
                 self.search(queries[0], gallery, _WARM_UP_RESULTS[0], {field: next(iter(values))})
+
+    def extractor_of(self, modality: str) -> Callable[[Sequence[Any]], np.ndarray]:
+        """Returns the extractor of words ("text") or of pictures ("image"); a `ValueError` where there is none."""
+        if modality not in self._extractors:
+            kind = "words" if modality == "text" else "pictures"
+            raise ValueError(f"this model cannot read {kind}: what made its features is not here; ask by an item")
+        return self._extractors[modality]
 
     @property
     def _any_index(self) -> Index:
@@ -388,12 +390,6 @@ class Collection:
         if id not in self._ids[modality]:
             raise UnknownItemError(f"the collection has no {modality} {id[:60] + '...' if len(id) > 60 else id!r}")
         return index.entry(self._ids[modality][id])
-
-    def _extractor(self, modality):
-        if modality not in self._extractors:
-            kind = "words" if modality == "text" else "pictures"
-            raise ValueError(f"this model cannot read {kind}: what made its features is not here; ask by an item")
-        return self._extractors[modality]
 
     def _index(self, modality):
         if modality not in self.indexes:

@@ -26,6 +26,7 @@ seconds.
 import asyncio
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Collection as Names
 from pathlib import Path
 
@@ -38,19 +39,23 @@ from starlette.routing import Route
 
 from gpldan_jax.features.thumbnails import MEDIA_TYPE
 from gpldan_jax.serving.collection import MOST_RESULTS, ORIGINALS, Collection
+from gpldan_jax.serving.decoding import Decoder, DecodingError
 from gpldan_jax.serving.filters import FIELDS
 from gpldan_jax.serving.limits import (
     BusyError,
     KnownHosts,
     Limits,
+    Network,
     OneLineErrors,
     PlainHttp,
     RateLimit,
+    RealClient,
     SafeHeaders,
     Worker,
+    client_of,
     failure,
 )
-from gpldan_jax.serving.sides import MOST_SIDES, NotAPictureError, UnknownItemError, combine
+from gpldan_jax.serving.sides import MOST_SIDES, UnknownItemError, combine
 
 DEFAULT_RESULTS = 24
 _SIDES = ("words", "image", "text")
@@ -80,13 +85,22 @@ class RefusedError(ValueError):
         self.status, self.headers = status, headers
 
 
-def create_app(collection: Collection, *, hosts: Names[str] = (), limits: Limits | None = None) -> Starlette:
+def create_app(
+    collection: Collection,
+    *,
+    hosts: Names[str] = (),
+    limits: Limits | None = None,
+    proxies: Names[Network] = (),
+) -> Starlette:
     """Makes the page and its interface, an ASGI application.
+
+    Its `state.decoder` is the `Decoder` of the pictures that users send; `close` it in the end.
 
     Args:
         collection: what is searched.
         hosts: names by which the server may be called; by default any.
         limits: of the server; by default those of `Limits`.
+        proxies: networks of proxies that are trusted to say in X-Forwarded-For who their client is.
 
     Returns:
         The application.
@@ -108,14 +122,16 @@ def create_app(collection: Collection, *, hosts: Names[str] = (), limits: Limits
             Middleware(PlainHttp, drain_seconds=limits.drain_seconds),
             Middleware(OneLineErrors),
             *([Middleware(KnownHosts, hosts=hosts)] if hosts else []),
+            *([Middleware(RealClient, proxies=proxies)] if proxies else []),
             Middleware(RateLimit, limits=limits),
         ],
         exception_handlers={
             HTTPException: _answer_wrong_address,
             RefusedError: lambda request, error: failure(error.status, str(error), error.headers),
-            BusyError: lambda request, error: failure(503, "too many searches are waiting", {"Retry-After": "2"}),
+            BusyError: answers.busy,
         },
     )
+    app.state.decoder = answers.decoder
     app.router.redirect_slashes = False
     return app
 
@@ -166,13 +182,14 @@ def parse_query(query: bytes, allowed: Names[str], limits: Limits) -> list[tuple
 class _Answers:
     def __init__(self, collection: Collection, limits: Limits):
         self._collection, self._limits = collection, limits
-        self._worker = Worker(limits.waiting, limits.waiting_seconds)
-        self._uploads = 0
+        self._worker, self._decoding = Worker(limits, "search"), Worker(limits, "decode")
+        self._uploads: Counter[str] = Counter()  # of each client
+        self.decoder = Decoder(limits)
 
     async def about(self, request: Request) -> Response:
         self._parameters(request, ())
         limits = {"characters": self._limits.characters, "body_bytes": self._limits.body_bytes}
-        about = await self._worker(self._collection.about)
+        about = await _unless_gone(request, self._worker(client_of(request), self._collection.about))
         return JSONResponse({**about, "default_results": DEFAULT_RESULTS, "limits": limits})
 
     async def search(self, request: Request) -> Response:
@@ -213,7 +230,7 @@ class _Answers:
         sides = self._parameters(request, ("image", "text"))
         if len(sides) != 1:
             raise RefusedError(f"ask by image or by text, got {len(sides)} of them")
-        return await self._compute(self._collection.suggestions, *sides[0])
+        return await self._compute(request, self._worker(client_of(request), self._collection.suggestions, *sides[0]))
 
     async def picture(self, request: Request) -> Response:
         pictures, name = self._collection.pictures, request.path_params["name"]
@@ -235,28 +252,48 @@ class _Answers:
 
     async def _answer(self, request, sides, function):
         """Calls `function` with the queries of the request; a picture that was sent is the first."""
+        client, later = client_of(request), {"Retry-After": "2"}
+
+        def answer(*first):
+            return function(*first, *(self._query(*side) for side in sides))
+
         if request.method != "POST":
-            return await self._compute(lambda: function(*(self._query(*side) for side in sides)))
-        if self._uploads >= self._limits.uploads:
-            raise RefusedError("too many pictures are being sent", 503, {"Retry-After": "2"})
-        self._uploads += 1
+            return await self._compute(request, self._worker(client, answer))
+
+        async def decode_and_answer(file):
+            picture = await self._decoding(client, self.decoder, file)
+            return await self._worker(client, lambda: answer(self._collection.by_picture(picture)))
+
+        try:
+            self._collection.extractor_of("image")
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        if self._uploads[client] >= self._limits.uploads_of_one:
+            raise RefusedError(f"send at most {self._limits.uploads_of_one} pictures at a time", 429, later)
+        if self._uploads.total() >= self._limits.uploads:
+            raise RefusedError("too many pictures are being sent", 503, later)
+        self._uploads[client] += 1
         try:
             file = await self._read_picture(request)
-            return await self._compute(
-                lambda: function(self._collection.by_picture(file), *(self._query(*side) for side in sides))
-            )
+            return await self._compute(request, decode_and_answer(file))
         finally:
-            self._uploads -= 1
+            self._uploads -= Counter([client])  # forgets who has none
 
-    async def _compute(self, function, *args):
+    async def _compute(self, request, answer):
         try:
-            return JSONResponse(await self._worker(function, *args))
+            return JSONResponse(await _unless_gone(request, answer))
         except UnknownItemError as error:
             raise RefusedError(str(error), 404) from None
-        except NotAPictureError as error:
-            raise RefusedError(str(error), 415) from None
+        except DecodingError as error:
+            raise RefusedError(str(error), 413 if error.is_too_large else 415) from None
         except ValueError as error:
             raise RefusedError(str(error)) from error
+
+    def busy(self, request, error):
+        message = "too many searches are waiting"
+        if error.of_one:
+            message = f"too many of your searches are waiting: at most {self._limits.waiting_of_one}"
+        return failure(429 if error.of_one else 503, message, {"Retry-After": "2"})
 
     def _query(self, kind, value):
         return self._collection.by_words(value) if kind == "words" else self._collection.by_item(kind, value)
@@ -286,6 +323,24 @@ class _Answers:
         if not body:
             raise RefusedError("send the file of a picture as the body")
         return bytes(body)
+
+
+async def _unless_gone(request, answer):
+    """Waits for an answer; gives it up when the client closes its connection."""
+    work, gone = asyncio.ensure_future(answer), asyncio.create_task(_gone(request.receive))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise RefusedError("the client is gone", 499)  # the status is for logs; nobody reads it
+        return await work
+    finally:
+        work.cancel()
+        gone.cancel()
+
+
+async def _gone(receive):
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _whole_number(text, name, most):

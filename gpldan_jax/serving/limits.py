@@ -1,6 +1,7 @@
 """What one client can have of the server: limits, a queue of searches, and pure ASGI middleware.
 
-Searches are computed in one thread, one after the other, so that the event loop always answers.
+Searches are computed in one thread, one after the other, so that the event loop always answers. A client is an IP
+address; see `client_at`.
 """
 
 import asyncio
@@ -8,15 +9,17 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LOG = logging.getLogger("gpldan_jax.serve")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?")
 _HEADERS = {
@@ -39,9 +42,17 @@ class Limits:
         head_bytes: of the first line and the headers of a request.
         body_bytes: of the file of a picture.
         body_seconds: in which a picture must have arrived.
+        pixels: of a picture, when it is decoded.
+        jpeg_pixels: of a JPEG file; a large one is decoded to an eighth, a quarter or half of its size.
+        shorter_side: a picture is reduced by a whole number as long as no side gets fewer pixels.
+        decoding_bytes: of memory to decode a picture (on Linux).
+        decoding_seconds: in which a picture must be decoded.
         uploads: pictures that arrive or wait at a time.
+        uploads_of_one: the same, of one client.
         waiting: searches in the queue.
+        waiting_of_one: the same, of one client.
         waiting_seconds: after which a search in the queue is given up.
+        connections: of one client at a time (not on Windows); one more is closed.
         rate: requests of one client per second, of any kind, in the long run.
         burst: requests of one client at once.
         clients: clients that are remembered; then the one that has been silent for longest is forgotten.
@@ -55,9 +66,17 @@ class Limits:
     head_bytes: int = 32_768
     body_bytes: int = 10_000_000
     body_seconds: float = 20
+    pixels: int = 16_000_000
+    jpeg_pixels: int = 40_000_000
+    shorter_side: int = 1024
+    decoding_bytes: int = 400_000_000
+    decoding_seconds: float = 10
     uploads: int = 8
-    waiting: int = 512
+    uploads_of_one: int = 4
+    waiting: int = 2048
+    waiting_of_one: int = 256
     waiting_seconds: float = 20
+    connections: int = 256
     rate: float = 100
     burst: int = 600
     clients: int = 4096
@@ -67,26 +86,36 @@ class Limits:
 
 
 class BusyError(Exception):
-    """The queue is full, or a call has waited too long."""
+    """The queue is full, or a call has waited too long.
+
+    Attributes:
+        of_one: too many calls of this client wait; other clients are served.
+    """
+
+    def __init__(self, of_one: bool = False):
+        super().__init__()
+        self.of_one = of_one
 
 
 class Worker:
-    """Calls functions in one thread, one after the other, in the order in which they came.
+    """Calls functions in one thread, one after the other. Clients take turns, so no client waits for all of another's.
 
     Args:
-        waiting: how many calls may wait; more are refused.
-        seconds: how long a call may wait.
+        limits: of the server: `waiting`, `waiting_of_one` and `waiting_seconds`.
+        name: of the thread.
     """
 
-    def __init__(self, waiting: int, seconds: float):
-        self._limit, self._seconds = waiting, seconds
-        self._waiting, self._turn = 0, asyncio.Lock()
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "search")
+    def __init__(self, limits: Limits, name: str):
+        self._limits, self._is_busy = limits, False
+        # The calls that wait, by client; the first client's first call is the next.
+        self._waiting: dict[str, collections.deque[asyncio.Future[None]]] = {}
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, name)
 
-    async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Calls a function when its turn comes.
+    async def __call__(self, client: str, function: Callable[..., Any], *args: Any) -> Any:
+        """Calls a function when its turn comes. If this is cancelled before, the function is never called.
 
         Args:
+            client: who asks.
             function: the function.
             *args: its arguments.
 
@@ -96,20 +125,52 @@ class Worker:
         Raises:
             BusyError: its turn does not come.
         """
-        if self._waiting >= self._limit:
+        if self._is_busy:
+            await self._turn_of(client)
+        self._is_busy = True
+        call = asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        call.add_done_callback(self._end)
+        return await asyncio.shield(call)  # a thread cannot be stopped, so the next turn comes when it is done
+
+    async def _turn_of(self, client):
+        if len(self._waiting.get(client, ())) >= self._limits.waiting_of_one:
+            raise BusyError(of_one=True)
+        if sum(map(len, self._waiting.values())) >= self._limits.waiting:
             raise BusyError
-        self._waiting += 1
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, collections.deque()).append(turn)
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._turn.acquire()
+            async with asyncio.timeout(self._limits.waiting_seconds):
+                await turn
         except TimeoutError:
+            self._leave(client, turn)
             raise BusyError from None
-        finally:
-            self._waiting -= 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
-        finally:
-            self._turn.release()
+        except asyncio.CancelledError:
+            self._leave(client, turn)
+            raise
+
+    def _leave(self, client, turn):
+        if turn in self._waiting.get(client, ()):
+            self._waiting[client].remove(turn)
+        elif not turn.cancelled():  # the turn came in the same moment
+            self._next()
+
+    def _end(self, call):
+        if not call.cancelled():
+            call.exception()  # nobody else may ask for it
+        self._next()
+
+    def _next(self):
+        while self._waiting:
+            client = next(iter(self._waiting))
+            calls = self._waiting.pop(client)
+            while calls and (turn := calls.popleft()):
+                if not turn.done():  # else it was cancelled, and has not left yet
+                    if calls:
+                        self._waiting[client] = calls  # behind the other clients
+                    return turn.set_result(None)
+        self._is_busy = False
+        return None
 
 
 class SafeHeaders:
@@ -213,6 +274,30 @@ class KnownHosts:
         await self._app(scope, receive, send)
 
 
+class RealClient:
+    """Replaces the address of a trusted proxy by that of its client, the last untrusted one in X-Forwarded-For.
+
+    Hypercorn's `ProxyFixMiddleware` does not fit: it believes every sender, and X-Forwarded-Host, which a page of
+    another site can send to get past `KnownHosts`.
+    """
+
+    def __init__(self, app, proxies: Collection[Network]):
+        self._app, self._proxies = app, proxies
+
+    async def __call__(self, scope, receive, send):
+        """Answers one request."""
+        client, port = scope["client"] or ("", 0)
+        names = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
+        for name in reversed(names.split(",")):
+            if not is_among(client, self._proxies):
+                break
+            try:
+                client, port = str(ipaddress.ip_address(name.strip())), 0
+            except ValueError:
+                break
+        await self._app(scope | {"client": (client, port)}, receive, send)
+
+
 class RateLimit:
     """Allows each client `burst` requests, and `rate` more each second up to as many."""
 
@@ -223,7 +308,7 @@ class RateLimit:
 
     async def __call__(self, scope, receive, send):
         """Answers one request."""
-        client, now = (scope["client"] or ("",))[0], self._clock()
+        client, now = client_of(scope), self._clock()
         left, since = self._clients.pop(client, (self._limits.burst, now))
         left = min(self._limits.burst, left + (now - since) * self._limits.rate)
         is_allowed = left >= 1
@@ -248,3 +333,53 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
         The answer.
     """
     return JSONResponse({"error": message}, status, headers)
+
+
+def client_of(scope: Mapping[str, Any]) -> str:
+    """Returns the client of a request or of its ASGI scope, see `client_at`."""
+    return client_at((scope["client"] or ("",))[0])
+
+
+def client_at(address: str) -> str:
+    """Returns the client at an address: the address, or of IPv6 the first 64 bits, all of which one client has.
+
+    Args:
+        address: an IP address, or any other name.
+
+    Returns:
+        A name of the client.
+
+    Example:
+        >>> client_at("::ffff:10.0.0.1"), client_at("2001:db8::1"), client_at("")
+        ('10.0.0.1', '2001:db8::/64', '')
+    """
+    found = _ip(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address if found is None else str(found)
+
+
+def is_among(address: str, networks: Collection[Network]) -> bool:
+    """Returns whether an IP address is in one of some networks.
+
+    Args:
+        address: an IP address, or any other name.
+        networks: the networks.
+
+    Returns:
+        Whether it is.
+
+    Example:
+        >>> is_among("10.0.0.1", [ipaddress.ip_network("10.0.0.0/8")])
+        True
+    """
+    found = _ip(address)
+    return found is not None and any(found in network for network in networks)
+
+
+def _ip(address):
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

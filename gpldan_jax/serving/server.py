@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from gpldan_jax.serving.collection import Collection
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from gpldan_jax.serving.limits import Limits
+    from gpldan_jax.serving.limits import Limits, Network
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _BACKLOG = 2048
@@ -37,6 +37,7 @@ def serve(
     sources: Mapping[str, Path | None] | None = None,
     images: str | os.PathLike | None = None,
     candidates: int | None = None,
+    proxies: Sequence[str] = (),
     log: Callable[[str], None] = print,
 ) -> None:
     """Serves the page of a collection until the process is interrupted.
@@ -52,17 +53,21 @@ def serve(
         sources: by modality, the files of the model's extractors that need some.
         images: the folder of the image files; then everyone who can search can open those that the collection names.
         candidates: rank only so many nearest items of the vector indexes; by default all items.
+        proxies: IP addresses or networks of proxies, which are trusted to name their client in X-Forwarded-For. Limits
+            count by client, so without this all clients of a proxy count as one.
         log: takes the lines for the user; the address comes once the page can be opened.
 
     Raises:
         ImportError: a library is missing; the message says how to install it.
-        ValueError: there is no collection, or the address cannot be used.
+        ValueError: there is no collection, the address cannot be used, or one in `proxies` is none.
     """
     with needed_for("the page", "serve"):
         import hypercorn.asyncio  # noqa: F401, before the model is loaded, which takes longer
 
-        from gpldan_jax.serving import http_app, limits
+        from gpldan_jax.serving import connections, http_app, limits
 
+    trusted = [_network(address) for address in proxies]
+    connections.allow_many_files()
     with _listen(host, port) as listener:
         close_slow_readers(listener, limits.Limits())
         loaded = Collection.load(collection, sources, images, candidates)
@@ -72,9 +77,10 @@ def serve(
         log(f"http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
         if not is_loopback:
             log("everyone who can reach this address can search")
-        app = http_app.create_app(loaded, hosts=(*_LOOPBACK_NAMES, host.lower()) if is_loopback else ())
+        hosts = (*_LOOPBACK_NAMES, host.lower()) if is_loopback else ()
+        app = http_app.create_app(loaded, hosts=hosts, proxies=trusted)
         with contextlib.suppress(KeyboardInterrupt):  # on Windows; elsewhere `run` handles the signal
-            asyncio.run(run(app, listener, limits.Limits()))
+            asyncio.run(run(app, listener, limits.Limits(), proxies=trusted))
     log("stopped")
 
 
@@ -91,7 +97,13 @@ def close_slow_readers(listener: socket.socket, limits: "Limits") -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * limits.read_seconds))
 
 
-async def run(app: "Starlette", listener: socket.socket, limits: "Limits", stop: asyncio.Event | None = None) -> None:
+async def run(
+    app: "Starlette",
+    listener: socket.socket,
+    limits: "Limits",
+    stop: asyncio.Event | None = None,
+    proxies: Sequence["Network"] = (),
+) -> None:
     """Answers requests until SIGINT, SIGTERM or `stop`, and then for a few seconds those that have begun.
 
     Args:
@@ -99,27 +111,38 @@ async def run(app: "Starlette", listener: socket.socket, limits: "Limits", stop:
         listener: a socket that listens, see `close_slow_readers`.
         limits: the `Limits` of the server.
         stop: an event that ends it.
+        proxies: networks whose addresses may have any number of connections.
     """
     import hypercorn.asyncio
+
+    from gpldan_jax.serving.connections import BoundedListener
 
     stop, loop = stop or asyncio.Event(), asyncio.get_running_loop()
     loop.set_exception_handler(_log_in_one_line)
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; not the main thread
             loop.add_signal_handler(number, stop.set)
-    config = hypercorn.Config()
-    config.bind = [f"fd://{listener.dup().detach()}"]
+    bounded = BoundedListener(listener.dup(), limits.connections, proxies)
+
+    class Config(hypercorn.Config):
+        def create_sockets(self):
+            bounded.setblocking(False)
+            return hypercorn.config.Sockets([], [bounded], [])
+
+    config = Config()
     config.backlog = _BACKLOG
     config.errorlog = config.accesslog = None  # a line for each broken request would let anyone fill a disk
     config.include_server_header = False
     config.h11_max_incomplete_size = limits.head_bytes
     config.keep_alive_timeout = limits.idle_seconds
     config.graceful_timeout = _LAST_ANSWERS
+    app.state.decoder.start()
     server = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=stop.wait, mode="asgi"))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({server, stopped}, return_when=asyncio.FIRST_COMPLETED)
     # Hypercorn may wait for connections without a limit; `asyncio.run` cancels what is left, without complaints.
     await asyncio.wait({server}, timeout=_LAST_ANSWERS + 1)
+    app.state.decoder.close()
     loop.set_exception_handler(lambda loop, context: None)
     if server.done():
         server.result()
@@ -134,6 +157,13 @@ def _log_in_one_line(loop, context):
     others = error.split(expected)[1] if isinstance(error, BaseExceptionGroup) else error
     if others is not None and not isinstance(others, expected):
         _LOG.error("error: %s: %s: %s", context["message"], type(others).__name__, " ".join(str(others).split())[:500])
+
+
+def _network(address):
+    try:
+        return ipaddress.ip_network(address)
+    except ValueError:
+        raise ValueError(f"proxies must be IP addresses or networks, such as 10.0.0.0/8; got {address!r}") from None
 
 
 def _listen(host, port):

@@ -18,10 +18,6 @@ class UnknownItemError(LookupError):
     """The collection has no such item."""
 
 
-class NotAPictureError(ValueError):
-    """A file cannot be read as a picture."""
-
-
 class Query(NamedTuple):
     """A query.
 

@@ -255,3 +255,28 @@ def test_ctrl_c_leaves_the_collection_there_was(tmp_path, quick_environment):
     assert ".tmp-" in done.stdout
     assert Index.load(out / "image").ids.tolist() == before.ids.tolist()
     assert not list(out.glob("image/.tmp-*"))
+
+
+def test_the_help_of_serve_says_the_limits_that_hold(capsys):
+    from gpldan_jax.serving.limits import Limits
+
+    with pytest.raises(SystemExit):
+        run_command("search", ["serve", "--help"], "gpldan search")
+    text, limits = " ".join(capsys.readouterr().out.split()), Limits()
+    for words in (
+        f"{limits.connections} connections, {limits.waiting_of_one} searches that wait",
+        f"{limits.uploads_of_one} pictures that it sends",
+        f"{limits.rate:g} requests each second ({limits.burst} at once)",
+        f"{limits.body_bytes:,} bytes and {limits.pixels:,} pixels (a JPEG {limits.jpeg_pixels:,})",
+        f"{limits.decoding_seconds:g} seconds and {limits.decoding_bytes:,} bytes of memory",
+        "--proxy ADDRESS",
+    ):
+        assert words in text
+
+
+def test_a_proxy_that_is_no_address_is_refused(tmp_path, capsys):
+    assert (
+        run_command("search", ["serve", str(tmp_path), "--port=0", "--proxy", "10.0.0.1", "nginx"], "gpldan search")
+        == 2
+    )
+    assert "--proxy must be IP addresses or networks, such as 10.0.0.0/8; got 'nginx'" in capsys.readouterr().err

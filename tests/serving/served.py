@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import ipaddress
 import json
 import socket
 import threading
@@ -76,15 +77,16 @@ def collection(folder):
 
 
 @contextlib.contextmanager
-def serving(of, port=0, **limits):
+def serving(of, port=0, proxies=(), **limits):
     """Runs the page of a collection in a thread; yields the port."""
+    proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
     limits = Limits(**{"rate": NO_LIMIT, "burst": NO_LIMIT} | limits)
-    app = http_app.create_app(of, hosts=("127.0.0.1", "localhost"), limits=limits)
+    app = http_app.create_app(of, hosts=("127.0.0.1", "localhost"), limits=limits, proxies=proxies)
     stop, loop = asyncio.Event(), asyncio.new_event_loop()
 
     def run():
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(server.run(app, listener, limits, stop))
+            runner.run(server.run(app, listener, limits, stop, proxies))
 
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
         server.close_slow_readers(listener, limits)

@@ -1,13 +1,14 @@
 """What one client can have: the queue of searches, the rate of requests, names of the server, headers, errors."""
 
 import asyncio
+import ipaddress
 import threading
 import time
 
 import pytest
 
 from gpldan_jax.serving.collection import Collection
-from gpldan_jax.serving.limits import BusyError, Limits, RateLimit, Worker
+from gpldan_jax.serving.limits import BusyError, Limits, RateLimit, RealClient, Worker
 from tests.serving.served import Slow, ask, serving
 
 
@@ -85,26 +86,106 @@ def test_calls_are_made_one_at_a_time_and_in_order():
         return number
 
     async def all_of_them():
-        worker = Worker(waiting=10, seconds=5)
-        return await asyncio.gather(*(worker(work, number) for number in range(10)))
+        worker = Worker(Limits(), "work")
+        return await asyncio.gather(*(worker("a", work, number) for number in range(10)))
 
     assert asyncio.run(all_of_them()) == made == list(range(10))
     assert len(set(together)) == 1
 
 
-def test_a_line_that_is_full_or_too_slow_turns_calls_away():
-    async def turned_away(waiting, seconds):
-        worker, go_on = Worker(waiting=waiting, seconds=seconds), threading.Event()
-        first = asyncio.create_task(worker(go_on.wait))
-        await asyncio.sleep(0)
-        others = [asyncio.create_task(worker(str)) for _ in range(3)]
-        await asyncio.wait(others, timeout=0.2)
-        go_on.set()
-        await first
-        return await asyncio.gather(*others, return_exceptions=True)
+async def while_it_works(limits, clients, more=None):
+    """What calls of these clients return, in the order in which they were made, while another call is under way."""
+    worker, go_on, made = Worker(limits, "work"), threading.Event(), []
+    first = asyncio.create_task(worker("z", go_on.wait))
+    await asyncio.sleep(0)
+    calls = [asyncio.create_task(worker(client, made.append, client)) for client in clients]
+    await asyncio.wait(calls, timeout=0.2)
+    if more:
+        more(calls)
+    go_on.set()
+    await first
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert await worker("a", str) == ""  # it is not stuck
+    assert not worker._waiting and not worker._is_busy
+    return found, "".join(made)
 
-    assert [type(result) for result in asyncio.run(turned_away(2, 60))] == [str, str, BusyError]
-    assert [type(result) for result in asyncio.run(turned_away(9, 0.05))] == [BusyError] * 3
+
+def test_a_queue_that_is_full_or_too_slow_turns_calls_away():
+    found, made = asyncio.run(while_it_works(Limits(waiting=2), "abc"))
+    assert [type(result) for result in found] == [type(None), type(None), BusyError] and not found[2].of_one
+    found, made = asyncio.run(while_it_works(Limits(waiting_of_one=2), "aaab"))
+    assert [type(result) for result in found[:3]] == [type(None), type(None), BusyError] and found[2].of_one
+    assert made == "aba"
+    found, made = asyncio.run(while_it_works(Limits(waiting_seconds=0.05), "abc"))
+    assert [type(result) for result in found] == [BusyError] * 3 and made == ""
+
+
+def test_clients_take_turns():
+    assert asyncio.run(while_it_works(Limits(), "aaaaabcb"))[1] == "abcabaaa"
+
+
+def test_what_is_cancelled_before_its_turn_is_not_done():
+    def cancel(calls):
+        for call in calls[:3]:
+            call.cancel()
+
+    found, made = asyncio.run(while_it_works(Limits(), "aabbc", cancel))
+    assert made == "bc" and [type(result) for result in found[:3]] == [asyncio.CancelledError] * 3
+
+
+def test_a_call_that_is_cancelled_as_its_turn_comes_passes_it_on():
+    async def both():
+        worker, made = Worker(Limits(), "work"), []
+        worker._is_busy = True
+        calls = [asyncio.create_task(worker(client, made.append, client)) for client in "ab"]
+        await asyncio.sleep(0)
+        worker._next()
+        calls[0].cancel()
+        await asyncio.wait(calls, timeout=5)
+        return made
+
+    assert asyncio.run(both()) == ["b"]
+
+
+async def clients_behind(proxies, peer, *forwarded):
+    """The client that an application is told, of a request from `peer`."""
+    told = []
+
+    async def app(scope, receive, send):
+        told.append(scope["client"][0])
+
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    scope = {"type": "http", "client": (peer, 5), "headers": headers}
+    await RealClient(app, [ipaddress.ip_network(proxy) for proxy in proxies])(scope, None, None)
+    return told[0]
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.1", ["1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, 1.2.3.4"], "1.2.3.4"),  # the client wrote the first
+        ("10.0.0.1", ["6.6.6.6", "1.2.3.4"], "1.2.3.4"),
+        ("10.0.0.1", ["6.6.6.6, 1.2.3.4, 10.9.9.9"], "1.2.3.4"),  # two proxies
+        ("::ffff:10.0.0.1", ["2001:db8::7"], "2001:db8::7"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["unknown"], "10.0.0.1"),
+        ("10.0.0.1", ["1.2.3.4, <script>"], "10.0.0.1"),
+        ("192.0.2.1", ["1.2.3.4"], "192.0.2.1"),  # no proxy of ours
+    ],
+)
+def test_a_trusted_proxy_alone_says_who_its_client_is(peer, forwarded, client):
+    assert asyncio.run(clients_behind(["10.0.0.0/8"], peer, *forwarded)) == client
+
+
+def test_clients_behind_a_proxy_have_limits_of_their_own(emoji):
+    def found(port):
+        return [ask(port, "/api/about", headers={"X-Forwarded-For": f"1.2.3.{of}"})[0] for of in (4, 4, 5)]
+
+    with serving(emoji, rate=0.001, burst=1, proxies=["127.0.0.1"]) as port:
+        assert found(port) == [200, 429, 200]
+    with serving(emoji, rate=0.001, burst=1) as port:
+        assert found(port) == [200, 429, 429]
 
 
 class Failing(Collection):

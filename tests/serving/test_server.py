@@ -22,10 +22,12 @@ from tests.serving import served
 
 
 async def at_once(port, paths):
-    """Statuses of requests that are all sent before the first answer is read."""
-    streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in paths))
-    for (_, writer), path in zip(streams, paths, strict=True):
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    """Answers to requests of five clients of a proxy that are all sent before the first answer is read."""
+    proxy = ("127.0.0.2", 0)
+    streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port, local_addr=proxy) for _ in paths))
+    for row, ((_, writer), path) in enumerate(zip(streams, paths, strict=True)):
+        client = f"X-Forwarded-For: 192.0.2.{row % 5}"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{client}\r\nConnection: close\r\n\r\n".encode())
     answers = await asyncio.gather(*(reader.read() for reader, _ in streams))
     for _, writer in streams:
         writer.close()
@@ -182,10 +184,11 @@ def test_an_address_that_cannot_be_had_is_named(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 def test_the_command_serves_five_hundred_at_once_until_it_is_interrupted(tmp_path, quick_environment):
     for name, index in served.indexes().items():
         index.save(tmp_path / name)
-    command = [sys.executable, ROOT / "experiments" / "search.py", "serve", tmp_path, "--port=0"]
+    command = [sys.executable, ROOT / "experiments" / "search.py", "serve", tmp_path, "--port=0", "--proxy=127.0.0.2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = os.environ | quick_environment | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, env=environment, **pipes) as process:
