@@ -11,7 +11,14 @@ import rich.table
 from gpldan_jax import _files
 from gpldan_jax._extras import needed_for
 from gpldan_jax.benchmarking import results
-from gpldan_jax.benchmarking.problem import IMPLEMENTATIONS, JAX_TRAINERS, Problem, machine_title, minimum_flops
+from gpldan_jax.benchmarking.problem import (
+    COMPILED,
+    IMPLEMENTATIONS,
+    JAX_TRAINERS,
+    Problem,
+    machine_title,
+    minimum_flops,
+)
 from gpldan_jax.benchmarking.results import MODE_TITLES, Row
 from gpldan_jax.studies.grid_summaries import CRITERIA
 
@@ -21,8 +28,8 @@ _WORDS = ("implementation", "precision", "reached", "program", "limit")
 _FEW_DECADES = 300  # below, an axis with a tick a decade could be left with one
 _STYLES = {"default": "-.", "bfloat16": ":"}
 # A colour and a marker mean the same in every plot; markers differ because equally fast lines lie on each other.
-_NAMES = (*IMPLEMENTATIONS, *JAX_TRAINERS)
-_MARKERS = dict(zip(_NAMES, "oX^sDvPhp*<", strict=True))
+_NAMES = (*(name for name in IMPLEMENTATIONS if name != COMPILED), *JAX_TRAINERS, COMPILED)
+_MARKERS = dict(zip(_NAMES, "oX^sDvPhp*<>", strict=True))
 
 
 def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
@@ -47,6 +54,8 @@ def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
         console.print("some medians are far above the minimum: the machine was busy, which slows torch down most")
     if record["benchmark"] == "search":
         console.print(f"peak memory of the process, mapped files included: {record['peak_memory_bytes'] / 1e9:.2f} GB")
+    if any(row.implementation == COMPILED and row.compile_s for row in rows):
+        console.print(f"compile s of {COMPILED} is its first call; its memory is not measured")
     for row in rows:
         if row.not_run:
             console.print(f"{_describe(row)}: {row.not_run}")

@@ -26,13 +26,15 @@ SCALE = 20.0  # of the logits of the soft contrastive loss
 MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
 
-TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
+COMPILED = "torch-compiled"
+"""The computation of `"torch-matmul"`, compiled by `torch.compile`; it runs only where it is named."""
+TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul", COMPILED)
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 IMPLEMENTATIONS = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS)
 """Of the graph pattern loss."""
 LOSSES = {
     "graph_pattern": IMPLEMENTATIONS,
-    "soft_contrastive": ("default", "dense", "blocked", "sharded", "torch-matmul"),
+    "soft_contrastive": ("default", "dense", "blocked", "sharded", "torch-matmul", COMPILED),
 }
 """The losses that can be timed, and the implementations of each."""
 
@@ -41,8 +43,9 @@ GRIDS = {"grid": None, "grid-in-turn": 1}
 JAX_TRAINERS = ("step", "epoch", *GRIDS)
 TRAINERS = (*JAX_TRAINERS, *TORCH_IMPLEMENTATIONS)
 """Of training steps."""
-QUALITY_TRAINERS = ("step", "epoch", *TORCH_IMPLEMENTATIONS)
-"""Of the time to quality. Without grids: these train several runs, and so take longer until one reaches a value."""
+QUALITY_TRAINERS = ("step", "epoch", "torch-broadcast", "torch-matmul")
+"""Of the time to quality. Without grids: these train several runs, and so take longer until one reaches a value; and
+without `COMPILED`: it compiles in its first epoch."""
 
 SEARCHES = ("jax", "jax-candidates", "torch-matmul", "torch-broadcast", "numpy-broadcast")
 ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last")
@@ -122,7 +125,7 @@ def library_of(implementation: str) -> str:
 
 
 def choose(wanted: Sequence[str] | None, names: Sequence[str], obstacles: Mapping[str, str]) -> list[str]:
-    """Returns the implementations to run: those that are wanted, or all without an obstacle.
+    """Returns the implementations to run: those that are wanted, or all without an obstacle except `COMPILED`.
 
     Example:
         >>> choose(None, ["dense", "sharded"], {"sharded": "needs more devices"})
@@ -131,7 +134,7 @@ def choose(wanted: Sequence[str] | None, names: Sequence[str], obstacles: Mappin
     for name in wanted or ():
         if name in obstacles:
             raise ValueError(f"{name} {obstacles[name]}")
-    return list(dict.fromkeys(wanted or [name for name in names if name not in obstacles]))
+    return list(dict.fromkeys(wanted or [name for name in names if name not in obstacles and name != COMPILED]))
 
 
 def describe() -> dict[str, Any]:

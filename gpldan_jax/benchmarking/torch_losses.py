@@ -5,16 +5,31 @@
 
 import os
 import sys
+import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from gpldan_jax.benchmarking.problem import ALPHA, BETA, SCALE, Problem, arrays, measure_memory, process_memory
+from gpldan_jax.benchmarking.problem import (
+    ALPHA,
+    BETA,
+    COMPILED,
+    SCALE,
+    Problem,
+    arrays,
+    measure_memory,
+    memory_obstacle,
+    process_memory,
+)
 from gpldan_jax.benchmarking.results import Row
 
 torch.set_num_threads(os.cpu_count())
+torch._dynamo.config.cache_size_limit = 64  # sizes and modes of a run; after 8, PyTorch would go on without compiling
+torch._inductor.config.force_disable_caches = True  # the time to compile is a figure here
 _TINY = 1e-12  # keeps the inverse root and the quotient of a zero finite
 
 
@@ -92,18 +107,57 @@ SOFT_LOSSES: Mapping[str, Callable] = {"torch-matmul": _matmul_soft_loss}
 
 
 def prepare(row: Row, problem: Problem, arguments: Sequence[np.ndarray]) -> tuple[Row, Callable | None]:
-    """Returns a peer's row with the memory that an evaluation takes, and a call that evaluates it once."""
+    """Returns a peer's row with the memory that an evaluation takes, and a call that evaluates it once.
+
+    `"torch-compiled"` is compiled here, so that no later call waits for it; its memory is not measured.
+    """
     predicted = predict_memory(row.implementation, row.mode, problem)
-    memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
-    row = replace(row, memory_bytes=memory, not_run=not_run)
+    if row.implementation == COMPILED:  # the compiler takes more memory than a small evaluation
+        row = replace(row, not_run=memory_obstacle(predicted))
+    else:
+        memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
+        row = replace(row, memory_bytes=memory, not_run=not_run)
     if row.not_run:
         return row, None
-    tensors = [torch.from_numpy(array) for array in arguments]
-    return row, lambda: evaluate(_peer(row.implementation, problem), tensors, row.mode)
+    tensors, peer = [torch.from_numpy(array) for array in arguments], _peer(row.implementation, problem)
+
+    def call():
+        return evaluate(peer, tensors, row.mode)
+
+    if row.implementation == COMPILED:
+        row, _ = with_first_call(row, call)
+    return row, None if row.not_run else call
+
+
+def compiled(function: Callable) -> Callable:
+    """Returns a function that PyTorch compiles for each shape when it first meets it."""
+    return torch.compile(function, dynamic=False)
+
+
+def with_first_call(row: Row, call: Callable[[], Any]) -> tuple[Row, Any]:
+    """Returns a row with the seconds of a first call, which compiles, and what the call returned.
+
+    Where it could not, the row says why and the result is `None`.
+    """
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of the compiler speak of its own code
+            result = call()
+    except RuntimeError as error:  # no compiler for C++, or out of memory
+        return replace(row, not_run=_compiler_reason(error)), None
+    return replace(row, compile_s=time.perf_counter() - started), result
+
+
+def _compiler_reason(error):
+    # PyTorch wraps the reason in an error of its own, whose first line names only itself.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"torch.compile: {' '.join(lines[:2]) or type(error).__name__}"[:200]
 
 
 def _peer(implementation, problem):
-    return {"graph_pattern": LOSSES, "soft_contrastive": SOFT_LOSSES}[problem.loss][implementation]
+    peers = {"graph_pattern": LOSSES, "soft_contrastive": SOFT_LOSSES}[problem.loss]
+    return compiled(peers["torch-matmul"]) if implementation == COMPILED else peers[implementation]
 
 
 def evaluate(loss: Callable, arguments: Sequence[torch.Tensor], mode: str) -> tuple[torch.Tensor, tuple]:

@@ -260,6 +260,8 @@ def _add_names(add, flag, choices, default):
 
 def _add_implementations(add, names):
     about = f"of {', '.join(names)}; default: all that can run here"
+    if problem.COMPILED in names:
+        about += f" but {problem.COMPILED}, which torch.compile makes of torch-matmul, in a minute for each size"
     add("--implementations", nargs="+", choices=names, metavar="NAME", help=about)
 
 
