@@ -27,7 +27,7 @@ MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
 
 COMPILED = "torch-compiled"
-"""The computation of `"torch-matmul"`, compiled by `torch.compile`; it runs only where it is named."""
+"""The computation of `"torch-matmul"`, or of the network `"torch"`, compiled by `torch.compile`; only where named."""
 TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul", COMPILED)
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 IMPLEMENTATIONS = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS)
@@ -48,7 +48,7 @@ QUALITY_TRAINERS = ("step", "epoch", "torch-broadcast", "torch-matmul")
 without `COMPILED`: it compiles in its first epoch."""
 
 SEARCHES = ("jax", "jax-candidates", "torch-matmul", "torch-broadcast", "numpy-broadcast")
-ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last")
+ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last", COMPILED)
 _PACKAGES = ("jax", "jaxlib", "torch", "numpy")
 
 
@@ -166,15 +166,26 @@ def machine_title(machine: Mapping[str, Any]) -> str:
 
 
 def peer_obstacles(names: Iterable[str], other: str | None = None) -> dict[str, str]:
-    """Returns why the PyTorch peers cannot run here."""
+    """Returns why the PyTorch peers cannot run here, on the device of jax."""
     import jax
 
     reason = other
     if importlib.util.find_spec("torch") is None:
         reason = f"needs torch: {install_command('peers')}"
-    elif jax.default_backend() != "cpu":
-        reason = f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
+    elif jax.default_backend() != "cpu" and not _torch_has_gpu():
+        kind = jax.devices()[0].device_kind
+        reason = f"runs on the CPU, jax here on {kind}: install PyTorch for it, or set JAX_PLATFORMS=cpu"
     return {name: reason for name in names if library_of(name) == "torch"} if reason else {}
+
+
+def _torch_has_gpu():
+    import jax
+
+    try:
+        import torch
+    except ImportError:  # installed, and broken
+        return False
+    return jax.default_backend() == "gpu" and torch.cuda.is_available()
 
 
 def process_memory(field: str) -> int:

@@ -3,17 +3,14 @@
 `python -m gpldan_jax.benchmarking.torch_losses NAME MODE N K H D_I D_T LOSS` prints the bytes of one evaluation.
 """
 
-import os
 import sys
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
-from typing import Any
 
 import numpy as np
 import torch
 
+from gpldan_jax.benchmarking import torch_device
 from gpldan_jax.benchmarking.problem import (
     ALPHA,
     BETA,
@@ -27,9 +24,6 @@ from gpldan_jax.benchmarking.problem import (
 )
 from gpldan_jax.benchmarking.results import Row
 
-torch.set_num_threads(os.cpu_count())
-torch._dynamo.config.cache_size_limit = 64  # sizes and modes of a run; after 8, PyTorch would go on without compiling
-torch._inductor.config.force_disable_caches = True  # the time to compile is a figure here
 _TINY = 1e-12  # keeps the inverse root and the quotient of a zero finite
 
 
@@ -61,7 +55,7 @@ def _matmul_soft_loss(image, text, image_attention, text_attention, similarity_r
     """Returns the soft contrastive loss from the same distance matrices; its other weights are 1."""
     l_vt, l_vv, l_tt = _matmul_distances(image, text, image_attention, text_attention)
     n = len(l_vt)
-    is_self = torch.eye(n, dtype=torch.bool)
+    is_self = torch.eye(n, dtype=torch.bool, device=l_vt.device)
     with torch.no_grad():
         weights = (similarity_rows @ similarity_rows.T).clamp(min=0).fill_diagonal_(1)
         to_all = weights / weights.sum(1, keepdim=True)
@@ -109,55 +103,34 @@ SOFT_LOSSES: Mapping[str, Callable] = {"torch-matmul": _matmul_soft_loss}
 def prepare(row: Row, problem: Problem, arguments: Sequence[np.ndarray]) -> tuple[Row, Callable | None]:
     """Returns a peer's row with the memory that an evaluation takes, and a call that evaluates it once.
 
-    `"torch-compiled"` is compiled here, so that no later call waits for it; its memory is not measured.
+    `"torch-compiled"` is called here, so that no later call waits for its compiler.
     """
-    predicted = predict_memory(row.implementation, row.mode, problem)
-    if row.implementation == COMPILED:  # the compiler takes more memory than a small evaluation
+    predicted, compiles = predict_memory(row.implementation, row.mode, problem), row.implementation == COMPILED
+    if torch_device.on_gpu():
+        row = replace(row, not_run=torch_device.gpu_obstacle(predicted))
+    elif compiles:  # the compiler takes more memory than a small evaluation
         row = replace(row, not_run=memory_obstacle(predicted))
     else:
         memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
         row = replace(row, memory_bytes=memory, not_run=not_run)
     if row.not_run:
         return row, None
-    tensors, peer = [torch.from_numpy(array) for array in arguments], _peer(row.implementation, problem)
+    tensors, peer = list(map(torch_device.tensor, arguments)), _peer(row.implementation, problem)
 
     def call():
-        return evaluate(peer, tensors, row.mode)
+        torch_device.use_precision(row.precision)
+        found = evaluate(peer, tensors, row.mode)
+        torch_device.wait()
+        return found
 
-    if row.implementation == COMPILED:
-        row, _ = with_first_call(row, call)
+    if compiles or torch_device.on_gpu():
+        row, _ = torch_device.with_first_call(row, call, compiles=compiles)
     return row, None if row.not_run else call
-
-
-def compiled(function: Callable) -> Callable:
-    """Returns a function that PyTorch compiles for each shape when it first meets it."""
-    return torch.compile(function, dynamic=False)
-
-
-def with_first_call(row: Row, call: Callable[[], Any]) -> tuple[Row, Any]:
-    """Returns a row with the seconds of a first call, which compiles, and what the call returned.
-
-    Where it could not, the row says why and the result is `None`.
-    """
-    started = time.perf_counter()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of the compiler speak of its own code
-            result = call()
-    except RuntimeError as error:  # no compiler for C++, or out of memory
-        return replace(row, not_run=_compiler_reason(error)), None
-    return replace(row, compile_s=time.perf_counter() - started), result
-
-
-def _compiler_reason(error):
-    # PyTorch wraps the reason in an error of its own, whose first line names only itself.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"torch.compile: {' '.join(lines[:2]) or type(error).__name__}"[:200]
 
 
 def _peer(implementation, problem):
     peers = {"graph_pattern": LOSSES, "soft_contrastive": SOFT_LOSSES}[problem.loss]
-    return compiled(peers["torch-matmul"]) if implementation == COMPILED else peers[implementation]
+    return torch_device.compiled(peers["torch-matmul"]) if implementation == COMPILED else peers[implementation]
 
 
 def evaluate(loss: Callable, arguments: Sequence[torch.Tensor], mode: str) -> tuple[torch.Tensor, tuple]:

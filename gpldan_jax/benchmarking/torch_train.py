@@ -22,7 +22,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from gpldan_jax.benchmarking import torch_losses
+from gpldan_jax.benchmarking import torch_device, torch_losses
 from gpldan_jax.benchmarking.problem import COMPILED, Problem, measure_memory, memory_obstacle, process_memory
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.data import PairedSplit
@@ -59,7 +59,7 @@ class _Attention(nn.Module):
 
     def forward(self, parts):
         if parts.shape[-2] == 1:
-            return torch.ones(parts.shape[:-1])
+            return torch.ones(parts.shape[:-1], device=parts.device)
         return self.w2(torch.tanh(self.w1(parts))).squeeze(-1).softmax(-1)
 
 
@@ -90,16 +90,16 @@ class Peer:
 
     def __init__(self, loss: str, settings: SimpleNamespace, images: np.ndarray, texts: np.ndarray):
         self._loss, self._settings = torch_losses.LOSSES["torch-matmul" if loss == COMPILED else loss], settings
-        self._images, self._texts = torch.from_numpy(images), torch.from_numpy(texts)
+        self._images, self._texts = torch_device.tensor(images), torch_device.tensor(texts)
         self._random = torch.Generator().manual_seed(0)
-        self._projector = _Projector(settings)
+        self._projector = _Projector(settings).to(torch_device.device())
         self._classifier = nn.Sequential(
             OrderedDict(
                 hidden_layer=nn.Linear(settings.width, settings.classifier_hidden),
                 relu=nn.ReLU(),
                 output=nn.Linear(settings.classifier_hidden, 2),
             )
-        )
+        ).to(torch_device.device())
         self._projector_parameters = list(self._projector.parameters())
         # In a trial fused was faster than foreach (by a fifth of a step) and both than the plain loop; for D's few
         # numbers, of which PyTorch has no fused RMSprop, they made no difference.
@@ -111,7 +111,7 @@ class Peer:
         )
         self._functions: tuple[Callable, ...] = (self._projector, self._classifier_step_loss, self._projector_step_loss)
         if loss == COMPILED:  # the backward passes are compiled with them; fused Adam is one kernel anyway
-            self._functions = tuple(map(torch_losses.compiled, self._functions))
+            self._functions = tuple(map(torch_device.compiled, self._functions))
 
     def load(self, state: TrainState) -> None:
         """Takes the parameters of both networks from a state of the same sizes."""
@@ -125,6 +125,8 @@ class Peer:
     def step(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Trains one step of D (Eq. 10), then one of G (Eq. 11) against the new D, on the pairs at `rows`, `[n]`."""
         settings, (encode, compute_classifier_loss, compute_loss) = self._settings, self._functions
+        torch_device.use_precision("default")
+        rows = rows.to(self._images.device)
         images, texts = self._images[rows], self._texts[rows]
         # D's step does not change G: one forward pass of G serves both.
         features, parts, attention = encode(
@@ -143,12 +145,12 @@ class Peer:
         return {"loss": loss.detach(), "classifier": classifier_loss.detach()}
 
     def _classifier_step_loss(self, features):
-        return 2 * cross_entropy(self._classifier(features), _modality(len(features)))  # a mean for each modality
+        return 2 * cross_entropy(self._classifier(features), _modality(features))  # a mean for each modality
 
     def _projector_step_loss(self, features, parts, attention, images, texts):
         weights = {"alpha": self._settings.alpha, "beta": self._settings.beta}
         loss = self._loss(*parts.chunk(2), *attention.chunk(2), images, texts, **weights)
-        against = cross_entropy(self._classifier(features), _modality(len(features)).flip(0))
+        against = cross_entropy(self._classifier(features), _modality(features).flip(0))
         return loss + self._settings.adversarial * 2 * against
 
 
@@ -168,6 +170,8 @@ def with_memory(row: Row, state: TrainState, split: PairedSplit) -> Row:
     # Beside the loss: parameters, gradients, Adam's two moments; the pairs, and those of the mini-batch denoised.
     predicted = 4 * (4 * weights + (len(split) + row.n) * (settings.image_dim + settings.text_dim))
     predicted += torch_losses.predict_memory(row.implementation, "forward_and_grad", problem)
+    if torch_device.on_gpu():
+        return replace(row, not_run=torch_device.gpu_obstacle(predicted))
     if row.implementation == COMPILED:  # the compiler takes more memory than a small step
         return replace(row, not_run=memory_obstacle(predicted))
     arguments = (row.implementation, row.n, len(split), json.dumps(vars(settings)))
@@ -175,8 +179,8 @@ def with_memory(row: Row, state: TrainState, split: PairedSplit) -> Row:
     return replace(row, memory_bytes=memory, not_run=not_run)
 
 
-def _modality(count):
-    return torch.tensor([IMAGE, TEXT]).repeat_interleave(count // 2)
+def _modality(features):
+    return torch.tensor([IMAGE, TEXT], device=features.device).repeat_interleave(len(features) // 2)
 
 
 def _zero_columns(inputs, fraction, generator):
@@ -186,7 +190,7 @@ def _zero_columns(inputs, fraction, generator):
         return inputs
     kept = torch.ones(inputs.shape[1])
     kept[torch.randperm(len(kept), generator=generator)[:count]] = 0
-    return inputs * kept
+    return inputs * kept.to(inputs.device)
 
 
 def _to_torch(parameters):
@@ -195,7 +199,9 @@ def _to_torch(parameters):
 
 
 def _from_torch(module):
-    flat = {name.replace("weight", "kernel"): tensor.numpy().T.copy() for name, tensor in module.state_dict().items()}
+    flat = {
+        name.replace("weight", "kernel"): tensor.cpu().numpy().T.copy() for name, tensor in module.state_dict().items()
+    }
     return unflatten_dict(flat, sep=".")
 
 

@@ -241,10 +241,10 @@ def _prepare(name, n, split, *, start, grid, mesh, members):
         row = timing.with_facts(row, trainer.facts)
         if row.not_run:
             return row, None
-    if name == COMPILED:
-        from gpldan_jax.benchmarking import torch_losses
+    if row.library == "torch":
+        from gpldan_jax.benchmarking import torch_device
 
-        row, losses = torch_losses.with_first_call(row, trainer.epoch)
+        row, losses = torch_device.with_first_call(row, trainer.epoch, compiles=name == COMPILED)
         if row.not_run:
             return row, None
     else:
@@ -317,7 +317,7 @@ class _TorchPeer:
         self._epochs += 1
         # PyTorch needs no padding.
         kept = rows if where is None else [step[real] for step, real in zip(rows, where, strict=True)]
-        return torch.stack([self._peer.step(torch.tensor(step))["loss"] for step in kept]).numpy()
+        return torch.stack([self._peer.step(torch.tensor(step))["loss"] for step in kept]).cpu().numpy()
 
     def projector_parameters(self):
         return jax.tree.map(jnp.asarray, self._peer.parameters()[0])
