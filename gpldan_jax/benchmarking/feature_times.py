@@ -130,7 +130,7 @@ def _make_call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
 
     from gpldan_jax.benchmarking import torch_device
 
-    module: Callable = torch_network(network, weights).to(torch_device.device())
+    module: Any = torch_network(network, weights).to(torch_device.device())
     pictures = torch_device.tensor(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
     if name == "torch-channels-last":
         module, pictures = (of.to(memory_format=torch.channels_last) for of in (module, pictures))

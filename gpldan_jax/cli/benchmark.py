@@ -42,6 +42,7 @@ from typing import Any
 
 from gpldan_jax import _files, config
 from gpldan_jax.benchmarking import compile_targets, problem, results
+from gpldan_jax.cli import benchmark_all, benchmark_parts
 from gpldan_jax.cli.arguments import Parser, add_config_flags, command_line, needs_package, parse_config, positive
 
 STOPPED = "stopped; nothing was written but what all had finished"
@@ -170,17 +171,15 @@ def _record(options: argparse.Namespace, settings: dict[str, dict[str, Any]]) ->
 
 
 def _measure_all(options: argparse.Namespace, command: str) -> int:
-    from gpldan_jax.cli import benchmark_all, benchmark_parts
     from gpldan_jax.runs.provenance import commit
 
     date = time.strftime("%Y-%m-%d-%H%M%S")
     out = options.out or Path("runs") / f"benchmark-all-{date}.json"
     _files.check_writable(out, (".json",))
-    known = benchmark_parts.parts(tiny=options.tiny)
-    names = [part.name for part in known]
-    if unknown := [name for name in options.parts or () if name not in names]:
-        raise ValueError(f"--parts must be of {', '.join(names)}, got {unknown[0]!r}")
-    chosen = [part for part in known if part.name in (options.parts or names)]
+    parts = {part.name: part for part in benchmark_parts.parts(tiny=options.tiny)}
+    if unknown := [name for name in options.parts or () if name not in parts]:
+        raise ValueError(f"--parts must be of {', '.join(parts)}, got {unknown[0]!r}")
+    chosen = [part for name, part in parts.items() if name in (options.parts or parts)]
     made = {"command": command, "date": date, "commit": commit()}
     record = benchmark_all.measure(chosen, out, made, budget=options.budget)
     _show(out, options.markdown)
@@ -270,7 +269,8 @@ def _add_all(command):
     add("--ceiling_size", type=positive, help="rows of the products; default 3072, on accelerators 8192")
     _add_output(add)
     add = command("all", "Runs every benchmark on the device that jax has, within a time.")
-    add("--budget", type=positive, default=540, help="seconds for all parts; default %(default)s, to fit ten minutes")
+    about = "seconds for all parts; default %(default)s, to fit ten minutes"
+    add("--budget", type=positive, default=benchmark_all.BUDGET, help=about)
     add("--parts", nargs="+", metavar="NAME", help="such as products loss-4096 train; default all")
     add("--tiny", action="store_true", help="a few numbers each: shows whether all parts run here, measures nothing")
     _add_files(add)

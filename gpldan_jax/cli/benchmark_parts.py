@@ -9,7 +9,12 @@ from gpldan_jax.benchmarking import problem
 _START = 25  # seconds to start a process, to make its arrays and to compile
 _ENOUGH = 0.4  # of the ceiling: the speed that sizes are planned with
 _EVALUATIONS = 3  # of a loss at least: the first one, one to plan the rounds, and a round
-_SHAPE = {"k": 4, "h": 256, "image_inputs": 4096, "text_inputs": 1024}  # what `gpldan benchmark loss` takes by default
+_SHAPE: dict[str, Any] = {
+    "k": 4,
+    "h": 256,
+    "image_inputs": 4096,
+    "text_inputs": 1024,
+}  # what `gpldan benchmark loss` takes by default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Part:
     flags: tuple[str, ...]
     implementations: tuple[str, ...] = ()  # those of PyTorch only where it computes here; empty for all that can run
     pairs: int | None = None  # of a loss, whose precisions are chosen by the time that they take
+    on_cpu: Mapping[str, str] = dataclasses.field(default_factory=dict)  # flags that a CPU has in place of others
     contestants: int = 1  # of a loss: calls that are timed at each precision
 
 
@@ -46,21 +52,21 @@ def parts(*, tiny: bool = False) -> list[Part]:
 
     def loss(n, seconds, implementations=peers, *more, name="loss", contestants=3):
         flags = ("loss", f"--sizes={n}", *more, *shape, *inputs, *timed)
-        return Part(f"{name}-{n}", seconds, flags, implementations, None if tiny else n, contestants)
+        return Part(f"{name}-{n}", seconds, flags, implementations, None if tiny else n, contestants=contestants)
 
     def tiles(n, seconds):
         blocks = ("2", "3") if tiny else ("256", "512", "1024", "2048", "4096")
         return loss(n, seconds, ("blocked",), "--block_size", *blocks, name="tiles", contestants=len(blocks))
 
-    def train(seconds, implementations=(), name="train"):
+    def train(seconds, implementations, name="train"):
         small = [f"--config.model.{key}" for key in ("hidden=16", "width=8", "parts=2")] if tiny else []
         members = "--members=2" if tiny else "--members=25"
         flags = ("train", "--dataset=emoji", "--sizes=64", members, *small, *timed)
         return Part(name, seconds, flags, implementations)
 
-    def features(seconds, implementations=(), name="features"):
+    def features(seconds, implementations, name="features"):
         which = ("--network=alexnet", "--sizes=1") if tiny else ("--network=vgg19", "--sizes=32")
-        return Part(name, seconds, ("features", *which, *timed), implementations)
+        return Part(name, seconds, ("features", *which, *timed), implementations, on_cpu={"--sizes=32": "--sizes=8"})
 
     asked = ("--sizes=40", "--queries=3", "-k=4") if tiny else ("--sizes=1000000",)
     products = ("products", "--precisions", *problem.PRECISIONS, *timed[1:])
@@ -68,14 +74,14 @@ def parts(*, tiny: bool = False) -> list[Part]:
         Part("products", 60, products),
         loss(sizes[0], 75, (), "--errors", contestants=5),
         loss(sizes[2], 75),
-        loss(sizes[4], 90),
-        train(90),
+        loss(sizes[4], 90, contestants=1),  # PyTorch's matrices do not fit
+        train(120, ("step", "epoch", "grid", "torch-matmul")),
         tiles(sizes[2], 75),
         loss(sizes[3], 75),
         loss(sizes[1], 60),
-        Part("search", 150, ("search", *asked, *shape, *timed)),
-        features(75),
-        loss(sizes[5], 150),
+        Part("search", 150, ("search", *asked, *shape, *timed), ("jax", "torch-matmul")),
+        features(75, ("jax", "torch")),
+        loss(sizes[5], 180, contestants=1),
         loss(sizes[0], 75, compiled, name="compiled-loss"),
         loss(sizes[2], 75, compiled, name="compiled-loss"),
         train(90, ("epoch", "torch-matmul", problem.COMPILED), name="compiled-train"),
@@ -105,6 +111,8 @@ def plan(part: Part, speeds: Speeds | None, limit: float) -> tuple[list[str] | N
     if problem.COMPILED in set(part.implementations) - set(names):
         return None, "PyTorch does not compute on the device of jax"
     flags = _with_names(part, names)
+    if speeds.platform == "cpu":
+        flags = [part.on_cpu.get(flag, flag) for flag in flags]
     if part.pairs is None:
         return flags, None
     work = problem.minimum_flops(problem.Problem(part.pairs, **_SHAPE), "forward_and_grad")
