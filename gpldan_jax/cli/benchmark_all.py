@@ -83,19 +83,24 @@ def run_part(flags: Sequence[str], limit: float) -> tuple[dict[str, Any] | None,
                 start_new_session=True,
             )
             try:
-                status: int | None = process.wait(limit)
+                status = process.wait(limit)
             except subprocess.TimeoutExpired:
-                status = None
+                return None, f"stopped after {limit:.0f} s; it last said: {_last(_lines(log))}"
             finally:
                 _end(process)
         if out.exists():
             return json.loads(out.read_text()), None
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        if status is None:
-            return None, f"stopped after {limit:.0f} s; it last said: {(lines or ['nothing'])[-1][:200]}"
-        errors = [line for line in lines if line.startswith("error: ")]
-        reason = (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
-        return None, f"exit status {status}: {reason[:200]}"
+        lines = _lines(log)
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return None, f"exit status {status}: {_last(errors or lines)}"
+
+
+def _lines(log):
+    return [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+
+
+def _last(lines):
+    return lines[-1][:200] if lines else "nothing"
 
 
 def _end(process):

@@ -131,12 +131,12 @@ def test_bad_flags_get_one_line_and_write_nothing(tmp_path, monkeypatch, capsys,
 
 
 @pytest.mark.slow
-def test_the_whole_at_tiny_sizes(tmp_path, monkeypatch, quick_environment, capsys):
+def test_one_part_of_each_kind_at_tiny_sizes(tmp_path, monkeypatch, quick_environment, capsys):
     for name, value in quick_environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     out = tmp_path / "found.json"
-    names = [part.name for part in benchmark_parts.parts(tiny=True) if not part.name.startswith("compiled")]
+    names = ["products", "loss-4", "train", "tiles-6", "search", "features"]  # the others are these at other sizes
     assert benchmark("all", "--tiny", "--budget=900", "--parts", *names, f"--out={out}") == 0
     found = json.loads(out.read_text())
     assert [part["name"] for part in found["parts"]] == names
@@ -148,6 +148,6 @@ def test_the_whole_at_tiny_sizes(tmp_path, monkeypatch, quick_environment, capsy
     assert loss["command"].startswith("gpldan benchmark loss --sizes=4 --errors")
     exact = [one for one in rows if one["library"] == "jax"]
     assert exact and all(one["loss_error"] < 1e-5 and one["gradient_error"] < 1e-5 for one in exact)
-    assert {one["block_size"] for one in found["parts"][5]["record"]["rows"]} == {2, 3}
+    assert {one["block_size"] for one in found["parts"][3]["record"]["rows"]} == {2, 3}
     shown = capsys.readouterr().out
     assert "grid of 2" in shown and shown.count("finished") == len(names)
