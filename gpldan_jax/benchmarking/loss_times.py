@@ -108,7 +108,7 @@ def make_loss(
 ) -> Callable:
     """Returns a jax implementation of a loss as a function of the arrays of `problem.arrays` alone.
 
-    `block_size` is for `"blocked"` and `"sharded"`; `mesh`, with one axis, is the devices of `"sharded"`.
+    `block_size` is for `"blocked"` and `"sharded"`; over all axes of `mesh` lie the pairs of `"sharded"`.
     """
     options: dict[str, Any] = {}
     if precision == "bfloat16":
@@ -122,7 +122,7 @@ def make_loss(
     if implementation == "sharded":
         loss = losses.sharded_soft_contrastive if is_soft else losses.sharded_graph_pattern_loss
         mesh = mesh or _mesh()
-        loss = functools.partial(loss, mesh=mesh, axis=mesh.axis_names[0])
+        loss = functools.partial(loss, mesh=mesh, axis=mesh.axis_names)
     elif implementation != "default":
         options["implementation"] = implementation
     if is_soft:

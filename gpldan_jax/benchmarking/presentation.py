@@ -157,7 +157,10 @@ def _show_compile(record, markdown):
         "limit": [row.roofline_limit or "" for row in rows],
     }
     on = machine_title(record["machine"])
-    console.print(f"compiled for {target['devices']} x {target['device_kind']} on {on}; figures are of one device")
+    shared = f"{target['devices']} x {target['device_kind']}"
+    if target["hosts"] > 1:
+        shared += f", a mesh of {target['hosts']} hosts and the devices of each,"
+    console.print(f"compiled for {shared} on {on}; figures are of one device")
     console.print(_table({heading: cells for heading, cells in columns.items() if any(cells)}, markdown))
     for row in rows:
         name = f"{row.what}, {row.precision}, n = {row.n}"
@@ -165,6 +168,8 @@ def _show_compile(record, markdown):
             console.print(f"{name}: {row.not_run}")
         for one in row.exchange.collectives if row.exchange else ():
             sent = f"run {one.executions} times, send {_rounded(one.sent_bytes, 1e-6)} MB"
+            if one.asynchronous and one.waiting_bytes:
+                sent += f", {_rounded(one.waiting_bytes, 1e-6)} MB of them while the device waits"
             between = f"{one.overlapped} with compute between start and done, {one.beside_products} with products"
             console.print(f"{name}: {one.sites} {one.kind}, {sent}; {one.asynchronous} asynchronous, {between}")
         if row.exchange and row.exchange.unknown_loops:

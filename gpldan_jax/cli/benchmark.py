@@ -59,7 +59,8 @@ _MODULES = {
 _PLOT_FORMATS = (".png", ".svg", ".pdf")
 # The arguments of the library that its errors name, where they are flags here.
 _ARGUMENTS = re.compile(
-    r"^(?:members|folder|representations|topology|devices|precisions)\b|(?<=divide )width\b|\b(?:platform|what)(?==)"
+    r"^(?:members|folder|representations|topology|devices|precisions|by_host)\b"
+    r"|(?<=divide )width\b|\b(?:platform|what)(?==)"
 )
 
 
@@ -138,7 +139,7 @@ def _record(options: argparse.Namespace, settings: dict[str, dict[str, Any]]) ->
 
     module = importlib.import_module(f"gpldan_jax.benchmarking.{_MODULES[options.command]}")
     if options.command == "compile":
-        keys = ("platform", "topology", "devices", "what", "loss", "precisions")
+        keys = ("platform", "topology", "devices", "by_host", "what", "loss", "precisions")
         widths = ("width", "representations", "image_inputs", "text_inputs")
         return module.measure(options.sizes, **{key: getattr(options, key) for key in keys + widths})
     if options.command == "products":
@@ -257,6 +258,7 @@ def _add_compile(add):
     shown = " or ".join(filter(None, compile_targets.DEFAULT_TOPOLOGIES.values()))
     add("--topology", metavar="NAME", help=f"the accelerator and how many; default {shown}")
     add("--devices", type=positive, help="of the topology, to share the pairs; default all, on a CPU 1")
+    add("--by_host", action="store_true", help="a mesh of two axes, the hosts and the devices of each; of the loss")
     _add_names(add, "--what", ("loss", "step"), "loss")
     _add_problem(add)
     add("--sizes", nargs="+", type=positive, default=[256], metavar="N", help="pairs; default %(default)s")
