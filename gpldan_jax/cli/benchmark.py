@@ -125,8 +125,8 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
 
     from gpldan_jax.benchmarking import presentation
 
+    results.write(record, out)  # first, for it may have taken hours
     presentation.show(record, markdown=options.markdown)
-    results.write(record, out)
     next_step = f"; next, after a change: gpldan benchmark compare {out} NEW.json" if not is_compiled else ""
     print(f"written to {out}{next_step}", file=sys.stderr)
     if options.plot:
