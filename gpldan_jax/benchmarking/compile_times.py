@@ -24,6 +24,7 @@ from gpldan_jax.training.mesh import AXIS
 
 PROGRAMS = ("loss", "step")
 """What is compiled: a loss with its gradient, or a whole training step with it."""
+_HOSTS = "hosts"
 _BACKENDS = {"cpu": "cpu", "cuda": "gpu", "tpu": "tpu"}  # as `jax.default_backend` calls them
 
 
@@ -59,6 +60,7 @@ def measure(
     platform: str = "cpu",
     topology: str | None = None,
     devices: int | None = None,
+    by_host: bool = False,
     what: Sequence[str] = ("loss",),
     loss: str = "graph_pattern",
     precisions: Sequence[str] = ("highest",),
@@ -74,6 +76,8 @@ def measure(
         platform: of `compile_targets.PLATFORMS`.
         topology: see `compile_targets.check_target`; `None` for the default of the platform.
         devices: how many of the topology share the pairs; `None` for all, on a CPU for one.
+        by_host: whether the mesh has two axes, the hosts and the devices of each, which share the pairs of a loss;
+            else it has one.
         what: of `PROGRAMS`.
         loss: of `problem.LOSSES`; a step with `"soft_contrastive"` is that of the recipe `ours`, with both losses.
         precisions: of `problem.PRECISIONS`; a step has `"highest"` only.
@@ -110,7 +114,9 @@ def measure(
     count = devices or (1 if platform == "cpu" else len(found))
     if count > len(found):
         raise ValueError(f"devices must be at most {len(found)}, the devices of {topology or platform}, got {count}")
-    mesh = Mesh(np.array(found[:count]), (AXIS,), axis_types=(AxisType.Auto,)) if count > 1 else None
+    if by_host and ("step" in what or count < len(found)):
+        raise ValueError("by_host is of what=loss and all devices: the mesh of training has one axis")
+    mesh = _mesh(found[:count], by_host) if count > 1 else None
     generation = topology.partition(":")[0]
     peak = peaks.PEAKS.get(generation)
     place = _Place(_BACKENDS[platform], found[0], mesh)
@@ -128,12 +134,20 @@ def measure(
             "topology": topology,
             "device_kind": found[0].device_kind,
             "devices": count,
+            "hosts": mesh.shape[_HOSTS] if mesh and by_host else 1,
             "compiler": compile_targets.compiler_version(platform),
         },
         "peak": dataclasses.asdict(peak) if peak else None,
         "ceilings": {},
         "rows": rows,
     }
+
+
+def _mesh(devices, by_host):
+    # The devices of a topology come host by host.
+    hosts = len({device.process_index for device in devices}) if by_host else 1
+    shape, names = ((hosts, -1), (_HOSTS, AXIS)) if by_host else ((-1,), (AXIS,))
+    return Mesh(np.array(devices).reshape(shape), names, axis_types=(AxisType.Auto,) * len(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +164,7 @@ class _Place:
 
     @property
     def by_rows(self):
-        return NamedSharding(self.mesh, PartitionSpec(AXIS)) if self.mesh else self.replicated
+        return NamedSharding(self.mesh, PartitionSpec(self.mesh.axis_names)) if self.mesh else self.replicated
 
 
 def _compile(problem, what, precision, place, peak) -> CompiledProgram:

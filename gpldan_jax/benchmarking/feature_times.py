@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from gpldan_jax.benchmarking import results, timing
-from gpldan_jax.benchmarking.problem import ENCODERS, choose, library_of, peer_obstacles
+from gpldan_jax.benchmarking.problem import COMPILED, ENCODERS, choose, library_of, peer_obstacles
 from gpldan_jax.features.networks import ARCHITECTURES, SIDE, ImageNetwork, import_weights, positions
 
 if TYPE_CHECKING:
@@ -26,13 +26,18 @@ def measure(schedule: timing.Schedule, *, network: str, implementations: Sequenc
         pictures = np.random.default_rng(1).standard_normal((n, SIDE, SIDE, 3), dtype=np.float32)
         prepared, found = [], {}
         for name in names:
+            row = results.Row(n, name, "features", "highest", library_of(name))
             call = _make_call(name, network, weights, pictures)
-            found[name] = call()
-            prepared.append((results.Row(n, name, "features", "highest", library_of(name)), call))
+            row, features = _first_call(row, call)
+            if row.not_run:
+                prepared.append((row, None))
+            else:
+                found[name] = features
+                prepared.append((row, call))
         for name, features in found.items():
-            most = np.abs(features - found[names[0]]).max() / np.abs(features).max()
+            most = np.abs(features - next(iter(found.values()))).max() / np.abs(features).max()
             if not most <= _AGREEMENT:
-                raise results.Disagreement(f"{names[0]} and {name} find features that differ by {most:.2g}")
+                raise results.Disagreement(f"{next(iter(found))} and {name} find features that differ by {most:.2g}")
         return prepared
 
     libraries = dict.fromkeys(map(library_of, names))
@@ -105,6 +110,14 @@ def _alexnet(nn):
     return layers, 6, [nn.Dropout(), fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True)]
 
 
+def _first_call(row, call):
+    if row.library == "torch":
+        from gpldan_jax.benchmarking import torch_device
+
+        return torch_device.with_first_call(row, call, compiles=row.implementation == COMPILED)
+    return row, call()
+
+
 def _make_call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
     if library_of(name) == "jax":
         architecture = ARCHITECTURES[network]
@@ -115,13 +128,19 @@ def _make_call(name, network, weights, pictures) -> Callable[[], np.ndarray]:
         return lambda: np.asarray(apply(parameters, pictures))
     import torch
 
-    module = torch_network(network, weights)
-    pictures = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+    from gpldan_jax.benchmarking import torch_device
+
+    module: Any = torch_network(network, weights).to(torch_device.device())
+    pictures = torch_device.tensor(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
     if name == "torch-channels-last":
         module, pictures = (of.to(memory_format=torch.channels_last) for of in (module, pictures))
 
+    if name == COMPILED:
+        module = torch_device.compiled(module)
+
     def call():
+        torch_device.use_precision("highest")
         with torch.inference_mode():
-            return module(pictures).numpy()
+            return module(pictures).cpu().numpy()
 
     return call

@@ -72,6 +72,7 @@ class Collectives:
     executions: int  # how often a device runs it, loops counted as often as they run
     bytes: int  # of the results on one device, of all executions
     sent_bytes: int  # what a device sends at least, of all executions
+    waiting_bytes: int  # of `sent_bytes` those of sites that are not asynchronous: the device waits for them
     asynchronous: int  # sites that are pairs of a start and a done
     overlapped: int  # asynchronous sites with compute between start and done
     beside_products: int  # asynchronous sites with a matrix product between
@@ -262,13 +263,15 @@ def _collectives_of(instructions: Sequence[Instruction], computations, times: in
         # The shape of a start holds its operands too, that of its done the result alone.
         arrays = array_bytes((end or one).shape)
         size = sum(arrays)
+        sent = _sent(kind, size, _group_size(text)) * times
         compute = [other for other in between if other.opcode in _COMPUTE]
         yield Collectives(
             kind,
             sites=1,
             executions=times,
             bytes=size * times,
-            sent_bytes=_sent(kind, size, _group_size(text)) * times,
+            sent_bytes=sent,
+            waiting_bytes=0 if is_start else sent,
             asynchronous=int(is_start),
             overlapped=int(bool(compute)),
             beside_products=int(any(_has_product(other, computations) for other in compute)),

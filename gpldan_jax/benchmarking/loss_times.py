@@ -30,7 +30,8 @@ from gpldan_jax.benchmarking.problem import (
 from gpldan_jax.benchmarking.results import Row
 
 _AXIS = "pairs"
-_ONE_PRECISION = ("vmap", *TORCH_IMPLEMENTATIONS)  # these have "highest" only
+_TILED = ("blocked", "sharded")
+_MOST_REFERENCE = 1024  # pairs; a float64 matrix of so many takes 8 MB, and its products half a minute on a slow CPU
 
 
 def measure(
@@ -43,10 +44,14 @@ def measure(
     implementations: Sequence[str] | None = None,
     modes: Sequence[str] = ("forward_and_grad",),
     precisions: Sequence[str] = ("highest",),
-    block_size: int | None = None,
+    block_sizes: Sequence[int] | None = None,
     loss: str = "graph_pattern",
+    errors: bool = False,
 ) -> dict[str, Any]:
-    """Times a loss of `LOSSES`; `block_size` is for the implementations `"blocked"` and `"sharded"`."""
+    """Times a loss of `LOSSES`; `block_sizes` are for the implementations `"blocked"` and `"sharded"`.
+
+    With `errors`, rows of at most 1024 pairs have their errors against float64.
+    """
     names = _choose(implementations, precisions, loss)
     h = part_width(width, representations)
     problem: dict[str, Any] = {"k": representations, "h": h, "image_inputs": image_inputs, "text_inputs": text_inputs}
@@ -56,20 +61,23 @@ def measure(
     def prepare(n):
         at_n = Problem(n, **problem)
         arguments = arrays(at_n)
+        reference = _reference(at_n, arguments) if errors and n <= _MOST_REFERENCE else None
         prepared = [
-            _run_once(*_prepare(at_n, arguments, *combination, block_size))
-            for combination in itertools.product(modes, precisions, names)
-            if combination[1] == "highest" or combination[2] not in _ONE_PRECISION
+            _run_once(*_prepare(at_n, arguments, mode, precision, name, size), reference)
+            for mode, precision, name in itertools.product(modes, precisions, names)
+            if _has_precision(name, precision)
+            for size in ((block_sizes or [None]) if name in _TILED else [None])
         ]
         results.check_agreement([row for row, _ in prepared])
         return prepared
 
     kinds = [("jax", precision) for precision in precisions]
-    kinds += [("torch", "highest")] if set(names) & set(TORCH_IMPLEMENTATIONS) else []
+    if peers := set(names) & set(TORCH_IMPLEMENTATIONS):
+        kinds += [("torch", precision) for precision in precisions if _has_precision(min(peers), precision)]
     rows, ceilings = timing.time_sizes(schedule, prepare, kinds)
     is_cpu = jax.default_backend() == "cpu"
     rows = [results.with_fractions(row, ceilings, shared=is_cpu) for row in rows]
-    return {"benchmark": "loss", "problem": problem, "block_size": block_size, "ceilings": ceilings, "rows": rows}
+    return {"benchmark": "loss", "problem": problem, "block_size": block_sizes, "ceilings": ceilings, "rows": rows}
 
 
 def _choose(wanted, precisions, loss="graph_pattern"):
@@ -83,6 +91,13 @@ def _choose(wanted, precisions, loss="graph_pattern"):
     return choose(wanted, names, peer_obstacles(names, only_highest) | obstacles)
 
 
+def _has_precision(name, precision) -> bool:
+    """Says whether an implementation has a precision: the peers have TF32 too where there is a GPU."""
+    if name in TORCH_IMPLEMENTATIONS:
+        return precision == "highest" or (precision == "default" and jax.default_backend() == "gpu")
+    return name != "vmap" or precision == "highest"
+
+
 def make_loss(
     implementation: str,
     precision: str,
@@ -93,7 +108,7 @@ def make_loss(
 ) -> Callable:
     """Returns a jax implementation of a loss as a function of the arrays of `problem.arrays` alone.
 
-    `block_size` is for `"blocked"` and `"sharded"`; `mesh`, with one axis, is the devices of `"sharded"`.
+    `block_size` is for `"blocked"` and `"sharded"`; over all axes of `mesh` lie the pairs of `"sharded"`.
     """
     options: dict[str, Any] = {}
     if precision == "bfloat16":
@@ -107,7 +122,7 @@ def make_loss(
     if implementation == "sharded":
         loss = losses.sharded_soft_contrastive if is_soft else losses.sharded_graph_pattern_loss
         mesh = mesh or _mesh()
-        loss = functools.partial(loss, mesh=mesh, axis=mesh.axis_names[0])
+        loss = functools.partial(loss, mesh=mesh, axis=mesh.axis_names)
     elif implementation != "default":
         options["implementation"] = implementation
     if is_soft:
@@ -122,6 +137,7 @@ def _mesh():
 def _prepare(problem, arguments, mode, precision, name, block_size) -> tuple[Row, Callable | None]:
     """Returns the row as far as it is known before it runs, and a call that evaluates the loss once."""
     row = Row(problem.n, name, mode, precision, library_of(name), flops=minimum_flops(problem, mode))
+    row = dataclasses.replace(row, block_size=block_size)
     if row.library == "torch":
         from gpldan_jax.benchmarking import torch_losses
 
@@ -145,7 +161,19 @@ def _prepare(problem, arguments, mode, precision, name, block_size) -> tuple[Row
     return row, lambda: jax.block_until_ready(program(*arguments))
 
 
-def _run_once(row, call):
+def _reference(problem, arguments) -> tuple[float, list[np.ndarray]]:
+    """Returns the loss and its gradients by the features in float64, computed on the CPU where jax has it."""
+    try:
+        device = jax.devices("cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names another one alone
+        device = jax.devices()[0]
+    with jax.enable_x64(True):
+        loss = jax.jit(jax.value_and_grad(make_loss("dense", "highest", problem.loss), argnums=(0, 1)))
+        value, gradients = loss(*(jax.device_put(array.astype(np.float64), device) for array in arguments))
+        return float(value), [np.asarray(gradient) for gradient in gradients]
+
+
+def _run_once(row, call, reference=None):
     """Returns the row with the loss and the gradient norm, which the first call gives, and the call."""
     if call is None:
         return row, None
@@ -154,5 +182,14 @@ def _run_once(row, call):
     except RuntimeError as error:  # out of memory after all
         return dataclasses.replace(row, not_run=one_line(error)), None
     # Of the features alone: off the simplex each implementation may extend the attention as it likes.
-    squares = [np.square(np.asarray(gradient, np.float64)).sum() for gradient in gradients[:2]]
-    return dataclasses.replace(row, loss=float(loss), gradient_norm=sum(squares) ** 0.5 if squares else None), call
+    found = [np.asarray(one.cpu() if row.library == "torch" else one, np.float64) for one in gradients[:2]]
+    row = dataclasses.replace(row, loss=float(loss), gradient_norm=_norm(found) if found else None)
+    if reference:
+        expected, exact = reference
+        off = _norm([a - b for a, b in zip(found, exact, strict=True)]) / _norm(exact) if found else None
+        row = dataclasses.replace(row, loss_error=abs(row.loss - expected) / abs(expected), gradient_error=off)
+    return row, call
+
+
+def _norm(arrays):
+    return sum(np.square(array).sum() for array in arrays) ** 0.5

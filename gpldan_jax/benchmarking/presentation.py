@@ -11,18 +11,25 @@ import rich.table
 from gpldan_jax import _files
 from gpldan_jax._extras import needed_for
 from gpldan_jax.benchmarking import results
-from gpldan_jax.benchmarking.problem import IMPLEMENTATIONS, JAX_TRAINERS, Problem, machine_title, minimum_flops
+from gpldan_jax.benchmarking.problem import (
+    COMPILED,
+    IMPLEMENTATIONS,
+    JAX_TRAINERS,
+    Problem,
+    machine_title,
+    minimum_flops,
+)
 from gpldan_jax.benchmarking.results import MODE_TITLES, Row
 from gpldan_jax.studies.grid_summaries import CRITERIA
 
 _NOISY = 1.5
-_WIDTH, _MARKDOWN_WIDTH = 120, 200
-_WORDS = ("implementation", "precision", "reached", "program", "limit")
+_WIDTH, _MARKDOWN_WIDTH = 150, 200
+_WORDS = ("implementation", "precision", "reached", "program", "limit", "part", "outcome")
 _FEW_DECADES = 300  # below, an axis with a tick a decade could be left with one
 _STYLES = {"default": "-.", "bfloat16": ":"}
 # A colour and a marker mean the same in every plot; markers differ because equally fast lines lie on each other.
-_NAMES = (*IMPLEMENTATIONS, *JAX_TRAINERS)
-_MARKERS = dict(zip(_NAMES, "oX^sDvPhp*<", strict=True))
+_NAMES = (*(name for name in IMPLEMENTATIONS if name != COMPILED), *JAX_TRAINERS, COMPILED)
+_MARKERS = dict(zip(_NAMES, "oX^sDvPhp*<>", strict=True))
 
 
 def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
@@ -45,11 +52,37 @@ def show(record: Mapping[str, Any], *, markdown: bool = False) -> None:
             console.print(f"ceiling: {library}, {precision}: {rate:,.1f} Gflop/s ({shape})")
     if any(row.median_s and row.median_s > _NOISY * row.min_s for row in rows):
         console.print("some medians are far above the minimum: the machine was busy, which slows torch down most")
+    if any(row.loss_error is not None for row in rows):
+        console.print("errors are relative, against float64; of the gradient by the features in L2")
     if record["benchmark"] == "search":
         console.print(f"peak memory of the process, mapped files included: {record['peak_memory_bytes'] / 1e9:.2f} GB")
+    if any(row.implementation == COMPILED and row.compile_s for row in rows):
+        console.print(f"compile s of {COMPILED} is its first call; its memory is not measured")
     for row in rows:
         if row.not_run:
             console.print(f"{_describe(row)}: {row.not_run}")
+
+
+def show_all(record: Mapping[str, Any], *, markdown: bool = False) -> None:
+    """Prints what `gpldan benchmark all` found: a table for each problem, and what became of each part."""
+    console = _console(markdown)
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for found in (part["record"] for part in record["parts"] if part["record"]):
+        groups.setdefault(f"{found['benchmark']} {found['problem']}", []).append(found)
+    for same in groups.values():
+        # Each part has ceilings of its own, beside which its fractions stand; one table has the rows of all.
+        rows = sorted((row for found in same for row in found["rows"]), key=lambda row: row.n)
+        show({**same[0], "rows": rows, "ceilings": same[0]["ceilings"] if len(same) == 1 else {}}, markdown=markdown)
+    columns = {
+        "part": [part["name"] for part in record["parts"]],
+        "s": [f"{part['seconds']:.0f}" for part in record["parts"]],
+        "outcome": [
+            part["failed"] or (f"without {part['left_out']}" if part["left_out"] else "finished")
+            for part in record["parts"]
+        ],
+    }
+    console.print(f"budget {record['budget_s']:.0f} s")
+    console.print(_table(columns, markdown))
 
 
 def show_comparison(old: Mapping[str, Any], new: Mapping[str, Any], threshold: float) -> bool:
@@ -124,7 +157,10 @@ def _show_compile(record, markdown):
         "limit": [row.roofline_limit or "" for row in rows],
     }
     on = machine_title(record["machine"])
-    console.print(f"compiled for {target['devices']} x {target['device_kind']} on {on}; figures are of one device")
+    shared = f"{target['devices']} x {target['device_kind']}"
+    if target["hosts"] > 1:
+        shared += f", a mesh of {target['hosts']} hosts and the devices of each,"
+    console.print(f"compiled for {shared} on {on}; figures are of one device")
     console.print(_table({heading: cells for heading, cells in columns.items() if any(cells)}, markdown))
     for row in rows:
         name = f"{row.what}, {row.precision}, n = {row.n}"
@@ -132,6 +168,8 @@ def _show_compile(record, markdown):
             console.print(f"{name}: {row.not_run}")
         for one in row.exchange.collectives if row.exchange else ():
             sent = f"run {one.executions} times, send {_rounded(one.sent_bytes, 1e-6)} MB"
+            if one.asynchronous and one.waiting_bytes:
+                sent += f", {_rounded(one.waiting_bytes, 1e-6)} MB of them while the device waits"
             between = f"{one.overlapped} with compute between start and done, {one.beside_products} with products"
             console.print(f"{name}: {one.sites} {one.kind}, {sent}; {one.asynchronous} asynchronous, {between}")
         if row.exchange and row.exchange.unknown_loops:
@@ -170,6 +208,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
         "n": [str(row.n) for row in rows],
         "implementation": [_name(row) for row in rows],
         "precision": [row.precision for row in rows],
+        "tile": [str(row.block_size or "") for row in rows],
         "median ms": ["not run" if row.not_run else _rounded(row.median_s, 1e3) for row in rows],
         "min ms": [_rounded(row.min_s, 1e3) for row in rows],
         "steps/s": [_rounded(row.steps_per_s) if row.mode == "train" else "" for row in rows],
@@ -180,6 +219,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
         "temp MB": [_rounded(row.temp_bytes, 1e-6) for row in rows],
         "compile s": [_rounded(row.compile_s) for row in rows],
         "loss": ["" if row.loss is None else f"{row.loss:.5f}" for row in rows],
+        "loss error": ["" if row.loss_error is None else f"{row.loss_error:.0e}" for row in rows],
+        "grad error": ["" if row.gradient_error is None else f"{row.gradient_error:.0e}" for row in rows],
         "recall": ["" if row.recall is None else f"{row.recall:.3f}" for row in rows],
     }
     return {heading: cells for heading, cells in columns.items() if any(cells)}
@@ -192,7 +233,8 @@ def _title(record, mode):
 
 
 def _describe(row):
-    return f"{row.implementation}, {MODE_TITLES[row.mode]}, {row.precision}, n = {row.n}"
+    tile = f", tile {row.block_size}" if row.block_size else ""
+    return f"{row.implementation}, {MODE_TITLES[row.mode]}, {row.precision}, n = {row.n}{tile}"
 
 
 def _name(row):

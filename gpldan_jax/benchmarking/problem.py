@@ -26,13 +26,15 @@ SCALE = 20.0  # of the logits of the soft contrastive loss
 MODES = ("forward", "forward_and_grad")
 PRECISIONS = ("highest", "default", "bfloat16")
 
-TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul")
+COMPILED = "torch-compiled"
+"""The computation of `"torch-matmul"`, or of the network `"torch"`, compiled by `torch.compile`; only where named."""
+TORCH_IMPLEMENTATIONS = ("torch-broadcast", "torch-matmul", COMPILED)
 JAX_IMPLEMENTATIONS = ("default", "vmap", "dense", "blocked", "sharded")
 IMPLEMENTATIONS = (*JAX_IMPLEMENTATIONS, *TORCH_IMPLEMENTATIONS)
 """Of the graph pattern loss."""
 LOSSES = {
     "graph_pattern": IMPLEMENTATIONS,
-    "soft_contrastive": ("default", "dense", "blocked", "sharded", "torch-matmul"),
+    "soft_contrastive": ("default", "dense", "blocked", "sharded", "torch-matmul", COMPILED),
 }
 """The losses that can be timed, and the implementations of each."""
 
@@ -41,11 +43,12 @@ GRIDS = {"grid": None, "grid-in-turn": 1}
 JAX_TRAINERS = ("step", "epoch", *GRIDS)
 TRAINERS = (*JAX_TRAINERS, *TORCH_IMPLEMENTATIONS)
 """Of training steps."""
-QUALITY_TRAINERS = ("step", "epoch", *TORCH_IMPLEMENTATIONS)
-"""Of the time to quality. Without grids: these train several runs, and so take longer until one reaches a value."""
+QUALITY_TRAINERS = ("step", "epoch", "torch-broadcast", "torch-matmul")
+"""Of the time to quality. Without grids: these train several runs, and so take longer until one reaches a value; and
+without `COMPILED`: it compiles in its first epoch."""
 
 SEARCHES = ("jax", "jax-candidates", "torch-matmul", "torch-broadcast", "numpy-broadcast")
-ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last")
+ENCODERS = ("jax", "jax-one-by-one", "jax-batch", "torch", "torch-channels-last", COMPILED)
 _PACKAGES = ("jax", "jaxlib", "torch", "numpy")
 
 
@@ -122,7 +125,7 @@ def library_of(implementation: str) -> str:
 
 
 def choose(wanted: Sequence[str] | None, names: Sequence[str], obstacles: Mapping[str, str]) -> list[str]:
-    """Returns the implementations to run: those that are wanted, or all without an obstacle.
+    """Returns the implementations to run: those that are wanted, or all without an obstacle except `COMPILED`.
 
     Example:
         >>> choose(None, ["dense", "sharded"], {"sharded": "needs more devices"})
@@ -131,7 +134,7 @@ def choose(wanted: Sequence[str] | None, names: Sequence[str], obstacles: Mappin
     for name in wanted or ():
         if name in obstacles:
             raise ValueError(f"{name} {obstacles[name]}")
-    return list(dict.fromkeys(wanted or [name for name in names if name not in obstacles]))
+    return list(dict.fromkeys(wanted or [name for name in names if name not in obstacles and name != COMPILED]))
 
 
 def describe() -> dict[str, Any]:
@@ -163,15 +166,26 @@ def machine_title(machine: Mapping[str, Any]) -> str:
 
 
 def peer_obstacles(names: Iterable[str], other: str | None = None) -> dict[str, str]:
-    """Returns why the PyTorch peers cannot run here."""
+    """Returns why the PyTorch peers cannot run here, on the device of jax."""
     import jax
 
     reason = other
     if importlib.util.find_spec("torch") is None:
         reason = f"needs torch: {install_command('peers')}"
-    elif jax.default_backend() != "cpu":
-        reason = f"runs on the CPU, jax here on {jax.devices()[0].device_kind}: set JAX_PLATFORMS=cpu"
+    elif jax.default_backend() != "cpu" and not _torch_has_gpu():
+        kind = jax.devices()[0].device_kind
+        reason = f"runs on the CPU, jax here on {kind}: install PyTorch for it, or set JAX_PLATFORMS=cpu"
     return {name: reason for name in names if library_of(name) == "torch"} if reason else {}
+
+
+def _torch_has_gpu():
+    import jax
+
+    try:
+        import torch
+    except ImportError:  # installed, and broken
+        return False
+    return jax.default_backend() == "gpu" and torch.cuda.is_available()
 
 
 def process_memory(field: str) -> int:

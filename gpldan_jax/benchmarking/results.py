@@ -16,6 +16,8 @@ from gpldan_jax import _files, config
 
 COMPARABLE = ("loss", "train", "search", "features")
 """The benchmarks whose records can be compared."""
+SHOWN = (*COMPARABLE, "products")
+"""The benchmarks whose records can be shown again."""
 DRAWABLE = ("loss", "train")
 """The benchmarks whose records can be drawn."""
 MODE_TITLES = {
@@ -40,11 +42,14 @@ class Row:
     precision: str  # of matrix products: "highest", "default" or "bfloat16"
     library: str = "jax"  # or "torch" or "numpy"
     devices: int = 1
+    block_size: int | None = None  # pairs on a side of a tile, where it was asked for
     steps: int = 1  # of a call; 1 for a loss
     members: int = 1  # runs that a call trains, each for `steps` steps; 1 for a loss
     not_run: str | None = None  # why it was not run; then the memory, if there, is predicted
     loss: float | None = None  # of training that of the first step
     gradient_norm: float | None = None  # of the gradient by the features of both modalities
+    loss_error: float | None = None  # against float64, relative
+    gradient_error: float | None = None  # of the gradient by the features, relative in L2
     recall: float | None = None  # share of the exact nearest items that a search in two stages finds
     lower_s: float | None = None  # seconds to trace it
     compile_s: float | None = None  # seconds to compile it
@@ -104,10 +109,17 @@ def read(path: Path, benchmarks: Sequence[str] = COMPARABLE) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         if record["benchmark"] in benchmarks:
-            return record | {"rows": [Row(**row) for row in record["rows"]]}
+            return _with_rows(record)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} cannot be read as results of a benchmark: {error}") from error
     raise ValueError(f"{path}: expected results of {' or '.join(benchmarks)}, found those of {record['benchmark']}")
+
+
+def _with_rows(record):
+    if record["benchmark"] == "all":
+        parts = [{**part, "record": part["record"] and _with_rows(part["record"])} for part in record["parts"]]
+        return record | {"parts": parts}
+    return record | {"rows": [Row(**row) for row in record["rows"]]}
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Row, float, float]]:
@@ -139,4 +151,4 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Row, f
 
 
 def _key(row):
-    return row.n, row.implementation, row.mode, row.precision, row.devices, row.members
+    return row.n, row.implementation, row.mode, row.precision, row.devices, row.members, row.block_size

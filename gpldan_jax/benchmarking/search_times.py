@@ -12,7 +12,6 @@ import importlib.util
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ def _torch_matmul(queries: EncodedBatch, blocks: _Blocks, c: int) -> tuple[np.nd
 
     k = queries.attention.shape[1]
     rows, columns = np.triu_indices(k)
-    counts = torch.from_numpy(np.where(rows == columns, 1, 2).astype(np.float32))
+    counts = _tensor(np.where(rows == columns, 1, 2).astype(np.float32))
     a, gram, parts = map(_tensor, (queries.attention, queries.gram, _parts(queries)))
     expanded = (a[:, None, :, None] * parts[:, :, None]).view(len(a) * k, -1)
     return _torch_nearest(distances, blocks, len(a), c)
@@ -148,7 +147,7 @@ def _torch_matmul(queries: EncodedBatch, blocks: _Blocks, c: int) -> tuple[np.nd
 def _torch_nearest(distances, blocks, q, c):
     import torch
 
-    kept = torch.full((q, c), torch.inf), torch.zeros((q, c), dtype=torch.int64)
+    kept = _tensor(np.full((q, c), np.inf, np.float32)), _tensor(np.zeros((q, c), np.int64))
     with torch.inference_mode():
         for first, block in blocks:
             found = distances(EncodedBatch(*map(_tensor, block)))
@@ -156,15 +155,13 @@ def _torch_nearest(distances, blocks, q, c):
             merged = torch.cat([kept[0], nearest], 1), torch.cat([kept[1], first + columns], 1)
             nearest, columns = torch.topk(merged[0], c, largest=False)
             kept = nearest, torch.gather(merged[1], 1, columns)
-    return kept[0].numpy(), kept[1].numpy()
+    return kept[0].cpu().numpy(), kept[1].cpu().numpy()
 
 
 def _tensor(array):
-    import torch
+    from gpldan_jax.benchmarking import torch_device
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
-        return torch.from_numpy(array)
+    return torch_device.tensor(array)
 
 
 def _parts(items):

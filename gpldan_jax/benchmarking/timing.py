@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpldan_jax.benchmarking.problem import memory_obstacle
+from gpldan_jax.benchmarking.problem import memory_obstacle, peer_obstacles
 from gpldan_jax.benchmarking.results import Row
 
 # Thread pools (OpenMP of torch, Eigen of XLA) spin for a while after their last work and would take cores from the
@@ -72,8 +72,7 @@ def time_sizes(
 
     `prepare` takes n and returns rows, each with a call that evaluates it once, or with `None` where it cannot run.
     """
-    is_cpu = jax.default_backend() == "cpu"
-    products = _products(kinds, schedule.ceiling_size or (_CPU_CEILING_SIZE if is_cpu else _ACCELERATOR_CEILING_SIZE))
+    products = _products(kinds, schedule.ceiling_size or _default_ceiling_size())
     rows: list[Row] = []
     product_samples: dict[Any, list[float]] = {name: [] for name in products}
     for n in sorted(set(schedule.sizes)):
@@ -113,6 +112,15 @@ def _time_calls(calls, products, rounds, seconds) -> dict[Any, list[float]]:
     return samples
 
 
+def measure_products(precisions: Sequence[str], schedule: Schedule) -> dict[str, Any]:
+    """Times matrix products alone, of jax and of PyTorch where it computes on the same device; see `find_ceilings`."""
+    libraries = ["jax"] + (["torch"] if not peer_obstacles(["torch-matmul"]) else [])
+    size = schedule.ceiling_size or _default_ceiling_size()
+    products = _products([(library, precision) for library in libraries for precision in precisions], size)
+    samples = _time_calls({}, products, None, schedule.seconds)
+    return {"benchmark": "products", "problem": {}, "ceilings": find_ceilings(samples), "rows": []}
+
+
 def find_ceilings(samples: Mapping[Any, Sequence[float]]) -> dict[str, dict[str, dict]]:
     """Finds the fastest matrix product of each library and precision.
 
@@ -140,6 +148,10 @@ def _with_times(row, seconds):
     return dataclasses.replace(row, **times, steps_per_s=1 / median, pairs_per_s=row.n / median)
 
 
+def _default_ceiling_size():
+    return _CPU_CEILING_SIZE if jax.default_backend() == "cpu" else _ACCELERATOR_CEILING_SIZE
+
+
 def _products(kinds, size):
     # By (library, precision, shape), called once already: for each kind a square product and a deep one.
     random_numbers = np.random.default_rng(0)
@@ -158,10 +170,9 @@ def _product(library, precision, x, y):
     if library == "numpy":
         return lambda: x @ y
     if library == "torch":
-        import torch
+        from gpldan_jax.benchmarking import torch_device
 
-        a, b = torch.from_numpy(x), torch.from_numpy(y)
-        return lambda: a @ b
+        return torch_device.product(precision, x, y)
     dtype, precision = (jnp.bfloat16, "default") if precision == "bfloat16" else (jnp.float32, precision)
     operands = jax.device_put((x.astype(dtype), y.astype(dtype)), jax.devices()[0])
     product = jax.jit(lambda x, y: jnp.matmul(x, y, precision=precision, preferred_element_type=jnp.float32))

@@ -3,7 +3,6 @@
 `python -m gpldan_jax.benchmarking.torch_losses NAME MODE N K H D_I D_T LOSS` prints the bytes of one evaluation.
 """
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
@@ -11,10 +10,20 @@ from dataclasses import astuple, replace
 import numpy as np
 import torch
 
-from gpldan_jax.benchmarking.problem import ALPHA, BETA, SCALE, Problem, arrays, measure_memory, process_memory
+from gpldan_jax.benchmarking import torch_device
+from gpldan_jax.benchmarking.problem import (
+    ALPHA,
+    BETA,
+    COMPILED,
+    SCALE,
+    Problem,
+    arrays,
+    measure_memory,
+    memory_obstacle,
+    process_memory,
+)
 from gpldan_jax.benchmarking.results import Row
 
-torch.set_num_threads(os.cpu_count())
 _TINY = 1e-12  # keeps the inverse root and the quotient of a zero finite
 
 
@@ -46,7 +55,7 @@ def _matmul_soft_loss(image, text, image_attention, text_attention, similarity_r
     """Returns the soft contrastive loss from the same distance matrices; its other weights are 1."""
     l_vt, l_vv, l_tt = _matmul_distances(image, text, image_attention, text_attention)
     n = len(l_vt)
-    is_self = torch.eye(n, dtype=torch.bool)
+    is_self = torch.eye(n, dtype=torch.bool, device=l_vt.device)
     with torch.no_grad():
         weights = (similarity_rows @ similarity_rows.T).clamp(min=0).fill_diagonal_(1)
         to_all = weights / weights.sum(1, keepdim=True)
@@ -92,18 +101,36 @@ SOFT_LOSSES: Mapping[str, Callable] = {"torch-matmul": _matmul_soft_loss}
 
 
 def prepare(row: Row, problem: Problem, arguments: Sequence[np.ndarray]) -> tuple[Row, Callable | None]:
-    """Returns a peer's row with the memory that an evaluation takes, and a call that evaluates it once."""
-    predicted = predict_memory(row.implementation, row.mode, problem)
-    memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
-    row = replace(row, memory_bytes=memory, not_run=not_run)
+    """Returns a peer's row with the memory that an evaluation takes, and a call that evaluates it once.
+
+    `"torch-compiled"` is called here, so that no later call waits for its compiler.
+    """
+    predicted, compiles = predict_memory(row.implementation, row.mode, problem), row.implementation == COMPILED
+    if torch_device.on_gpu():
+        row = replace(row, not_run=torch_device.gpu_obstacle(predicted))
+    elif compiles:  # the compiler takes more memory than a small evaluation
+        row = replace(row, not_run=memory_obstacle(predicted))
+    else:
+        memory, not_run = measure_memory(predicted, __name__, row.implementation, row.mode, *astuple(problem))
+        row = replace(row, memory_bytes=memory, not_run=not_run)
     if row.not_run:
         return row, None
-    tensors = [torch.from_numpy(array) for array in arguments]
-    return row, lambda: evaluate(_peer(row.implementation, problem), tensors, row.mode)
+    tensors, peer = list(map(torch_device.tensor, arguments)), _peer(row.implementation, problem)
+
+    def call():
+        torch_device.use_precision(row.precision)
+        found = evaluate(peer, tensors, row.mode)
+        torch_device.wait()
+        return found
+
+    if compiles or torch_device.on_gpu():
+        row, _ = torch_device.with_first_call(row, call, compiles=compiles)
+    return row, None if row.not_run else call
 
 
 def _peer(implementation, problem):
-    return {"graph_pattern": LOSSES, "soft_contrastive": SOFT_LOSSES}[problem.loss][implementation]
+    peers = {"graph_pattern": LOSSES, "soft_contrastive": SOFT_LOSSES}[problem.loss]
+    return torch_device.compiled(peers["torch-matmul"]) if implementation == COMPILED else peers[implementation]
 
 
 def evaluate(loss: Callable, arguments: Sequence[torch.Tensor], mode: str) -> tuple[torch.Tensor, tuple]:

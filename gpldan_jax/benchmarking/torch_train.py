@@ -1,6 +1,7 @@
 """The training step (Eq. 1-11) in PyTorch: the peer of `training.train_step`. Importing this module imports torch.
 
-Eager float32 with torch's own layers and optimisers; the losses are those of `torch_losses`.
+Float32 with torch's own layers and optimisers; the losses are those of `torch_losses`. It runs eagerly, except
+`"torch-compiled"`, in which the networks and the losses are compiled.
 
 Letters: `n` pairs of a mini-batch; `H` width of the common space; `k` representations of one instance, each `h` wide.
 
@@ -10,6 +11,7 @@ Letters: `n` pairs of a mini-batch; `H` width of the common space; `k` represent
 import json
 import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,8 +22,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from gpldan_jax.benchmarking import torch_losses
-from gpldan_jax.benchmarking.problem import Problem, measure_memory, process_memory
+from gpldan_jax.benchmarking import torch_device, torch_losses
+from gpldan_jax.benchmarking.problem import COMPILED, Problem, measure_memory, memory_obstacle, process_memory
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses.adversarial import IMAGE, TEXT
@@ -57,7 +59,7 @@ class _Attention(nn.Module):
 
     def forward(self, parts):
         if parts.shape[-2] == 1:
-            return torch.ones(parts.shape[:-1])
+            return torch.ones(parts.shape[:-1], device=parts.device)
         return self.w2(torch.tanh(self.w1(parts))).squeeze(-1).softmax(-1)
 
 
@@ -87,17 +89,17 @@ class Peer:
     """
 
     def __init__(self, loss: str, settings: SimpleNamespace, images: np.ndarray, texts: np.ndarray):
-        self._loss, self._settings = torch_losses.LOSSES[loss], settings
-        self._images, self._texts = torch.from_numpy(images), torch.from_numpy(texts)
+        self._loss, self._settings = torch_losses.LOSSES["torch-matmul" if loss == COMPILED else loss], settings
+        self._images, self._texts = torch_device.tensor(images), torch_device.tensor(texts)
         self._random = torch.Generator().manual_seed(0)
-        self._projector = _Projector(settings)
+        self._projector = _Projector(settings).to(torch_device.device())
         self._classifier = nn.Sequential(
             OrderedDict(
                 hidden_layer=nn.Linear(settings.width, settings.classifier_hidden),
                 relu=nn.ReLU(),
                 output=nn.Linear(settings.classifier_hidden, 2),
             )
-        )
+        ).to(torch_device.device())
         self._projector_parameters = list(self._projector.parameters())
         # In a trial fused was faster than foreach (by a fifth of a step) and both than the plain loop; for D's few
         # numbers, of which PyTorch has no fused RMSprop, they made no difference.
@@ -107,6 +109,9 @@ class Peer:
         self._classifier_optimizer = torch.optim.RMSprop(
             self._classifier.parameters(), lr=settings.classifier_learning_rate, alpha=0.99, eps=1e-8
         )
+        self._functions: tuple[Callable, ...] = (self._projector, self._classifier_step_loss, self._projector_step_loss)
+        if loss == COMPILED:  # the backward passes are compiled with them; fused Adam is one kernel anyway
+            self._functions = tuple(map(torch_device.compiled, self._functions))
 
     def load(self, state: TrainState) -> None:
         """Takes the parameters of both networks from a state of the same sizes."""
@@ -119,29 +124,38 @@ class Peer:
 
     def step(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Trains one step of D (Eq. 10), then one of G (Eq. 11) against the new D, on the pairs at `rows`, `[n]`."""
-        settings, n = self._settings, len(rows)
+        settings, (encode, compute_classifier_loss, compute_loss) = self._settings, self._functions
+        torch_device.use_precision("default")
+        rows = rows.to(self._images.device)
         images, texts = self._images[rows], self._texts[rows]
         # D's step does not change G: one forward pass of G serves both.
-        features, parts, attention = self._projector(
+        features, parts, attention = encode(
             _zero_columns(images, settings.image_denoising, self._random),
             _zero_columns(texts, settings.text_denoising, self._random),
         )
-        modality = torch.tensor([IMAGE, TEXT]).repeat_interleave(n)
-        classifier_loss = 2 * cross_entropy(self._classifier(features.detach()), modality)  # a mean for each modality
+        classifier_loss = compute_classifier_loss(features.detach())
         self._classifier_optimizer.zero_grad()
         classifier_loss.backward()
         self._classifier_optimizer.step()
 
-        loss = self._loss(*parts.chunk(2), *attention.chunk(2), images, texts, alpha=settings.alpha, beta=settings.beta)
-        loss = loss + settings.adversarial * 2 * cross_entropy(self._classifier(features), modality.flip(0))
+        loss = compute_loss(features, parts, attention, images, texts)
         self._projector_optimizer.zero_grad()
         loss.backward(inputs=self._projector_parameters)  # none for D
         self._projector_optimizer.step()
         return {"loss": loss.detach(), "classifier": classifier_loss.detach()}
 
+    def _classifier_step_loss(self, features):
+        return 2 * cross_entropy(self._classifier(features), _modality(features))  # a mean for each modality
+
+    def _projector_step_loss(self, features, parts, attention, images, texts):
+        weights = {"alpha": self._settings.alpha, "beta": self._settings.beta}
+        loss = self._loss(*parts.chunk(2), *attention.chunk(2), images, texts, **weights)
+        against = cross_entropy(self._classifier(features), _modality(features).flip(0))
+        return loss + self._settings.adversarial * 2 * against
+
 
 def make_peer(loss: str, state: TrainState, split: PairedSplit) -> Peer:
-    """Makes a peer of one of `torch_losses.LOSSES` with the settings and the parameters of a `TrainState`."""
+    """Makes a peer of one of `problem.TORCH_IMPLEMENTATIONS` with the settings and the parameters of a `TrainState`."""
     made = Peer(loss, _read_settings(state), split.images, split.texts)
     made.load(state)
     return made
@@ -156,9 +170,17 @@ def with_memory(row: Row, state: TrainState, split: PairedSplit) -> Row:
     # Beside the loss: parameters, gradients, Adam's two moments; the pairs, and those of the mini-batch denoised.
     predicted = 4 * (4 * weights + (len(split) + row.n) * (settings.image_dim + settings.text_dim))
     predicted += torch_losses.predict_memory(row.implementation, "forward_and_grad", problem)
+    if torch_device.on_gpu():
+        return replace(row, not_run=torch_device.gpu_obstacle(predicted))
+    if row.implementation == COMPILED:  # the compiler takes more memory than a small step
+        return replace(row, not_run=memory_obstacle(predicted))
     arguments = (row.implementation, row.n, len(split), json.dumps(vars(settings)))
     memory, not_run = measure_memory(predicted, __name__, *arguments)
     return replace(row, memory_bytes=memory, not_run=not_run)
+
+
+def _modality(features):
+    return torch.tensor([IMAGE, TEXT], device=features.device).repeat_interleave(len(features) // 2)
 
 
 def _zero_columns(inputs, fraction, generator):
@@ -168,7 +190,7 @@ def _zero_columns(inputs, fraction, generator):
         return inputs
     kept = torch.ones(inputs.shape[1])
     kept[torch.randperm(len(kept), generator=generator)[:count]] = 0
-    return inputs * kept
+    return inputs * kept.to(inputs.device)
 
 
 def _to_torch(parameters):
@@ -177,7 +199,9 @@ def _to_torch(parameters):
 
 
 def _from_torch(module):
-    flat = {name.replace("weight", "kernel"): tensor.numpy().T.copy() for name, tensor in module.state_dict().items()}
+    flat = {
+        name.replace("weight", "kernel"): tensor.cpu().numpy().T.copy() for name, tensor in module.state_dict().items()
+    }
     return unflatten_dict(flat, sep=".")
 
 

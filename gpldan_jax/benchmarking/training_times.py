@@ -16,7 +16,15 @@ import numpy as np
 
 from gpldan_jax import training
 from gpldan_jax.benchmarking import results, timing
-from gpldan_jax.benchmarking.problem import GRIDS, QUALITY_TRAINERS, TRAINERS, choose, library_of, peer_obstacles
+from gpldan_jax.benchmarking.problem import (
+    COMPILED,
+    GRIDS,
+    QUALITY_TRAINERS,
+    TRAINERS,
+    choose,
+    library_of,
+    peer_obstacles,
+)
 from gpldan_jax.benchmarking.results import Row
 from gpldan_jax.config import with_values
 from gpldan_jax.data import PairedSplit
@@ -233,7 +241,15 @@ def _prepare(name, n, split, *, start, grid, mesh, members):
         row = timing.with_facts(row, trainer.facts)
         if row.not_run:
             return row, None
-    return dataclasses.replace(row, loss=float(trainer.epoch()[0])), trainer.epoch
+    if row.library == "torch":
+        from gpldan_jax.benchmarking import torch_device
+
+        row, losses = torch_device.with_first_call(row, trainer.epoch, compiles=name == COMPILED)
+        if row.not_run:
+            return row, None
+    else:
+        losses = trainer.epoch()
+    return dataclasses.replace(row, loss=float(losses[0])), trainer.epoch
 
 
 def _repeat_pairs(split, n):
@@ -301,7 +317,7 @@ class _TorchPeer:
         self._epochs += 1
         # PyTorch needs no padding.
         kept = rows if where is None else [step[real] for step, real in zip(rows, where, strict=True)]
-        return torch.stack([self._peer.step(torch.tensor(step))["loss"] for step in kept]).numpy()
+        return torch.stack([self._peer.step(torch.tensor(step))["loss"] for step in kept]).cpu().numpy()
 
     def projector_parameters(self):
         return jax.tree.map(jnp.asarray, self._peer.parameters()[0])

@@ -7,6 +7,8 @@
     gpldan benchmark search --sizes 20000 1000000
     gpldan benchmark features --network=vgg19
     gpldan benchmark compile --platform=tpu --topology=v5e:2x2 --sizes 256 2048
+    gpldan benchmark all --out=found.json
+    gpldan benchmark show found.json
     gpldan benchmark plot RESULT.json ... --out loss.png
     gpldan benchmark compare OLD.json NEW.json
 
@@ -16,6 +18,11 @@ the loss or the search divided by the time, relative to the fastest matrix produ
 "of best" is relative to the fastest product of all libraries. The similarity rows of `soft_contrastive` are as wide as
 the inputs of both modalities together. `train` and `quality` read the data that the config
 names; with `--config.dataset.synthetic` they generate data of the same shapes.
+
+`all` runs these one after another on the device that jax has, beside PyTorch on the same device, within --budget
+seconds: matrix products, the loss from 256 to 262,144 pairs as far as time and memory reach, tile sizes, precisions
+with their errors, training steps and a grid of 25 runs, the search of a million items, VGG-19. The file is written
+after each part; a part that fails says why, and the others go on.
 
 `compile` runs nothing: it compiles the loss or the training step for an accelerator that this machine does not have,
 and says how long that takes, how large the program and its memory are, what the devices exchange, and the roofline
@@ -35,9 +42,10 @@ from typing import Any
 
 from gpldan_jax import _files, config
 from gpldan_jax.benchmarking import compile_targets, problem, results
+from gpldan_jax.cli import benchmark_all, benchmark_parts
 from gpldan_jax.cli.arguments import Parser, add_config_flags, command_line, needs_package, parse_config, positive
 
-STOPPED = "stopped; nothing was written"
+STOPPED = "stopped; nothing was written but what all had finished"
 _WITH_CONFIG = ("train", "quality")
 _MODULES = {
     "loss": "loss_times",
@@ -46,11 +54,13 @@ _MODULES = {
     "search": "search_times",
     "features": "feature_times",
     "compile": "compile_times",
+    "products": "timing",
 }
 _PLOT_FORMATS = (".png", ".svg", ".pdf")
 # The arguments of the library that its errors name, where they are flags here.
 _ARGUMENTS = re.compile(
-    r"^(?:members|folder|representations|topology|devices|precisions)\b|(?<=divide )width\b|\b(?:platform|what)(?==)"
+    r"^(?:members|folder|representations|topology|devices|precisions|by_host)\b"
+    r"|(?<=divide )width\b|\b(?:platform|what)(?==)"
 )
 
 
@@ -63,6 +73,10 @@ def main(argv: Sequence[str], program: str) -> int:
     if options.command == "plot":
         _check_plot(options.out)
         return _draw([results.read(path, results.DRAWABLE) for path in options.results], options.out)
+    if options.command == "show":
+        return _show(options.result, options.markdown)
+    if options.command == "all":
+        return _measure_all(options, command_line(program, argv))
     if options.command == "compare":
         return _compare(results.read(options.old), results.read(options.new), options.threshold)
     try:
@@ -111,8 +125,8 @@ def _measure(options: argparse.Namespace, overrides: Sequence[str], command: str
 
     from gpldan_jax.benchmarking import presentation
 
+    results.write(record, out)  # first, for it may have taken hours
     presentation.show(record, markdown=options.markdown)
-    results.write(record, out)
     next_step = f"; next, after a change: gpldan benchmark compare {out} NEW.json" if not is_compiled else ""
     print(f"written to {out}{next_step}", file=sys.stderr)
     if options.plot:
@@ -125,9 +139,11 @@ def _record(options: argparse.Namespace, settings: dict[str, dict[str, Any]]) ->
 
     module = importlib.import_module(f"gpldan_jax.benchmarking.{_MODULES[options.command]}")
     if options.command == "compile":
-        keys = ("platform", "topology", "devices", "what", "loss", "precisions")
+        keys = ("platform", "topology", "devices", "by_host", "what", "loss", "precisions")
         widths = ("width", "representations", "image_inputs", "text_inputs")
         return module.measure(options.sizes, **{key: getattr(options, key) for key in keys + widths})
+    if options.command == "products":
+        return module.measure_products(options.precisions, timing.Schedule((), ceiling_size=options.ceiling_size))
     names = options.implementations
     if options.command == "quality":
         limits = {"target": options.target, "max_epochs": options.max_epochs}
@@ -149,9 +165,36 @@ def _record(options: argparse.Namespace, settings: dict[str, dict[str, Any]]) ->
         implementations=names,
         modes=options.mode,
         precisions=options.precisions,
-        block_size=options.block_size,
+        block_sizes=options.block_size,
         loss=options.loss,
+        errors=options.errors,
     )
+
+
+def _measure_all(options: argparse.Namespace, command: str) -> int:
+    from gpldan_jax.runs.provenance import commit
+
+    date = time.strftime("%Y-%m-%d-%H%M%S")
+    out = options.out or Path("runs") / f"benchmark-all-{date}.json"
+    _files.check_writable(out, (".json",))
+    parts = {part.name: part for part in benchmark_parts.parts(tiny=options.tiny)}
+    if unknown := [name for name in options.parts or () if name not in parts]:
+        raise ValueError(f"--parts must be of {', '.join(parts)}, got {unknown[0]!r}")
+    chosen = [part for name, part in parts.items() if name in (options.parts or parts)]
+    made = {"command": command, "date": date, "commit": commit()}
+    record = benchmark_all.measure(chosen, out, made, budget=options.budget)
+    _show(out, options.markdown)
+    print(f"written to {out}; to see it again: gpldan benchmark show {out}", file=sys.stderr)
+    return 0 if any(part["record"] for part in record["parts"]) else 1
+
+
+def _show(path: Path, markdown: bool) -> int:
+    from gpldan_jax.benchmarking import presentation
+
+    record = results.read(path, (*results.SHOWN, "all"))
+    show = presentation.show_all if record["benchmark"] == "all" else presentation.show
+    show(record, markdown=markdown)
+    return 0
 
 
 def _compare(old: dict[str, Any], new: dict[str, Any], threshold: float) -> int:
@@ -188,6 +231,7 @@ def _parser(program: str = "gpldan benchmark") -> Parser:
     add("--network", choices=("vgg19", "alexnet"), default="vgg19", help="default %(default)s")
     _add_timing(add, "pictures", [8, 32])
     _add_compile(command("compile", "Compiles the loss or the training step for an accelerator that is not there."))
+    _add_all(command)
     add = command("plot", "Draws time and memory against n.")
     add("results", nargs="+", type=Path, help="JSON files of loss and train")
     add("--out", type=Path, required=True, help="PNG, SVG or PDF file")
@@ -201,7 +245,8 @@ def _parser(program: str = "gpldan benchmark") -> Parser:
 def _add_loss(add):
     _add_names(add, "--mode", problem.MODES, "forward_and_grad")
     _add_implementations(add, problem.IMPLEMENTATIONS)
-    add("--block_size", type=positive, help="of blocked and sharded")
+    add("--block_size", nargs="+", type=positive, metavar="N", help="pairs on a side of a tile, of blocked and sharded")
+    add("--errors", action="store_true", help="compare with float64, up to 1024 pairs")
     _add_problem(add)
     _add_timing(add, "pairs", [64, 256, 2048])
     _add_plot(add)
@@ -213,10 +258,27 @@ def _add_compile(add):
     shown = " or ".join(filter(None, compile_targets.DEFAULT_TOPOLOGIES.values()))
     add("--topology", metavar="NAME", help=f"the accelerator and how many; default {shown}")
     add("--devices", type=positive, help="of the topology, to share the pairs; default all, on a CPU 1")
+    add("--by_host", action="store_true", help="a mesh of two axes, the hosts and the devices of each; of the loss")
     _add_names(add, "--what", ("loss", "step"), "loss")
     _add_problem(add)
     add("--sizes", nargs="+", type=positive, default=[256], metavar="N", help="pairs; default %(default)s")
     _add_files(add)
+
+
+def _add_all(command):
+    add = command("products", "Times matrix products alone: the ceiling of everything else.")
+    _add_names(add, "--precisions", problem.PRECISIONS, "highest")
+    add("--ceiling_size", type=positive, help="rows of the products; default 3072, on accelerators 8192")
+    _add_output(add)
+    add = command("all", "Runs every benchmark on the device that jax has, within a time.")
+    about = "seconds for all parts; default %(default)s, to fit ten minutes"
+    add("--budget", type=positive, default=benchmark_all.BUDGET, help=about)
+    add("--parts", nargs="+", metavar="NAME", help="such as products loss-4096 train; default all")
+    add("--tiny", action="store_true", help="a few numbers each: shows whether all parts run here, measures nothing")
+    _add_files(add)
+    add = command("show", "Prints the tables of a result file again.")
+    add("result", type=Path, help="JSON file of all, loss, train, search, features or products")
+    add("--markdown", action="store_true", help="print the tables in Markdown")
 
 
 def _add_training(command):
@@ -260,6 +322,8 @@ def _add_names(add, flag, choices, default):
 
 def _add_implementations(add, names):
     about = f"of {', '.join(names)}; default: all that can run here"
+    if problem.COMPILED in names:
+        about += f" but {problem.COMPILED}, which torch.compile makes of torch-matmul, in a minute for each size"
     add("--implementations", nargs="+", choices=names, metavar="NAME", help=about)
 
 

@@ -26,7 +26,7 @@ def test_the_figures_of_the_loss_on_a_cpu_by_hand(tmp_path, capsys):
     assert benchmark("compile", "--platform=cpu", "--sizes", "8", *FLAGS, f"--out={out}", "--markdown") == 0
     found = json.loads(out.read_text())
     (row,) = found["rows"]
-    asked = {"platform": "cpu", "topology": "", "device_kind": "cpu", "devices": 1}
+    asked = {"platform": "cpu", "topology": "", "device_kind": "cpu", "devices": 1, "hosts": 1}
     assert found["target"] == asked | {"compiler": None}
     assert (row["n"], row["what"], row["precision"], row["devices"]) == (8, "loss", "highest", 1)
     features, attention, inputs = 2 * 8 * 16, 2 * 8 * 2, 8 * (6 + 5)
@@ -48,14 +48,16 @@ def test_the_figures_of_the_loss_on_a_cpu_by_hand(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_sharded_loss_sends_shares_around_the_ring():
-    record = compile_times.measure([8], platform="cpu", devices=4, **SHAPE)
+@pytest.mark.parametrize("devices, by_host", [(4, False), (8, True)])
+def test_a_sharded_loss_sends_shares_around_the_ring(devices, by_host):
+    record = compile_times.measure([8], platform="cpu", devices=devices, by_host=by_host, **SHAPE)
     (row,) = record["rows"]
-    assert row.not_run is None and row.devices == 4 and record["target"]["devices"] == 4
+    assert row.not_run is None and row.devices == devices and record["target"]["devices"] == devices
+    assert record["target"]["hosts"] == 1  # all are of this process
     kinds = {one.kind: one for one in row.exchange.collectives}
     assert set(kinds) == {"all-reduce", "collective-permute"}  # no device gathers all features
-    assert kinds["collective-permute"].executions > 2 and row.sent_bytes > 4 * 2 * 2 * 16
-    assert row.minimum_flops["highest"] == problem.minimum_flops(PROBLEM, "forward_and_grad") / 4
+    assert kinds["collective-permute"].executions > 2 and row.sent_bytes > 4 * 2 * 8 / devices * 16
+    assert row.minimum_flops["highest"] == problem.minimum_flops(PROBLEM, "forward_and_grad") / devices
 
 
 @pytest.mark.slow
@@ -99,6 +101,8 @@ def test_losses_are_traced_as_on_the_accelerator(monkeypatch):
         ({"precisions": ["double"]}, "precisions must be of highest, default, bfloat16, got 'double'"),
         ({"what": ["step"], "precisions": ["default"]}, "precisions of what=step must be highest, got default"),
         ({"devices": 1000}, "devices must be at most 8, the devices of cpu, got 1000"),
+        ({"what": ["step"], "by_host": True}, "by_host is of what=loss and all devices"),
+        ({"by_host": True, "devices": 4}, "by_host is of what=loss and all devices"),
         ({"width": 15}, "representations must divide width"),
     ],
 )

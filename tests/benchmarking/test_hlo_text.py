@@ -53,6 +53,7 @@ def test_an_asynchronous_pair_with_and_without_compute_between(between, overlapp
     assert (one.kind, one.sites, one.executions, one.asynchronous) == ("collective-permute", 1, 1, 1)
     assert one.bytes == one.sent_bytes == 8 * 8 * 4  # of the result, not of the tuple of the start
     assert (one.overlapped, one.beside_products) == (overlapped, beside_products)
+    assert one.waiting_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ def test_an_asynchronous_pair_with_and_without_compute_between(between, overlapp
 def test_sizes_by_hand(line, size, sent):
     one = read_only_one(program("%x = f32[8]{0} parameter(0)", f"ROOT %y = {line}"))
     assert (one.bytes, one.sent_bytes, one.asynchronous) == (size, sent, 0)
+    assert one.waiting_bytes == sent
 
 
 def test_a_wrapped_collective_counts_once():
@@ -129,6 +131,7 @@ def test_loops_count_as_often_as_they_run(first, direction, attributes, executio
     assert (found.loops, found.unknown_loops) == (1, unknown)
     (one,) = found.collectives
     assert (one.sites, one.executions, one.bytes) == (1, executions, 32 * executions)
+    assert one.waiting_bytes == one.sent_bytes
 
 
 def test_text_that_is_no_program_is_refused():

@@ -26,7 +26,7 @@ def test_arrays_are_a_function_of_the_sizes():
 def test_the_library_is_part_of_a_name():
     names = (*problem.IMPLEMENTATIONS, *problem.TRAINERS, *problem.SEARCHES, *problem.ENCODERS)
     assert {name for name in names if problem.library_of(name) == "numpy"} == {"numpy-broadcast"}
-    torch = {"torch", "torch-broadcast", "torch-matmul", "torch-channels-last"}
+    torch = {"torch", "torch-broadcast", "torch-matmul", "torch-channels-last", "torch-compiled"}
     assert {name for name in names if problem.library_of(name) == "torch"} == torch
 
 

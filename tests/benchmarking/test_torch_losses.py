@@ -1,6 +1,7 @@
 """The PyTorch peers of the loss: the same loss and gradients, and their memory."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import gpldan_jax
 from gpldan_jax import losses
-from gpldan_jax.benchmarking import problem
+from gpldan_jax.benchmarking import problem, results
 from tests.benchmarking.records import benchmark
 from tests.benchmarking.test_loss_times import SMALL
 
@@ -84,3 +85,35 @@ def test_a_peer_in_a_run_has_its_own_ceiling_and_its_memory_measured(tmp_path):
     ceilings = {library: of["highest"]["flops_per_s"] for library, of in found["ceilings"].items()}
     assert one["fraction_of_ceiling"] == pytest.approx(rate / ceilings["torch"])
     assert one["fraction_of_best_ceiling"] == pytest.approx(rate / max(ceilings.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_peer_computes_the_same_and_is_compiled_before_it_is_timed(tmp_path, capsys):
+    out = tmp_path / "found.json"
+    flags = ("--sizes=6", "--implementations", "torch-matmul", "torch-compiled")
+    assert benchmark("loss", *SMALL, *flags, f"--out={out}") == 0
+    eager, compiled = json.loads(out.read_text())["rows"]
+    assert (compiled["implementation"], compiled["library"], compiled["not_run"]) == ("torch-compiled", "torch", None)
+    for figure in ("loss", "gradient_norm"):
+        assert compiled[figure] == pytest.approx(eager[figure], rel=PEER_TOLERANCE)
+    assert compiled["median_s"] < 0.1 * compiled["compile_s"] and eager["compile_s"] is None
+    assert "compile s of torch-compiled is its first call" in capsys.readouterr().out
+
+
+def test_a_compiler_that_fails_is_one_line_of_the_results(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: No working C++ compiler\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: fail)
+    asked = problem.Problem(n=6, k=2, h=8, image_inputs=12, text_inputs=10)
+    row = results.Row(6, "torch-compiled", "forward", "highest", "torch")
+    found, call = torch_losses.prepare(row, asked, problem.arrays(asked))
+    expected = "torch.compile: backend='inductor' raised: InvalidCxxCompiler: No working C++ compiler"
+    assert found.not_run == expected and call is None
+
+
+def test_the_compiled_peer_runs_only_where_it_is_named():
+    assert problem.COMPILED in problem.IMPLEMENTATIONS and problem.COMPILED in problem.TRAINERS
+    assert problem.COMPILED not in problem.choose(None, problem.IMPLEMENTATIONS, {})
+    assert problem.choose([problem.COMPILED], problem.IMPLEMENTATIONS, {}) == [problem.COMPILED]

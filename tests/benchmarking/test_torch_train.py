@@ -1,5 +1,7 @@
 """The PyTorch peers against our training step: from the same start, on the same mini-batches, they train the same."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -49,6 +51,24 @@ def test_peers_train_as_we_do(parts, text_denoising):
     for peer in peers.values():
         for theirs, end, first in zip(jax.tree.leaves(peer.parameters()), parameters(ours), start, strict=True):
             assert np.abs(theirs - end).max() <= WAY_TOLERANCE * np.abs(end - first).max()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of PyTorch's compiler speak of its own code
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_the_compiled_peer_trains_as_the_eager_one():
+    split, start = tiny.dataset().train, state()
+    eager, compiled = (torch_train.make_peer(name, start, split) for name in ("torch-matmul", "torch-compiled"))
+    for first in range(STEPS):
+        rows = torch.arange(first, first + N)
+        expected, found = eager.step(rows), compiled.step(rows)
+        for figure in ("loss", "classifier"):
+            assert float(found[figure]) == pytest.approx(float(expected[figure]), rel=LOSS_TOLERANCE)
+    begin = parameters(start)
+    for theirs, end, first in zip(
+        *map(jax.tree.leaves, (compiled.parameters(), eager.parameters())), begin, strict=True
+    ):
+        assert np.abs(theirs - end).max() <= WAY_TOLERANCE * np.abs(end - first).max()
 
 
 def test_a_peer_starts_with_our_parameters_and_gives_copies():

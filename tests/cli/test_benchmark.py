@@ -46,6 +46,7 @@ def run_loss(out, *flags):
         ),
         (["compile", "--platform=cpu", "--width=10"], "--representations must divide --width, got 4 and 10"),
         (["compile", "--what=step", "--precisions=default", "--platform=cpu"], "--precisions of --what=step must be"),
+        (["compile", "--platform=cpu", "--by_host"], "--by_host is of --what=loss and all devices"),
         (["compare", "nothere.json", "nothere.json"], "nothere.json cannot be read"),
     ],
 )
