@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.data.descriptions import KEYS
+from gpldan_jax.data.feature_arrays import take_rows
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows, parse_key
 from gpldan_jax.data.files.npy import expected_files
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
@@ -144,7 +145,7 @@ def _items(arrays: dict[str, Stored], shape: Shape | None) -> tuple[np.ndarray, 
                     f"{rows.where}: expected rows of {modality}, 0 to {len(features) - 1}, found "
                     f"{rows.values[np.argmax(outside)]} in {name_rows(outside)}"
                 )
-            features = features[rows.values]
+            features = take_rows(features, rows.values)
         sides.append(features)
     check_equal_counts(arrays["image"], arrays["text"], *sides)
     return sides[0], sides[1]
