@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpldan_jax.data import FeaturesOnDisk, PairedSplit
+from gpldan_jax.data.paired import Pairs, split_from_checked
 from gpldan_jax.models.column_statistics import column_mean
 from gpldan_jax.retrieval.metrics import ndcg, row_chunks
 from gpldan_jax.retrieval.relevance import Gains
@@ -19,7 +20,10 @@ DEPTH = 50
 NEIGHBOURS = 20
 AGREEMENT = f"agreement@{DEPTH}"
 """The name of the figure."""
+KNOWN_PAIRS = 1 << 17
+"""Training pairs among which neighbourhoods are looked for, at most: of a million it would take minutes."""
 _KNOWN_BLOCK = 1 << 16  # training pairs that are read from disk at a time
+_SEED = 0  # of the training pairs that are drawn
 
 
 def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbours: int = NEIGHBOURS) -> Gains:
@@ -31,7 +35,7 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
 
     Args:
         pairs: n pairs, inputs scaled as in training. Where they have groups, an image of several pairs counts once.
-        known: N training pairs.
+        known: N training pairs; of more than `KNOWN_PAIRS` so many are drawn at random, the same in every call.
         neighbours: m, at least 1.
 
     Returns:
@@ -47,6 +51,9 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
     """
     import scipy.sparse  # not at the top, because to ask a collection needs none of it
 
+    if len(known) > KNOWN_PAIRS:
+        rows = np.sort(np.random.default_rng(_SEED).permutation(len(known))[:KNOWN_PAIRS])
+        known = split_from_checked(Pairs(known.images, known.texts).take(rows))
     centers = column_mean(known.images, np.float32), column_mean(known.texts, np.float32)
     inputs = [_unit(of - center) for of, center in zip(_read(pairs, slice(None)), centers, strict=True)]
     m = min(neighbours, len(known))

@@ -4,7 +4,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from gpldan_jax.data import PairedDataset, PairedSplit
+from gpldan_jax.data.paired import Pairs, split_from_checked
 from gpldan_jax.models import Bank, Projector, choose_pairs, network_bank
 from gpldan_jax.retrieval import evaluate_pairs, retrieval_distances
 from gpldan_jax.retrieval.agreement import AGREEMENT, agreement, neighbourhood_relevance
@@ -13,15 +16,52 @@ from gpldan_jax.training.mesh import from_first_process, on_one_device
 from gpldan_jax.training.state import TrainState
 
 Figures = dict[str, dict[str, float]]
+_SEED = 0  # of the pairs that are drawn
 
 
-def make_evaluator(dataset: PairedDataset, split: str, *, criterion: str) -> Callable[..., Figures]:
+def ranked_pairs(split: PairedSplit, pairs: int) -> PairedSplit:
+    """Returns the pairs of a split that are ranked: all, or some of very many, because all are ranked for each.
+
+    They are drawn at random, the same whatever the seed of a run, so that the figures of several seeds compare.
+
+    Args:
+        split: any pairs.
+        pairs: how many are ranked, 0 for all. Where pairs have groups, a split whose different images and texts make no
+            more than `pairs**2` distances stays whole; of others whole groups are drawn.
+
+    Returns:
+        The split, or a part of it.
+
+    Example:
+        >>> split = PairedSplit(np.eye(5), np.eye(5))
+        >>> len(ranked_pairs(split, 3)), ranked_pairs(split, 5) is split
+        (3, True)
+    """
+    if not pairs or len(split) <= pairs:
+        return split
+    random = np.random.default_rng(_SEED)
+    if split.groups is None:
+        rows = np.sort(random.permutation(len(split))[:pairs])
+    elif len(split.image_rows()) * len(split.text_rows()) <= pairs**2:
+        return split
+    else:
+        _, numbers, counts = np.unique(split.groups, return_inverse=True, return_counts=True)
+        order = random.permutation(len(counts))
+        drawn = order[: max(1, np.searchsorted(np.cumsum(counts[order]), pairs, side="right"))]
+        rows = np.flatnonzero(np.isin(numbers, drawn))
+    return split_from_checked(Pairs(split.images, split.texts, split.labels, split.groups).take(rows))
+
+
+def make_evaluator(
+    dataset: PairedDataset, split: str, *, criterion: str, evaluate_pairs: int = 0
+) -> Callable[..., Figures]:
     """Returns the function that evaluates a network on a split; what it needs of the data is prepared once.
 
     Args:
         dataset: scaled features.
         split: `"validation"` or `"test"`.
         criterion: as in `criterion_value`; `"agreement"` adds that figure.
+        evaluate_pairs: how many pairs are ranked at most, see `ranked_pairs`; 0 for all.
 
     Returns:
         It takes a projector, its parameters on one device, and a bank or `None`; it returns the figures of
@@ -36,7 +76,7 @@ def make_evaluator(dataset: PairedDataset, split: str, *, criterion: str) -> Cal
         >>> sorted(evaluate(projector, parameters, None))
         ['agreement@50', 'recall@1', 'recall@10', 'recall@5']
     """
-    pairs: PairedSplit = getattr(dataset, split)
+    pairs = ranked_pairs(getattr(dataset, split), evaluate_pairs)
     if not len(pairs):
         return lambda projector, parameters, bank: {}
     relevance = neighbourhood_relevance(pairs, dataset.train) if criterion == "agreement" else None
