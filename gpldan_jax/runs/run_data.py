@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpldan_jax import data
+from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.runs import workdir as workdirs
 
 TO_DO = "; give path, where they are now"
@@ -40,17 +41,21 @@ class RunData:
     path: str | None
 
 
-def load(config: Mapping[str, Any], *, on_disk: bool = False) -> tuple[data.PairedDataset, data.Standardization]:
+def load(
+    config: Mapping[str, Any], *, on_disk: bool = False, share: Share | None = None
+) -> tuple[data.PairedDataset, data.Standardization]:
     """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
-    return _scale(config, load_unscaled(config, on_disk=on_disk))
+    return _scale(config, load_unscaled(config, on_disk=on_disk, share=share))
 
 
-def load_unscaled(config: Mapping[str, Any], *, on_disk: bool = False) -> data.PairedDataset:
-    """Loads the dataset that the group `dataset` of a config names, not scaled; `on_disk` as `data.load_dataset`."""
+def load_unscaled(
+    config: Mapping[str, Any], *, on_disk: bool = False, share: Share | None = None
+) -> data.PairedDataset:
+    """Loads the dataset that the group `dataset` of a config names, not scaled; the rest as `data.load_dataset`."""
     variant, path = config["variant"] or None, config["path"] or None
     # A config of version 0.1.0 says nothing of groups.
     options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False), "on_disk": on_disk}
-    return data.load_dataset(config["name"], variant=variant, path=path, **options)
+    return data.load_dataset(config["name"], variant=variant, path=path, share=share, **options)
 
 
 def absolute_path(config: Mapping[str, Any]) -> str | None:

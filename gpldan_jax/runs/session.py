@@ -46,7 +46,8 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
                 console.print(f"{path} leads nowhere from here; the data of {directory} are at {moved}")
                 config = with_values(config, {"dataset.path": moved})
             # Who sends mini-batches one by one reads them one by one too.
-            dataset, standardization = load(config["dataset"], on_disk=not config["mesh"]["resident"])
+            on_disk = not config["mesh"]["resident"]
+            dataset, standardization = load(config["dataset"], on_disk=on_disk, share=processes.share())
             options = config["train"]
             training.check_fits(dataset, batch_size=options["batch_size"], criterion=options["selection"])
             config = training.with_epochs(config, len(dataset.train))
