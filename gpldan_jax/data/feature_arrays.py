@@ -95,6 +95,15 @@ class FeaturesOnDisk:
         """Returns features that `scale` scales when they are read."""
         return FeaturesOnDisk(self._files, _as_slice(self._rows), scale, share=self.share)
 
+    def is_of(self, other: "FeaturesOnDisk") -> bool:
+        """Returns whether other features are rows of the same files, scaled alike."""
+        return self._files == other._files and self._scale == other._scale
+
+    def joined(self, parts: Sequence["FeaturesOnDisk"]) -> "FeaturesOnDisk":
+        """Returns the rows of several features of the same files, in order; nothing is read."""
+        rows = np.concatenate([np.asarray(part._rows) for part in parts])
+        return FeaturesOnDisk(self._files, _as_slice(rows), self._scale, share=self.share)
+
     def stored(self) -> "FeaturesOnDisk":
         """Returns the same rows with the dtype that they have in the files, and not scaled."""
         dtype = np.result_type(*(file.values.dtype for file in self._files))
@@ -173,6 +182,14 @@ def _check_finite(values: Any, where: str) -> None:
 def take_rows(features: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
     """Returns rows of features; of `FeaturesOnDisk` without reading them."""
     return features.take(rows) if isinstance(features, FeaturesOnDisk) else features[rows]
+
+
+def join_features(parts: Sequence[Any]) -> np.ndarray:
+    """Joins features, one below the other; parts of the same `FeaturesOnDisk` without reading them."""
+    first = parts[0]
+    if not all(isinstance(part, FeaturesOnDisk) and part.is_of(first) for part in parts):
+        return np.concatenate(parts)
+    return first.joined(parts)
 
 
 def _read_part(file: MappedFile, rows) -> np.ndarray:

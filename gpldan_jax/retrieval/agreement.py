@@ -10,7 +10,7 @@ Letters: `n` held-out pairs; `N` training pairs; `m` neighbours; `q` images; `g`
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpldan_jax.data import FeaturesOnDisk, PairedSplit
+from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.paired import Pairs, split_from_checked
 from gpldan_jax.models.column_statistics import column_mean
 from gpldan_jax.retrieval.metrics import ndcg, row_chunks
@@ -22,7 +22,8 @@ AGREEMENT = f"agreement@{DEPTH}"
 """The name of the figure."""
 KNOWN_PAIRS = 1 << 17
 """Training pairs among which neighbourhoods are looked for, at most: of a million it would take minutes."""
-_KNOWN_BLOCK = 1 << 16  # training pairs that are read from disk at a time
+_WHOLE = 1 << 16  # training pairs that are compared at once
+_KNOWN_BLOCK = 1 << 13  # of more pairs, those that are read and compared at a time: they stay in the processor's cache
 _SEED = 0  # of the training pairs that are drawn
 
 
@@ -59,7 +60,7 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
     m = min(neighbours, len(known))
     columns = np.empty((len(pairs), 0), np.int64)
     similarities = np.empty((len(pairs), 0), np.float32)
-    step = _KNOWN_BLOCK if isinstance(known.images, FeaturesOnDisk) else len(known)
+    step = len(known) if len(known) <= _WHOLE else _KNOWN_BLOCK
     for start in range(0, len(known), step):
         read = _read(known, slice(start, start + step))
         block = [_unit(of - center) for of, center in zip(read, centers, strict=True)]

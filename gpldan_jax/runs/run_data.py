@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import data
+from gpldan_jax import data, training
 from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.runs import workdir as workdirs
 
@@ -85,7 +85,7 @@ def find(directory: Path, path: str | Path | None = None) -> RunData:
         path: the file or folder where the data lie now; `None` looks where they were.
 
     Returns:
-        The data.
+        The data. Features that the run read from a folder on disk stay there.
 
     Raises:
         DataNotFoundError: nothing is there.
@@ -98,12 +98,14 @@ def find(directory: Path, path: str | Path | None = None) -> RunData:
         raise data.DataError(f"{directory / workdirs.CONFIG} has no dataset setting {lacks[0]!r}")
     if path and config["synthetic"]:
         raise data.DataError(f"the data of {directory} are generated: expected no path, got {path}")
+    # What the run read from disk may not fit in memory.
+    on_disk = not described["config"].get("mesh", {}).get("resident", True)
     other: OtherDataError | None = None
     tried: list[str] = []
     to_do = "" if path else TO_DO
     for place in [str(path)] if path else _places(directory, described):
         try:
-            found = load_unscaled({**config, "path": place or ""})
+            found = load_unscaled({**config, "path": place or ""}, on_disk=on_disk)
         except data.MissingFilesError as error:
             tried.append(str(error).splitlines()[0])
             continue
@@ -118,6 +120,25 @@ def find(directory: Path, path: str | Path | None = None) -> RunData:
     if other:
         raise other
     raise DataNotFoundError(f"the data of {directory} are not there ({tried[0]}){to_do}")
+
+
+def find_ranked(directory: Path, path: str | Path | None = None) -> RunData:
+    """Loads the data of the run in a folder as `find` does; of test only the pairs that the figures of the run are of.
+
+    Args:
+        directory: as in `find`.
+        path: as in `find`.
+
+    Returns:
+        The data; the test split of `scaled` is smaller where the run did not rank all of very many pairs.
+
+    Raises:
+        DataError: as `find`.
+    """
+    found = find(directory, path)
+    train = workdirs.read_json(directory / workdirs.CONFIG)["config"].get("train", {})
+    scaled = training.with_ranked_test(found.scaled, train.get("evaluate_pairs", 0))  # older runs ranked all
+    return dataclasses.replace(found, scaled=scaled)
 
 
 def _places(directory: Path, described: Mapping[str, Any]) -> Iterator[str | None]:

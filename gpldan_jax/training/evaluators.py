@@ -1,5 +1,6 @@
 """The figures of a network in training and at its end: with a bank or without, with a figure that needs no labels."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,19 +38,30 @@ def ranked_pairs(split: PairedSplit, pairs: int) -> PairedSplit:
         >>> len(ranked_pairs(split, 3)), ranked_pairs(split, 5) is split
         (3, True)
     """
-    if not pairs or len(split) <= pairs:
-        return split
-    random = np.random.default_rng(_SEED)
-    if split.groups is None:
-        rows = np.sort(random.permutation(len(split))[:pairs])
-    elif len(split.image_rows()) * len(split.text_rows()) <= pairs**2:
-        return split
-    else:
-        _, numbers, counts = np.unique(split.groups, return_inverse=True, return_counts=True)
-        order = random.permutation(len(counts))
-        drawn = order[: max(1, np.searchsorted(np.cumsum(counts[order]), pairs, side="right"))]
-        rows = np.flatnonzero(np.isin(numbers, drawn))
-    return split_from_checked(Pairs(split.images, split.texts, split.labels, split.groups).take(rows))
+    rows = _ranked_rows(split, pairs)
+    return split if rows is None else _part(split, rows)
+
+
+def with_ranked_test(dataset: PairedDataset, pairs: int) -> PairedDataset:
+    """Returns a dataset whose test split has the pairs that are ranked, see `ranked_pairs`.
+
+    Args:
+        dataset: any dataset.
+        pairs: as in `ranked_pairs`.
+
+    Returns:
+        The dataset; its `file_rows` are those of these pairs.
+
+    Example:
+        >>> split = PairedSplit(np.eye(5), np.eye(5))
+        >>> len(with_ranked_test(PairedDataset("mine", split, split, split), 3).test)
+        3
+    """
+    if (rows := _ranked_rows(dataset.test, pairs)) is None:
+        return dataset
+    known = dataset.file_rows
+    file_rows = None if known is None else (*known[:2], known[2][rows])
+    return dataclasses.replace(dataset, test=_part(dataset.test, rows), file_rows=file_rows)
 
 
 def make_evaluator(
@@ -162,6 +174,25 @@ def evaluate_parameters(
     distances = retrieval_distances(projector, parameters, images, texts, bank=bank)
     figures = evaluate_pairs(distances, split)
     return figures | ({AGREEMENT: agreement(distances, relevance)} if relevance else {})
+
+
+def _ranked_rows(split, pairs) -> np.ndarray | None:
+    """The rows of the pairs that are ranked; `None` for all."""
+    if not pairs or len(split) <= pairs:
+        return None
+    random = np.random.default_rng(_SEED)
+    if split.groups is None:
+        return np.sort(random.permutation(len(split))[:pairs])
+    if len(split.image_rows()) * len(split.text_rows()) <= pairs**2:
+        return None
+    _, numbers, counts = np.unique(split.groups, return_inverse=True, return_counts=True)
+    order = random.permutation(len(counts))
+    drawn = order[: max(1, np.searchsorted(np.cumsum(counts[order]), pairs, side="right"))]
+    return np.flatnonzero(np.isin(numbers, drawn))
+
+
+def _part(split, rows):
+    return split_from_checked(Pairs(split.images, split.texts, split.labels, split.groups).take(rows))
 
 
 def _evaluate(split, relevance, projector, parameters, bank):

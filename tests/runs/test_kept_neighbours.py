@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from gpldan_jax import config, training
-from gpldan_jax.data import PairedSplit
+from gpldan_jax.cli.main import main
+from gpldan_jax.data import FeaturesOnDisk, PairedDataset, PairedSplit
+from gpldan_jax.index import Index
 from gpldan_jax.retrieval.agreement import neighbourhood_relevance
-from gpldan_jax.runs import kept_neighbours, session
+from gpldan_jax.runs import kept_neighbours, run_data, session
 from gpldan_jax.runs.kept_neighbours import kept_neighbourhoods
 from gpldan_jax.training import batches, neighbour_search
 
@@ -70,6 +72,15 @@ def test_groups_are_ranked_whole():
     assert len(training.ranked_pairs(many, 1)) == 5  # one group at least
 
 
+def test_the_ranked_pairs_of_test_keep_their_rows_in_the_file():
+    many = split(50)
+    dataset = PairedDataset("mine", many, many, many, file_rows=(np.arange(50),) * 2 + (100 + np.arange(50),))
+    some = training.with_ranked_test(dataset, 20)
+    assert some.train is many and some.validation is many
+    np.testing.assert_array_equal(some.test.images, many.images[some.file_rows[2] - 100])
+    assert training.with_ranked_test(dataset, 50) is dataset
+
+
 def test_agreement_looks_among_some_of_many(monkeypatch):
     pairs, known = split(9), split(60)
     whole = neighbourhood_relevance(pairs, known)(slice(None))
@@ -105,3 +116,11 @@ def test_a_run_keeps_its_neighbours_and_says_what_is_drawn(few, tmp_path, capsys
     assert results["test_pairs"] == {"ranked": 15, "of": 20} and results["chance"]["recall@1"] == 1 / 15
     assert session.run(config.with_values(settings, {"train.epochs": 2}), tmp_path / "run") == 0
     assert "are read from" in capsys.readouterr().out
+    # What reads the run leaves the features on disk, and looks at the pairs that its figures are of.
+    found = run_data.find_ranked(tmp_path / "run")
+    assert isinstance(found.unscaled.train.images, FeaturesOnDisk) and len(found.unscaled.test) == 20
+    assert len(found.scaled.test) == 15
+    assert main(["search", "build", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'search'}"]) == 0
+    assert len(Index.load(tmp_path / "search/image")) == 200
+    assert main(["report", str(tmp_path / "run"), f"--out={tmp_path / 'a.html'}"]) == 0
+    assert "Examples of retrieval on test" in (tmp_path / "a.html").read_text()
