@@ -44,7 +44,8 @@ def kept_neighbourhoods(
     count = len(split)
     if neighbours is None or count <= IN_ONE_PROGRAM:
         return None
-    if (kept := _read(path, (count, min(neighbours, count)))) is not None:
+    kept = _read(path, (count, min(neighbours, count)))
+    if processes.gathered(kept is not None).all() and kept is not None:
         say(f"the neighbours of the training pairs are read from {path}")
         return training.Neighbourhoods(*kept, count=count)
     say(f"looking for the {neighbours} nearest of each of {count:,} training pairs; they are kept in {path}")
@@ -60,7 +61,7 @@ def kept_neighbourhoods(
             left = seconds * (count - done) / max(done, 1)
             say(f"neighbours: {done:,} of {count:,} pairs, about {_duration(left)} more")
 
-    found = training.split_neighbourhoods(split, neighbours, on_pairs=on_pairs)
+    found = training.split_neighbourhoods(split, neighbours, on_pairs=on_pairs, share=processes.share())
     if found and processes.is_first():
         with _files.replacing(path) as temporary:
             np.savez(temporary, columns=found.columns, weights=found.weights)

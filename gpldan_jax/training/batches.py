@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.paired import different_rows
 from gpldan_jax.losses import neighbourhood_rows
+from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.training.mesh import AXIS, row_sharding, shares
 from gpldan_jax.training.neighbour_search import IN_ONE_PROGRAM, find_neighbours
 from gpldan_jax.training.read_ahead import read_ahead
@@ -133,7 +134,11 @@ class ResidentPairs(flax.struct.PyTreeNode):
 
 
 def split_neighbourhoods(
-    split: PairedSplit, neighbours: int | None, *, on_pairs: Callable[[int], None] = lambda done: None
+    split: PairedSplit,
+    neighbours: int | None,
+    *,
+    on_pairs: Callable[[int], None] = lambda done: None,
+    share: Share | None = None,
 ) -> Neighbourhoods | None:
     """Returns the neighbourhoods among the pairs of a split, on the host.
 
@@ -141,6 +146,7 @@ def split_neighbourhoods(
         split: the training pairs.
         neighbours: m; `None` where target distances come from the inputs.
         on_pairs: takes how many pairs are done, where there are so many that it takes long.
+        share: as in `gpldan_jax.training.neighbour_search.find_neighbours`.
 
     Returns:
         The neighbourhoods; `None` for `None`.
@@ -151,7 +157,7 @@ def split_neighbourhoods(
     """
     if neighbours is None:
         return None
-    columns, weights = find_neighbours(split.images, split.texts, neighbours, on_pairs=on_pairs)
+    columns, weights = find_neighbours(split.images, split.texts, neighbours, on_pairs=on_pairs, share=share)
     return Neighbourhoods(columns, weights, count=len(split))
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpldan_jax.losses.neighbourhoods import merge_nearest, nearest_neighbours, nearest_weights, no_neighbours
+from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.training.read_ahead import read_ahead
 
 IN_ONE_PROGRAM = 1 << 16
@@ -23,7 +24,12 @@ _AT_A_TIME = 1024  # pairs
 
 
 def find_neighbours(
-    images: np.ndarray, texts: np.ndarray, neighbours: int, *, on_pairs: Callable[[int], None] = lambda done: None
+    images: np.ndarray,
+    texts: np.ndarray,
+    neighbours: int,
+    *,
+    on_pairs: Callable[[int], None] = lambda done: None,
+    share: Share | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the m training pairs most similar to each, see `gpldan_jax.losses.nearest_neighbours`.
 
@@ -32,6 +38,7 @@ def find_neighbours(
         texts: `[n, d_t]` float32, the same.
         neighbours: m, at least 1; more than n is cut to it.
         on_pairs: takes how many pairs are done, where it is not done in one program; what is half done counts half.
+        share: which process this is of several that divide the work; all call this together. `None` for one.
 
     Returns:
         Their indices, `[n, m]` int32, and their weights, `[n, m]` float32. Above `IN_ONE_PROGRAM` pairs the matrix
@@ -55,8 +62,12 @@ def find_neighbours(
         first, second = (jnp.asarray(of) for of in padded)
         return (first, second), count
 
-    size = min(_PAIRS, -(-n // _AT_A_TIME) * _AT_A_TIME)
-    for start in range(0, n, size):
+    each = -(-n // (share.count if share else 1))
+    size = min(_PAIRS, -(-each // _AT_A_TIME) * _AT_A_TIME)
+    starts = range(0, n, size)
+    for number, start in enumerate(starts):
+        if share and number % share.count != share.index:
+            continue
         pairs, here = read(start, size)
         found = no_neighbours(size, m)
         blocks = read_ahead(lambda first: (first, *read(first, _KNOWN)), range(0, n, _KNOWN), ahead=1)
@@ -67,4 +78,8 @@ def find_neighbours(
                 on_pairs(start + here * min(first + _KNOWN, n) // n)
         rows = slice(start, start + here)
         columns[rows], weights[rows] = (of[:here] for of in jax.device_get(nearest_weights(found)))
+    if share:
+        for number, start in enumerate(starts):
+            for of in (columns, weights):
+                of[start : start + size] = share.tell(of[start : start + size], number % share.count)
     return columns, weights

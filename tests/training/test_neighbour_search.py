@@ -1,5 +1,7 @@
 """The neighbourhoods of many pairs, found block by block: those of one program, in bounded memory."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from gpldan_jax import losses, training
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.losses.neighbourhoods import merge_nearest, no_neighbours
 from gpldan_jax.training import batches, neighbour_search
+from tests.data.test_shares import together
 from tests.training import tiny
 from tests.training.test_read_ahead import readers, stored
 
@@ -54,6 +57,24 @@ def test_features_on_disk_have_the_neighbours_of_those_in_memory(blocks, tmp_pat
     ours, theirs = (training.split_neighbourhoods(of.train, 5) for of in (memory, disk))
     np.testing.assert_array_equal(ours.columns, theirs.columns)
     np.testing.assert_array_equal(ours.weights, theirs.weights)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_several_processes_divide_the_work(blocks, monkeypatch, count):
+    images, texts = inputs(61, np.random.default_rng(0))
+    expected = neighbour_search.find_neighbours(images, texts, 4)
+    merged = []
+
+    def counting(*arguments, **options):
+        merged.append(threading.current_thread().name)
+        return merge_nearest(*arguments, **options)
+
+    monkeypatch.setattr(neighbour_search, "merge_nearest", counting)
+    found = together(count, lambda share: neighbour_search.find_neighbours(images, texts, 4, share=share))
+    for columns, weights in found:
+        np.testing.assert_array_equal(columns, expected[0])
+        np.testing.assert_allclose(weights, expected[1], atol=1e-6)
+    assert max(merged.count(str(index)) for index in range(count)) <= 14  # two blocks of pairs with seven of others
 
 
 def test_memory_does_not_grow_with_the_training_pairs():
