@@ -20,10 +20,9 @@ DEPTH = 50
 NEIGHBOURS = 20
 AGREEMENT = f"agreement@{DEPTH}"
 """The name of the figure."""
-KNOWN_PAIRS = 1 << 17
+KNOWN_PAIRS = 1 << 16
 """Training pairs among which neighbourhoods are looked for, at most: of a million it would take minutes."""
-_WHOLE = 1 << 16  # training pairs that are compared at once
-_KNOWN_BLOCK = 1 << 13  # of more pairs, those that are read and compared at a time: they stay in the processor's cache
+_KNOWN_BLOCK = 1 << 13  # of those that are drawn, how many are compared at a time; products of more are slower
 _SEED = 0  # of the training pairs that are drawn
 
 
@@ -52,7 +51,9 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
     """
     import scipy.sparse  # not at the top, because to ask a collection needs none of it
 
+    step = len(known)
     if len(known) > KNOWN_PAIRS:
+        step = _KNOWN_BLOCK
         rows = np.sort(np.random.default_rng(_SEED).permutation(len(known))[:KNOWN_PAIRS])
         known = split_from_checked(Pairs(known.images, known.texts).take(rows))
     centers = column_mean(known.images, np.float32), column_mean(known.texts, np.float32)
@@ -60,7 +61,6 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
     m = min(neighbours, len(known))
     columns = np.empty((len(pairs), 0), np.int64)
     similarities = np.empty((len(pairs), 0), np.float32)
-    step = len(known) if len(known) <= _WHOLE else _KNOWN_BLOCK
     for start in range(0, len(known), step):
         read = _read(known, slice(start, start + step))
         block = [_unit(of - center) for of, center in zip(read, centers, strict=True)]

@@ -164,7 +164,7 @@ def test_the_bank_is_the_same(tmp_path):
 
 
 def test_agreement_reads_the_training_pairs_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setitem(neighbourhood_relevance.__globals__, "_WHOLE", 30)
+    monkeypatch.setitem(neighbourhood_relevance.__globals__, "KNOWN_PAIRS", 100)
     monkeypatch.setitem(neighbourhood_relevance.__globals__, "_KNOWN_BLOCK", 30)  # the last block has fewer
     path = folder(tmp_path, split=SPLITS["mixed"])
     memory, disk = load_dataset("npz", path=path), load_dataset("npz", path=path, on_disk=True)
