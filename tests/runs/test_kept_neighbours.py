@@ -112,6 +112,7 @@ def test_a_run_keeps_its_neighbours_and_says_what_is_drawn(few, tmp_path, capsys
         "of 20 test pairs 15 are ranked, drawn at random",
     ):
         assert line in out
+    assert "On 15 of the 20 test pairs, drawn at random." in (tmp_path / "run/README.md").read_text()
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["test_pairs"] == {"ranked": 15, "of": 20} and results["chance"]["recall@1"] == 1 / 15
     assert session.run(config.with_values(settings, {"train.epochs": 2}), tmp_path / "run") == 0
