@@ -88,9 +88,12 @@ def agreement(distances: ArrayLike, relevance: Gains) -> dict[str, float]:
         1.0
     """
     distances = np.asarray(distances)
-    of_texts = np.concatenate([relevance(rows) for rows in row_chunks(*distances.shape)]).T
     images = ndcg(distances, relevance=relevance, k=DEPTH)
-    texts = ndcg(np.ascontiguousarray(distances.T), relevance=of_texts, k=DEPTH)
+    # Filled part by part: to join all parts would take twice the memory.
+    gains = np.empty(distances.shape, relevance(slice(0, 1)).dtype)
+    for rows in row_chunks(*distances.shape):
+        gains[rows] = relevance(rows)
+    texts = ndcg(np.ascontiguousarray(distances.T), relevance=gains.T, k=DEPTH)
     return {"image_to_text": images, "text_to_image": texts, "average": (images + texts) / 2}
 
 
