@@ -79,10 +79,19 @@ def one_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def check_writable(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Checks before long work that a result can be written to `path`."""
-    if path.suffix not in suffixes:
-        raise ValueError(f"{path} must end in {' or '.join(suffixes)}")
+def check_writable(path: Path, suffixes: tuple[str, ...], *, or_folder: bool = False) -> None:
+    """Checks before long work that a result can be written to `path`.
+
+    With `or_folder`, a path without a suffix is a folder that the result goes into; it may exist.
+    """
+    is_folder = or_folder and not path.suffix
+    if not is_folder and path.suffix not in suffixes:
+        other = "; or name a folder, without a dot in its name" if or_folder else ""
+        raise ValueError(f"{path} must end in {' or '.join(suffixes)}{other}")
+    if is_folder and (not path.name or path.name == ".."):
+        raise ValueError(f"cannot write {path}: expected the name of a folder")
+    if is_folder and path.exists() and not path.is_dir():
+        raise ValueError(f"cannot write {path}: expected a folder, found a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if (path.is_dir() and not is_folder) or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"cannot write {path}")

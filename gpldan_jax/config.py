@@ -135,6 +135,9 @@ _SETTINGS = (
             "how the epoch is chosen on validation: map@50; without labels recall of partners or agreement with the "
             "neighbourhoods of both modalities; or the last epoch"),
     Setting("train.evaluate_every", 1, whole(1), "epochs from one evaluation to the next"),
+    Setting("train.evaluate_pairs", 12_000, whole(0),
+            "pairs of a larger validation or test split that are ranked, drawn at random; 0 for all. The test of COCO, "
+            "5,000 images and 25,010 texts, is ranked whole"),
     Setting("train.patience", 0, whole(0), "evaluations without a better one before stopping, 0 for never"),
     Setting("retrieval.bank", 0, whole(0),
             "ours: pairs that retrieval goes through, at most, or means of pairs; 0 for none, as the paper"),

@@ -35,3 +35,13 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
         _files.check_writable(tmp_path / "file" / "figure.png", (".png",))
     _files.check_writable(tmp_path / "new" / "folder" / "figure.png", (".png",))
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_is_a_path_without_a_suffix(tmp_path):
+    _files.check_writable(tmp_path / "new", (".npz",), or_folder=True)
+    _files.check_writable(tmp_path, (".npz",), or_folder=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file: expected a folder, found a file"):
+        _files.check_writable(tmp_path / "file", (".npz",), or_folder=True)
+    with pytest.raises(ValueError, match=r"new.v2 must end in .npz; or name a folder, without a dot"):
+        _files.check_writable(tmp_path / "new.v2", (".npz",), or_folder=True)

@@ -1,4 +1,4 @@
-r"""Turns images and captions into a feature file, for `gpldan run --dataset=npz` to train on.
+r"""Turns images and captions into features, a file or a folder, for `gpldan run --dataset=npz` to train on.
 
     gpldan extract --images=DIR --texts=FILE.csv --out=features.npz \
         --image_model=vgg19 --image_weights=vgg19.safetensors --text_model=bert --text_path=bert-large-uncased
@@ -18,7 +18,8 @@ bag_of_words. Of both, from a folder on this machine: transformers (CLIP, SigLIP
 open_clip; for images also timm. Or MODULE:FUNCTION, your own function in MODULE.py: it takes a list of pictures (uint8
 [h, w, 3]) or of strings, and returns an array [n, d].
 
-The same command continues an extraction that was interrupted; the file has the same bytes as without interruption.
+--out=NAME.npz writes one file. --out=DIR writes a folder of .npy files, for features that may be larger than memory.
+The same command continues an extraction that was interrupted; the result has the same bytes as without interruption.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def check_flags(argv: Sequence[str], program: str) -> argparse.Namespace:
     parser = _parser(program)
     options = parser.parse_args(argv)
     _check(options, parser)
-    check_writable(options.out, (".npz",))
+    check_writable(options.out, (".npz",), or_folder=True)
     return options
 
 
@@ -180,7 +181,9 @@ def _report(made: Any) -> None:
     pairs = f"{made.manifest['pairs']:,} pairs ({splits})"
     print(f"{made.path}: {pairs}, {features}, {len(skipped):,} skipped{unknown}, {made.seconds:.1f} s")
     selection = " --config.train.selection=map" if made.labelled else ""
-    print(f"next: gpldan run --dataset=npz --config.dataset.path={made.path}{selection}")
+    # What is in a folder may be larger than memory, so the run reads it as it goes.
+    on_disk = " --config.mesh.resident=False" if made.path.is_dir() else ""
+    print(f"next: gpldan run --dataset=npz --config.dataset.path={made.path}{on_disk}{selection}")
 
 
 def _report_words(manifest: dict[str, Any]) -> str:
@@ -294,7 +297,8 @@ def _parser(program: str) -> Parser:
     add("--symbols", action="store_true", help="each symbol is a word too, such as an emoji")
 
     add = parser.add_argument_group("result").add_argument
-    add("--out", type=Path, required=True, metavar="FILE.npz", help="the feature file")
+    add("--out", type=Path, required=True, metavar="FILE.npz|DIR",
+        help="the feature file; without an ending a folder of .npy files, for features larger than memory")  # fmt: skip
     add("--max_skipped", type=_share, default=0.05, metavar="SHARE",
         help="stop if a larger share of the pairs cannot be used; default %(default)s")  # fmt: skip
     add("--batch", type=positive, default=32, help="images or texts that are encoded at a time; default %(default)s")

@@ -4,6 +4,7 @@ Table 1 of the paper (arXiv 2106.13552) gives the sizes. The authors' own featur
 name files that other work in this field uses.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from gpldan_jax.data.paired import PairedDataset, PairedSplit, Pairs, dataset_fr
 from gpldan_jax.data.shipped import SHIPPED, shipped_arrays
 from gpldan_jax.data.splits import synthetic_splits
 from gpldan_jax.data.stored import FileContents, Layout, Shape, Variant
+from gpldan_jax.models.column_statistics import Share
 
 
 def _vgg19_bert(
@@ -173,6 +175,7 @@ def load_dataset(
     seed: int = 0,
     cut_groups: bool = False,
     on_disk: bool = False,
+    share: Share | None = None,
 ) -> PairedDataset:
     """Loads a dataset, or generates features of its exact sizes.
 
@@ -189,6 +192,8 @@ def load_dataset(
         cut_groups: allow a split in the file that has pairs of one group in several parts.
         on_disk: leave the features of a folder of `.npy` files there, as `FeaturesOnDisk`, and read mini-batches from
             it, for features that do not fit in memory. Other data are loaded.
+        share: with `on_disk`, the part of the rows that this process reads for checks and statistics, where several
+            processes load the same data together; `None` for all rows.
 
     Returns:
         The dataset; its name is `name`, or `name/variant` where there are several variants, and that of the file or the
@@ -213,7 +218,8 @@ def load_dataset(
         contents = FileContents(_generate(entry, seed))
     else:
         layout, files = _locate(entry, path)
-        read = own_features.read_on_disk if on_disk and layout is own_features.NPY_FOLDER else layout.read
+        stays = on_disk and layout is own_features.NPY_FOLDER
+        read = functools.partial(own_features.read_on_disk, share=share) if stays else layout.read
         contents = read(files, entry.shape)
     title = entry.title or (name if len(known) == 1 else f"{name}/{entry.variant}")
     if name == "npz" and not synthetic:

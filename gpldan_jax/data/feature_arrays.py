@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from gpldan_jax.data.arrays import check_precision
 from gpldan_jax.data.files.checks import DataError, name_rows
 from gpldan_jax.data.files.npy import MappedFile
-from gpldan_jax.models.column_statistics import row_blocks
+from gpldan_jax.models.column_statistics import Share, own_blocks, own_share, row_blocks
 
 
 class FeaturesOnDisk:
@@ -27,6 +27,8 @@ class FeaturesOnDisk:
 
     Attributes:
         rows_read: how many rows were read so far through this object; those that `take` returns count for themselves.
+        share: which of several processes reads which rows for statistics; `None` for one process. All must ask for
+            them together.
 
     Example:
         >>> import pathlib, tempfile
@@ -46,8 +48,10 @@ class FeaturesOnDisk:
         rows: np.ndarray | slice = slice(None),
         scale: Callable[[np.ndarray], np.ndarray] | None = None,
         dtype: np.dtype | type = np.float32,
+        share: Share | None = None,
     ):
         """Takes the parts of a matrix in their order, the rows that are used, and what scales blocks of rows."""
+        self.share = share
         self._files, self._scale, self.dtype = tuple(files), scale, np.dtype(dtype)
         self._ends = np.cumsum([len(file.values) for file in files])
         self._rows = rows if isinstance(rows, np.ndarray) else range(int(self._ends[-1]))[rows]
@@ -85,16 +89,25 @@ class FeaturesOnDisk:
 
     def take(self, rows: slice | ArrayLike) -> "FeaturesOnDisk":
         """Returns the features of some rows; nothing is read."""
-        return FeaturesOnDisk(self._files, _as_slice(self._chosen(rows)), self._scale)
+        return FeaturesOnDisk(self._files, _as_slice(self._chosen(rows)), self._scale, share=self.share)
 
     def scaled(self, scale: Callable[[np.ndarray], np.ndarray]) -> "FeaturesOnDisk":
         """Returns features that `scale` scales when they are read."""
-        return FeaturesOnDisk(self._files, _as_slice(self._rows), scale)
+        return FeaturesOnDisk(self._files, _as_slice(self._rows), scale, share=self.share)
+
+    def is_of(self, other: "FeaturesOnDisk") -> bool:
+        """Returns whether other features are rows of the same files, scaled alike."""
+        return self._files == other._files and self._scale == other._scale
+
+    def joined(self, parts: Sequence["FeaturesOnDisk"]) -> "FeaturesOnDisk":
+        """Returns the rows of several features of the same files, in order; nothing is read."""
+        rows = np.concatenate([np.asarray(part._rows) for part in parts])
+        return FeaturesOnDisk(self._files, _as_slice(rows), self._scale, share=self.share)
 
     def stored(self) -> "FeaturesOnDisk":
         """Returns the same rows with the dtype that they have in the files, and not scaled."""
         dtype = np.result_type(*(file.values.dtype for file in self._files))
-        return FeaturesOnDisk(self._files, _as_slice(self._rows), dtype=dtype)
+        return FeaturesOnDisk(self._files, _as_slice(self._rows), dtype=dtype, share=self.share)
 
     def _chosen(self, rows):
         if isinstance(rows, slice):
@@ -147,17 +160,36 @@ def as_features(array: ArrayLike | FeaturesOnDisk, *, where: str, to_train_on: b
     if isinstance(values, np.ndarray):
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(values, dtype=np.float32)
-    finite = np.concatenate([np.zeros(0, bool), *(np.isfinite(block).all(axis=1) for block in row_blocks(values))])
-    if not finite.all():
-        raise DataError(f"{where}: expected finite float32 values, found NaN, Inf or overflow in {name_rows(~finite)}")
+    _check_finite(values, where)
     if to_train_on:
         check_precision(given, where)
     return values
 
 
+def _check_finite(values: Any, where: str) -> None:
+    """`DataError` where a value of the rows that this process reads is not finite, or of those of another process."""
+    finite = np.concatenate([np.zeros(0, bool), *(np.isfinite(block).all(axis=1) for block in own_blocks(values))])
+    share = own_share(values)
+    start = 0 if share is None else share.rows(len(values)).start
+    wrong = np.concatenate([np.zeros(start, bool), ~finite])
+    others = [share.tell(np.array([wrong.any()], np.float32), source) for source in range(share.count)] if share else []
+    if wrong.any():
+        raise DataError(f"{where}: expected finite float32 values, found NaN, Inf or overflow in {name_rows(wrong)}")
+    if np.any(others):
+        raise DataError(f"{where}: expected finite float32 values; process {np.argmax(others)} says which are not")
+
+
 def take_rows(features: np.ndarray, rows: np.ndarray | slice) -> np.ndarray:
     """Returns rows of features; of `FeaturesOnDisk` without reading them."""
     return features.take(rows) if isinstance(features, FeaturesOnDisk) else features[rows]
+
+
+def join_features(parts: Sequence[Any]) -> np.ndarray:
+    """Joins features, one below the other; parts of the same `FeaturesOnDisk` without reading them."""
+    first = parts[0]
+    if not all(isinstance(part, FeaturesOnDisk) and part.is_of(first) for part in parts):
+        return np.concatenate(parts)
+    return first.joined(parts)
 
 
 def _read_part(file: MappedFile, rows) -> np.ndarray:

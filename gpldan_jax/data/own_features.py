@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax.data.descriptions import KEYS
+from gpldan_jax.data.feature_arrays import take_rows
 from gpldan_jax.data.files.checks import DataError, first_few, name_rows, parse_key
 from gpldan_jax.data.files.npy import expected_files
 from gpldan_jax.data.labels import normalize_groups, normalize_labels
@@ -30,6 +31,7 @@ from gpldan_jax.data.stored import (
     stored_features,
     stored_labels,
 )
+from gpldan_jax.models.column_statistics import Share
 
 SPLIT_SEED = 0
 """Seed of the splits that this package draws: not the training seed, or seeds would be compared on other test pairs."""
@@ -91,17 +93,19 @@ def _name_others(path: Path, others: dict[str, str], found: Iterable[str]) -> No
         warnings.warn(f"{path}: not used: {first_few(listed, limit=10)}", stacklevel=2)
 
 
-def read_on_disk(paths: Sequence[Path], shape: Shape | None) -> FileContents:
+def read_on_disk(paths: Sequence[Path], shape: Shape | None, *, share: Share | None = None) -> FileContents:
     """Reads a folder of `.npy` files, but for the features, which stay on disk; see `FeaturesOnDisk`."""
-    return _read_generic(paths, shape, on_disk=True)
+    return _read_generic(paths, shape, on_disk=True, share=share)
 
 
-def _read_generic(paths: Sequence[Path], shape: Shape | None, *, on_disk: bool = False) -> FileContents:
+def _read_generic(
+    paths: Sequence[Path], shape: Shape | None, *, on_disk: bool = False, share: Share | None = None
+) -> FileContents:
     """With a shape, labels are needed and rows without a split are train, validation, test; else a split is drawn."""
     required, optional = ["image", "text"], ["split", "group", "class_names", "image_of", "text_of", "manifest"]
     (optional if shape is None else required).append("label")
     others: dict[str, str] = {}
-    mapped = map_stored(paths[0], required[:2]) if on_disk else {}
+    mapped = map_stored(paths[0], required[:2], share) if on_disk else {}
     arrays = mapped | read_stored(paths[0], [key for key in required if key not in mapped], optional, others.update)
     _name_others(paths[0], {key: kind for key, kind in others.items() if key not in mapped}, arrays)
     images, texts = _items(arrays, shape)
@@ -144,7 +148,7 @@ def _items(arrays: dict[str, Stored], shape: Shape | None) -> tuple[np.ndarray, 
                     f"{rows.where}: expected rows of {modality}, 0 to {len(features) - 1}, found "
                     f"{rows.values[np.argmax(outside)]} in {name_rows(outside)}"
                 )
-            features = features[rows.values]
+            features = take_rows(features, rows.values)
         sides.append(features)
     check_equal_counts(arrays["image"], arrays["text"], *sides)
     return sides[0], sides[1]

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpldan_jax.data.feature_arrays import FeaturesOnDisk, as_features
 from gpldan_jax.data.paired import SPLITS, PairedDataset, Pairs, split_from_checked
-from gpldan_jax.models.column_statistics import column_range, column_statistics
+from gpldan_jax.models.column_statistics import ColumnStatistics, column_range, column_statistics
 from gpldan_jax.models.trained import Standardization
 
 
@@ -44,19 +44,27 @@ def standardize(dataset: PairedDataset, *, image: bool, text: bool) -> tuple[Pai
         >>> stats.image_std
         array([1., 1.], dtype=float32)
     """
-    statistics = Standardization(*_mean_and_std(dataset.train.images, image), *_mean_and_std(dataset.train.texts, text))
+    train = dataset.train
+    of_images = column_statistics(train.images) if image else None
+    of_texts = column_statistics(train.texts) if text else None
+    statistics = Standardization(*_mean_and_std(train.images, of_images), *_mean_and_std(train.texts, of_texts))
     splits: dict[str, Any] = {}
     for name in SPLITS:
         split, where = getattr(dataset, name), f"{dataset.name} {name}"
-        images = _scale(statistics.images, split.images, f"{where} images") if image else split.images
-        texts = _scale(statistics.texts, split.texts, f"{where} texts") if text else split.texts
+        images, texts = split.images, split.texts
+        if of_images:
+            images = _scale(statistics.images, images, f"{where} images", of_images if split is train else None)
+        if of_texts:
+            texts = _scale(statistics.texts, texts, f"{where} texts", of_texts if split is train else None)
         splits[name] = split_from_checked(Pairs(images, texts, split.labels, split.groups))
     return dataclasses.replace(dataset, **splits), statistics
 
 
-def _scale(scale: Callable[[np.ndarray], np.ndarray], features: Any, where: str) -> np.ndarray:
+def _scale(
+    scale: Callable[[np.ndarray], np.ndarray], features: Any, where: str, known: ColumnStatistics | None
+) -> np.ndarray:
     if isinstance(features, FeaturesOnDisk):
-        return _scale_on_disk(scale, features, where)
+        return _scale_on_disk(scale, features, where, known)
     # Finite features become infinite only by an overflow. The processor reports it, so nobody has to search for it.
     try:
         with np.errstate(over="raise"):
@@ -66,21 +74,20 @@ def _scale(scale: Callable[[np.ndarray], np.ndarray], features: Any, where: str)
             return as_features(scale(features), where=f"{where}, standardized")
 
 
-def _scale_on_disk(scale: Callable[[np.ndarray], np.ndarray], features: FeaturesOnDisk, where: str) -> Any:
+def _scale_on_disk(scale, features: FeaturesOnDisk, where: str, known: ColumnStatistics | None) -> Any:
     scaled = features.scaled(scale)
     if len(features):
         with np.errstate(over="ignore"):
             # No value of a column lies beyond its ends, before scaling and after it.
-            if not np.isfinite(scale(np.stack(column_range(features)))).all():
+            ends = (known.low, known.high) if known else column_range(features)
+            if not np.isfinite(scale(np.stack(ends))).all():
                 as_features(scaled, where=f"{where}, standardized")
     return scaled
 
 
-def _mean_and_std(features: np.ndarray, apply: bool) -> tuple[np.ndarray, np.ndarray]:
-    width = features.shape[1]
-    if not apply:
-        return np.zeros(width, np.float32), np.ones(width, np.float32)
-    found = column_statistics(features)
+def _mean_and_std(features: np.ndarray, found: ColumnStatistics | None) -> tuple[np.ndarray, np.ndarray]:
+    if found is None:
+        return np.zeros(features.shape[1], np.float32), np.ones(features.shape[1], np.float32)
     mean, std = found.mean.astype(np.float32), found.std.astype(np.float32)
     # Rounding gives constant columns a tiny std, so they are recognised by their range. A std below the smallest normal
     # float32 would make the quotient overflow.

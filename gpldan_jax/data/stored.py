@@ -15,6 +15,7 @@ from gpldan_jax.data.files.checks import DataError
 from gpldan_jax.data.files.reading import map_arrays, read_arrays
 from gpldan_jax.data.labels import normalize_labels
 from gpldan_jax.data.paired import Pairs
+from gpldan_jax.models.column_statistics import Share
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,13 @@ def read_stored(
     return {key: Stored(key, f"{path}[{key}]", values) for key, values in arrays.items()}
 
 
-def map_stored(path: Path, keys: Iterable[str]) -> dict[str, Stored]:
+def map_stored(path: Path, keys: Iterable[str], share: Share | None = None) -> dict[str, Stored]:
     """Returns features of a folder of `.npy` files that stay there, `FeaturesOnDisk`."""
     mapped = map_arrays(path, keys)
     for key, files in mapped.items():
         if files[0].values.ndim != 2:
             raise DataError(f"{path}[{key}]: expected shape [rows, features], found {list(files[0].values.shape)}")
-    return {key: Stored(key, f"{path}[{key}]", FeaturesOnDisk(files)) for key, files in mapped.items()}
+    return {key: Stored(key, f"{path}[{key}]", FeaturesOnDisk(files, share=share)) for key, files in mapped.items()}
 
 
 def stored_pairs(

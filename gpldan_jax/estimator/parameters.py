@@ -15,7 +15,7 @@ KEYS = {"image_denoising": "denoise.image", "text_denoising": "denoise.text"} | 
     for key in settings.SETTINGS
     if key.partition(".")[0] in ("model", "loss", "optim", "train", "retrieval")
     or key in ("dataset.image_scaling", "dataset.text_scaling", "mesh.resident")
-    if key not in ("loss.target", "train.seed")
+    if key not in ("loss.target", "train.seed", "train.evaluate_pairs")
 }
 RULES = {name: settings.SETTINGS[key].rule for name, key in KEYS.items()} | {
     "selection": settings.one_of("auto", "map", "recall", "agreement", "last"),

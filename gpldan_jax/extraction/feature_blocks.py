@@ -1,4 +1,4 @@
-"""Features on disk: `.npz` files whose bytes depend on their content alone, and blocks of features.
+"""Blocks of features on disk, and arrays in a `.npz` file or a folder whose bytes depend on their content alone.
 
 A block holds the features of 128 consecutive items. An extraction writes block after block, and one that was
 interrupted continues with the first block that is missing. The blocks do not depend on where it was interrupted.
@@ -12,17 +12,23 @@ import concurrent.futures
 import dataclasses
 import itertools
 import json
+import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from gpldan_jax import _files
+from gpldan_jax import _checksums, _files
 from gpldan_jax.data import DataError
 
+Parts = tuple[tuple[int, int], Iterable[np.ndarray]]
+"""A float32 matrix whose rows come in parts, with its shape."""
+Arrays = Mapping[str, np.ndarray | Parts]
 BLOCK_SIZE = 128  # items
+_MADE, _REPLACED = "made", "replaced"  # in the scratch folder of `write_folder`
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip file needs a date; always the same one, so that the bytes are the same
 
 
@@ -118,17 +124,46 @@ def check_features(features: Any, count: int) -> np.ndarray:
         return features.astype(np.float32, copy=False)
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray | tuple[tuple[int, int], Iterable[np.ndarray]]]) -> None:
+def write_npz(path: Path, arrays: Arrays) -> None:
     """Writes arrays to a `.npz` file, whole or not at all; the same arrays give the same bytes."""
     with _files.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, value in arrays.items():
-            shape, parts = value if isinstance(value, tuple) else (value.shape, [value])
-            dtype = np.dtype(np.float32) if isinstance(value, tuple) else value.dtype
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as member:
-                np.lib.format.write_array_header_1_0(member, header)
-                for part in parts:
-                    member.write(np.ascontiguousarray(part, dtype).tobytes())
+                _write_npy(member, value)
+
+
+def write_folder(folder: Path, arrays: Arrays, scratch: Path) -> None:
+    """Writes arrays to a folder of `.npy` files with their checksums, whole or not at all; it may exist.
+
+    Args:
+        folder: to write; an older one is deleted.
+        arrays: by the names of their files.
+        scratch: a folder on the same disk, where the new folder is made; what a killed process left there is deleted.
+    """
+    made, replaced = scratch / _MADE, scratch / _REPLACED
+    for leftover in (made, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    made.mkdir(parents=True)
+    for name, value in arrays.items():
+        with open(made / f"{name}.npy", "wb") as file:
+            _write_npy(file, value)
+        _files.sync(made / f"{name}.npy")
+    _checksums.write_folder(made, {})
+    _files.sync(made)
+    if folder.exists():
+        os.replace(folder, replaced)  # no system puts a folder in the place of one that holds files
+    os.replace(made, folder)
+    _files.sync(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _write_npy(file: IO[bytes], value: np.ndarray | Parts) -> None:
+    shape, parts = value if isinstance(value, tuple) else (value.shape, [value])
+    dtype = np.dtype(np.float32) if isinstance(value, tuple) else value.dtype
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in parts:
+        file.write(np.ascontiguousarray(part, dtype).tobytes())
 
 
 def _read_ahead(reader, read, pieces) -> Iterator[list]:

@@ -1,9 +1,9 @@
 """From pairs to a feature file: first images, then the texts of the pairs whose image could be read.
 
-The file is a `.npz` with image, text, split, id, label and group where the pairs have them, `image_of` where pairs
-share images, captions and image files for searches (see `gpldan_jax.data.descriptions`), and `manifest`, JSON that says
-how it was made. The folder `FILE.npz.parts` beside it holds the finished
-blocks until the file is there.
+The result is a `.npz` file, or for features larger than memory a folder of `.npy` files. It has image, text, split, id,
+label and group where the pairs have them, `image_of` where pairs share images, captions and image files for searches
+(see `gpldan_jax.data.descriptions`), and `manifest`, JSON that says how it was made. The folder `FILE.npz.parts` beside
+it holds the finished blocks until the result is there.
 """
 
 from __future__ import annotations
@@ -23,13 +23,23 @@ import numpy as np
 import rich.console
 
 from gpldan_jax import _console
+from gpldan_jax._checksums import FOLDER_FILE
 from gpldan_jax._extras import needed_for
 from gpldan_jax._files import check_writable
 from gpldan_jax.data import DataError, read_arrays
 from gpldan_jax.data.descriptions import pack_captions
+from gpldan_jax.data.files.checks import first_few
+from gpldan_jax.data.files.npy import NAMES
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.extraction.encoders import BAG_OF_WORDS, Words, words_encoder
-from gpldan_jax.extraction.feature_blocks import Block, check_features, compute_blocks, read_features, write_npz
+from gpldan_jax.extraction.feature_blocks import (
+    Block,
+    check_features,
+    compute_blocks,
+    read_features,
+    write_folder,
+    write_npz,
+)
 from gpldan_jax.extraction.pairs import Pair, SkippedPairs, member_matrix
 from gpldan_jax.features import read_images
 from gpldan_jax.features.networks import ARCHITECTURES
@@ -39,7 +49,7 @@ from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.runs.provenance import package_versions
 
 SENTENCES = ("joined", "averaged")
-_BLOCKS = "blocks"
+_BLOCKS, _SCRATCH = "blocks", "scratch"  # in the folder of the parts
 # The packages that make features: always, and by extractor.
 _ALWAYS = ("gpldan_jax", "numpy", "pillow")
 _PACKAGES = {
@@ -57,7 +67,7 @@ class Extraction:
     """What `extract` wrote.
 
     Attributes:
-        path: the feature file.
+        path: the feature file, or the folder of the features.
         manifest: the JSON in the file, which says how it was made.
         splits: how many pairs it holds, by the name of the split.
         widths: how many features an image and a text have.
@@ -105,7 +115,7 @@ def extract(
         pairs: with splits, see `draw_splits`.
         image: an image encoder, see `gpldan_jax.features.ImageEncoder`.
         text: a text encoder, or how to choose the vocabulary of a bag of words.
-        out: the file, `.npz`.
+        out: the file, `.npz`; or without a suffix a folder, which gets a `.npy` file for each array.
         sentences: how the sentences of a pair become one text: "joined" with blanks, or "averaged" after encoding.
         max_skipped: the largest share of pairs that may be unusable, from 0 to 1.
         max_pixels: a larger image cannot be used.
@@ -113,7 +123,7 @@ def extract(
         threads: how many images are decoded at a time.
         provenance: JSON values that the manifest should hold too.
         folder: of the images; the file names them by their paths in it. By default the deepest folder that holds all.
-        fresh: whether to start over and replace the file.
+        fresh: whether to start over and replace the file or the folder.
 
     Returns:
         What was written; None where the file was finished before.
@@ -121,12 +131,12 @@ def extract(
     Raises:
         TooManySkippedError: more pairs than `max_skipped` cannot be used. It is raised as soon as this is certain, and
             finished blocks are kept.
-        ValueError: pairs without splits; the file or its parts exist already and were made in another way; or an
-            encoder returns something else than features.
+        ValueError: pairs without splits; the file or its parts exist already and were made in another way; the folder
+            holds other files; or an encoder returns something else than features.
         ImportError: a library is missing.
     """
     started, out = time.perf_counter(), Path(out)
-    check_writable(out, (".npz",))
+    check_writable(out, (".npz",), or_folder=True)
     if sentences not in SENTENCES:
         raise ValueError(f"sentences must be {' or '.join(SENTENCES)}, got {sentences!r}")
     if not 0 <= max_skipped <= 1:
@@ -135,7 +145,9 @@ def extract(
         raise ValueError("expected pairs with splits, found one without; draw_splits makes them")
     plan = _plan(image, text, {"sentences": sentences, "max_pixels": max_pixels, **(provenance or {}), "batch": batch})
     made_of = hashlib.sha256(json.dumps([plan, _fingerprint(pairs, dated=False)]).encode()).hexdigest()
-    if out.exists() and not fresh:
+    if out.is_dir():
+        _check_folder(out)
+    if not fresh and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         if _is_made_of(out, made_of):
             return None
         raise ValueError(
@@ -144,7 +156,7 @@ def extract(
     parts = out.with_name(out.name + ".parts")
     description = {"config": plan, "data": _fingerprint(pairs, dated=True)}
     skipped = SkippedPairs(pairs, max_skipped, out.with_name(out.name + ".skipped.json"))
-    with workdirs.open_workdir(parts, description, fresh=fresh, holds=[_BLOCKS], name="out"):
+    with workdirs.open_workdir(parts, description, fresh=fresh, holds=[_BLOCKS, _SCRATCH], name="out"):
         work = _Work(parts / _BLOCKS, batch, _console.make_console())
         work.blocks.mkdir(exist_ok=True)
         usable, image_digest = _encode_images(work, skipped, image, max_pixels, threads)
@@ -213,6 +225,15 @@ def _fingerprint(pairs, *, dated):
             known += [status.st_size, *([status.st_mtime_ns] if dated else ())]
         digest.update(json.dumps(known).encode())
     return digest.hexdigest()
+
+
+def _check_folder(out: Path) -> None:
+    """`ValueError` where a folder holds what no extraction writes; that must not be deleted."""
+    known = {FOLDER_FILE, *(f"{key}.npy" for key in NAMES)}
+    others = sorted(path.name for path in out.iterdir() if path.name not in known or path.is_dir())
+    if others or (any(out.iterdir()) and not (out / FOLDER_FILE).exists()):
+        what = f"files that no extraction writes ({first_few(others, limit=3)})" if others else "other features"
+        raise ValueError(f"{out} holds {what}; choose another out")
 
 
 def _is_made_of(out, made_of):
@@ -326,7 +347,7 @@ def _write_features(
     manifest: Mapping[str, Any],
     folder: Path,
 ) -> dict[str, int]:
-    """Joins the blocks in one file; `encoded` are the images in them. Returns the widths of images and texts."""
+    """Joins the blocks; `encoded` are the images in them. Returns the widths of images and texts."""
     widths: dict[str, int] = {}
     for kind in ("image", "text"):
         for width in (part.shape[1] for part in read_features(blocks, kind)):
@@ -350,7 +371,10 @@ def _write_features(
     arrays |= pack_captions([" ".join(pair.texts) for pair in pairs])
     arrays["image_file"] = np.array([_relative(pair.image, folder) for pair in pairs])
     arrays["manifest"] = np.array(json.dumps(manifest, ensure_ascii=False))
-    write_npz(out, arrays)
+    if out.suffix:
+        write_npz(out, arrays)
+    else:
+        write_folder(out, arrays, blocks.with_name(_SCRATCH))
     return widths
 
 

@@ -2,10 +2,12 @@
 
 Features may be an array, or anything that returns rows for a slice, such as `gpldan_jax.data.FeaturesOnDisk`. NumPy
 adds the rows of a matrix one after the other, and so do the blocks: the results have the bits of `mean` and `std`.
+Features with a `share` are read by several processes, each of which reads its part.
 
 Letters: `n` rows; `d` columns.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -28,6 +30,33 @@ class ColumnStatistics(NamedTuple):
     std: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which rows of features this process reads, where several processes compute statistics together.
+
+    All of them must then ask for the same statistics in the same order, because they wait for each other.
+
+    Attributes:
+        index: of this process, from 0.
+        count: how many processes there are.
+        tell: takes an array of this process and the index of a process; returns the array of that process. All
+            processes call it together, with arrays of one shape and dtype.
+    """
+
+    index: int
+    count: int
+    tell: Callable[[np.ndarray, int], np.ndarray]
+
+    def rows(self, n: int) -> slice:
+        """Returns the rows of n that this process reads.
+
+        Example:
+            >>> Share(1, 2, lambda values, source: values).rows(5)
+            slice(2, 5, None)
+        """
+        return slice(n * self.index // self.count, n * (self.index + 1) // self.count)
 
 
 def row_blocks(features: Any) -> Iterator[np.ndarray]:
@@ -79,8 +108,7 @@ def column_range(features: Any) -> tuple[np.ndarray, np.ndarray]:
         >>> column_range(np.array([[1.0, 2.0], [3.0, 2.0]]))
         (array([1., 2.]), array([3., 2.]))
     """
-    ranges = [(block.min(axis=0), block.max(axis=0)) for block in row_blocks(features)]
-    return np.min([low for low, _ in ranges], axis=0), np.max([high for _, high in ranges], axis=0)
+    return _whole_range(features, [(block.min(axis=0), block.max(axis=0)) for block in own_blocks(features)])
 
 
 def column_statistics(features: Any) -> ColumnStatistics:
@@ -96,17 +124,60 @@ def column_statistics(features: Any) -> ColumnStatistics:
         >>> column_statistics(np.array([[1.0, 2.0], [3.0, 2.0]])).std
         array([1., 0.])
     """
-    mean = column_mean(features)
+    ranges: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def look(block):
+        ranges.append((block.min(axis=0), block.max(axis=0)))
+        return block
+
+    mean = _sum(features, look, np.float64) / len(features)
     squares = _sum(features, lambda block: np.square(block - mean), np.float64)
-    return ColumnStatistics(mean, np.sqrt(squares / len(features)), *column_range(features))
+    return ColumnStatistics(mean, np.sqrt(squares / len(features)), *_whole_range(features, ranges))
+
+
+def own_share(features: Any) -> Share | None:
+    """Returns the share of the rows that this process reads; `None` where it reads all of them.
+
+    NumPy adds the values of a single column in another order, so one process after the other would change bits.
+    """
+    return getattr(features, "share", None) if features.shape[1] > 1 else None
+
+
+def own_blocks(features: Any) -> Iterator[np.ndarray]:
+    """Yields the rows that this process reads as `row_blocks` does."""
+    share = own_share(features)
+    yield from row_blocks(features) if share is None else row_blocks(features.take(share.rows(len(features))))
+
+
+def _whole_range(features, ranges):
+    """The ends of all ranges, also of those that other processes have seen."""
+    width = features.shape[1]
+    low, high = (np.full(width, end, features.dtype) for end in (np.inf, -np.inf)) if not ranges else ranges[0]
+    for other_low, other_high in ranges[1:]:
+        low, high = np.minimum(low, other_low), np.maximum(high, other_high)
+    if (share := own_share(features)) is not None:
+        told = [(share.tell(low, source), share.tell(high, source)) for source in range(share.count)]
+        low, high = np.min([low for low, _ in told], axis=0), np.max([high for _, high in told], axis=0)
+    return low, high
 
 
 def _sum(features, of_block: Callable[[np.ndarray], np.ndarray], dtype) -> np.ndarray:
-    total = None
-    for block in row_blocks(features):
+    if (share := own_share(features)) is None:
+        return _add(row_blocks(features), of_block, dtype, features.shape[1])
+    # One process after the other goes on with the sum of those before, so the number of processes changes no bit.
+    total: np.ndarray | None = None
+    for source in range(share.count):
+        if source == share.index:
+            total = _add(own_blocks(features), of_block, dtype, features.shape[1], total)
+        total = share.tell(np.zeros(features.shape[1], dtype) if total is None else total, source)
+    return np.zeros(features.shape[1], dtype) if total is None else total
+
+
+def _add(blocks, of_block, dtype, width, total=None) -> np.ndarray:
+    for block in blocks:
         values = of_block(block)
         if total is not None:
             values = values.astype(dtype)  # a copy, because the next line changes it
             values[0] += total
         total = values.sum(axis=0, dtype=dtype)
-    return total if total is not None else np.zeros(features.shape[1], dtype)
+    return total if total is not None else np.zeros(width, dtype)

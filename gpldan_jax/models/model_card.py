@@ -161,7 +161,10 @@ def _figures(results):
     name, figures = ("test", test) if test else ("validation", validation)
     if not figures:
         return []
-    lines = ["## Figures", "", f"On the {name} pairs" + ("." if test else ", by which the epoch was chosen."), ""]
+    drawn = results.get("test_pairs") if test else None
+    which = "{ranked:,} of the {of:,}".format(**drawn) if drawn else "the"
+    ending = ", drawn at random." if drawn else "." if test else ", by which the epoch was chosen."
+    lines = ["## Figures", "", f"On {which} {name} pairs{ending}", ""]
     columns = ["metric", *_DIRECTIONS.values()]
     columns += ["chance"] if chance and test else []
     columns += ["validation, average"] if test and validation else []

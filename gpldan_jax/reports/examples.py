@@ -46,7 +46,8 @@ _AGREEMENT = 0.01  # of map@50 or recall@10; other devices round otherwise and s
 def reload_data(found: Run | Comparison) -> tuple[run_data.RunData | None, str]:
     """Returns the data that a workdir was made with; or `None`, and the reason why they cannot be loaded."""
     try:
-        return run_data.find(found.folder, found.data_path), ""
+        find = run_data.find_ranked if isinstance(found, Run) else run_data.find
+        return find(found.folder, found.data_path), ""
     except (OSError, TypeError, ValueError) as error:
         return None, (str(error).splitlines() or [type(error).__name__])[0]
 

@@ -10,7 +10,8 @@ Letters: `n` held-out pairs; `N` training pairs; `m` neighbours; `q` images; `g`
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpldan_jax.data import FeaturesOnDisk, PairedSplit
+from gpldan_jax.data import PairedSplit
+from gpldan_jax.data.paired import Pairs, split_from_checked
 from gpldan_jax.models.column_statistics import column_mean
 from gpldan_jax.retrieval.metrics import ndcg, row_chunks
 from gpldan_jax.retrieval.relevance import Gains
@@ -19,7 +20,10 @@ DEPTH = 50
 NEIGHBOURS = 20
 AGREEMENT = f"agreement@{DEPTH}"
 """The name of the figure."""
-_KNOWN_BLOCK = 1 << 16  # training pairs that are read from disk at a time
+KNOWN_PAIRS = 1 << 16
+"""Training pairs among which neighbourhoods are looked for, at most: of a million it would take minutes."""
+_KNOWN_BLOCK = 1 << 13  # of those that are drawn, how many are compared at a time; products of more are slower
+_SEED = 0  # of the training pairs that are drawn
 
 
 def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbours: int = NEIGHBOURS) -> Gains:
@@ -31,7 +35,7 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
 
     Args:
         pairs: n pairs, inputs scaled as in training. Where they have groups, an image of several pairs counts once.
-        known: N training pairs.
+        known: N training pairs; of more than `KNOWN_PAIRS` so many are drawn at random, the same in every call.
         neighbours: m, at least 1.
 
     Returns:
@@ -47,12 +51,16 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
     """
     import scipy.sparse  # not at the top, because to ask a collection needs none of it
 
+    step = len(known)
+    if len(known) > KNOWN_PAIRS:
+        step = _KNOWN_BLOCK
+        rows = np.sort(np.random.default_rng(_SEED).permutation(len(known))[:KNOWN_PAIRS])
+        known = split_from_checked(Pairs(known.images, known.texts).take(rows))
     centers = column_mean(known.images, np.float32), column_mean(known.texts, np.float32)
     inputs = [_unit(of - center) for of, center in zip(_read(pairs, slice(None)), centers, strict=True)]
     m = min(neighbours, len(known))
     columns = np.empty((len(pairs), 0), np.int64)
     similarities = np.empty((len(pairs), 0), np.float32)
-    step = _KNOWN_BLOCK if isinstance(known.images, FeaturesOnDisk) else len(known)
     for start in range(0, len(known), step):
         read = _read(known, slice(start, start + step))
         block = [_unit(of - center) for of, center in zip(read, centers, strict=True)]
@@ -80,9 +88,12 @@ def agreement(distances: ArrayLike, relevance: Gains) -> dict[str, float]:
         1.0
     """
     distances = np.asarray(distances)
-    of_texts = np.concatenate([relevance(rows) for rows in row_chunks(*distances.shape)]).T
     images = ndcg(distances, relevance=relevance, k=DEPTH)
-    texts = ndcg(np.ascontiguousarray(distances.T), relevance=of_texts, k=DEPTH)
+    # Filled part by part: to join all parts would take twice the memory.
+    gains = np.empty(distances.shape, relevance(slice(0, 1)).dtype)
+    for rows in row_chunks(*distances.shape):
+        gains[rows] = relevance(rows)
+    texts = ndcg(np.ascontiguousarray(distances.T), relevance=gains.T, k=DEPTH)
     return {"image_to_text": images, "text_to_image": texts, "average": (images + texts) / 2}
 
 

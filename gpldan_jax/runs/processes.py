@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpldan_jax.models.column_statistics import Share
+
 
 class Interruption:
     """Which signal asked the run to stop."""
@@ -69,6 +71,20 @@ def join(coordinator: str | None = None, count: int | None = None, index: int | 
 def is_first() -> bool:
     """Returns whether this is the process that prints and writes."""
     return jax.process_index() == 0
+
+
+def share() -> Share | None:
+    """Returns which rows of features this process reads for statistics; `None` where it is the only process."""
+    if jax.process_count() == 1:
+        return None
+    from jax.experimental import multihost_utils
+
+    def tell(values: np.ndarray, source: int) -> np.ndarray:
+        bits = np.ascontiguousarray(values).view(np.uint32)  # without x64 a float64 would lose half of them
+        told = multihost_utils.broadcast_one_to_all(bits, is_source=jax.process_index() == source)
+        return np.asarray(told).view(values.dtype).reshape(values.shape)
+
+    return Share(jax.process_index(), jax.process_count(), tell)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import data
+from gpldan_jax import data, training
+from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.runs import workdir as workdirs
 
 TO_DO = "; give path, where they are now"
@@ -40,17 +41,21 @@ class RunData:
     path: str | None
 
 
-def load(config: Mapping[str, Any], *, on_disk: bool = False) -> tuple[data.PairedDataset, data.Standardization]:
+def load(
+    config: Mapping[str, Any], *, on_disk: bool = False, share: Share | None = None
+) -> tuple[data.PairedDataset, data.Standardization]:
     """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
-    return _scale(config, load_unscaled(config, on_disk=on_disk))
+    return _scale(config, load_unscaled(config, on_disk=on_disk, share=share))
 
 
-def load_unscaled(config: Mapping[str, Any], *, on_disk: bool = False) -> data.PairedDataset:
-    """Loads the dataset that the group `dataset` of a config names, not scaled; `on_disk` as `data.load_dataset`."""
+def load_unscaled(
+    config: Mapping[str, Any], *, on_disk: bool = False, share: Share | None = None
+) -> data.PairedDataset:
+    """Loads the dataset that the group `dataset` of a config names, not scaled; the rest as `data.load_dataset`."""
     variant, path = config["variant"] or None, config["path"] or None
     # A config of version 0.1.0 says nothing of groups.
     options = {"synthetic": config["synthetic"], "cut_groups": config.get("cut_groups", False), "on_disk": on_disk}
-    return data.load_dataset(config["name"], variant=variant, path=path, **options)
+    return data.load_dataset(config["name"], variant=variant, path=path, share=share, **options)
 
 
 def absolute_path(config: Mapping[str, Any]) -> str | None:
@@ -80,7 +85,7 @@ def find(directory: Path, path: str | Path | None = None) -> RunData:
         path: the file or folder where the data lie now; `None` looks where they were.
 
     Returns:
-        The data.
+        The data. Features that the run read from a folder on disk stay there.
 
     Raises:
         DataNotFoundError: nothing is there.
@@ -93,12 +98,14 @@ def find(directory: Path, path: str | Path | None = None) -> RunData:
         raise data.DataError(f"{directory / workdirs.CONFIG} has no dataset setting {lacks[0]!r}")
     if path and config["synthetic"]:
         raise data.DataError(f"the data of {directory} are generated: expected no path, got {path}")
+    # What the run read from disk may not fit in memory.
+    on_disk = not described["config"].get("mesh", {}).get("resident", True)
     other: OtherDataError | None = None
     tried: list[str] = []
     to_do = "" if path else TO_DO
     for place in [str(path)] if path else _places(directory, described):
         try:
-            found = load_unscaled({**config, "path": place or ""})
+            found = load_unscaled({**config, "path": place or ""}, on_disk=on_disk)
         except data.MissingFilesError as error:
             tried.append(str(error).splitlines()[0])
             continue
@@ -113,6 +120,25 @@ def find(directory: Path, path: str | Path | None = None) -> RunData:
     if other:
         raise other
     raise DataNotFoundError(f"the data of {directory} are not there ({tried[0]}){to_do}")
+
+
+def find_ranked(directory: Path, path: str | Path | None = None) -> RunData:
+    """Loads the data of the run in a folder as `find` does; of test only the pairs that the figures of the run are of.
+
+    Args:
+        directory: as in `find`.
+        path: as in `find`.
+
+    Returns:
+        The data; the test split of `scaled` is smaller where the run did not rank all of very many pairs.
+
+    Raises:
+        DataError: as `find`.
+    """
+    found = find(directory, path)
+    train = workdirs.read_json(directory / workdirs.CONFIG)["config"].get("train", {})
+    scaled = training.with_ranked_test(found.scaled, train.get("evaluate_pairs", 0))  # older runs ranked all
+    return dataclasses.replace(found, scaled=scaled)
 
 
 def _places(directory: Path, described: Mapping[str, Any]) -> Iterator[str | None]:

@@ -16,8 +16,10 @@ import rich.table
 
 from gpldan_jax import _checksums, _console, _files, data, models, retrieval, training
 from gpldan_jax.config import with_newer_settings, with_values
+from gpldan_jax.retrieval.agreement import KNOWN_PAIRS
 from gpldan_jax.runs import processes, run_data
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.runs.kept_neighbours import kept_neighbourhoods
 from gpldan_jax.runs.provenance import versions
 from gpldan_jax.runs.run_data import load as load
 from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
@@ -44,7 +46,8 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
                 console.print(f"{path} leads nowhere from here; the data of {directory} are at {moved}")
                 config = with_values(config, {"dataset.path": moved})
             # Who sends mini-batches one by one reads them one by one too.
-            dataset, standardization = load(config["dataset"], on_disk=not config["mesh"]["resident"])
+            on_disk = not config["mesh"]["resident"]
+            dataset, standardization = load(config["dataset"], on_disk=on_disk, share=processes.share())
             options = config["train"]
             training.check_fits(dataset, batch_size=options["batch_size"], criterion=options["selection"])
             config = training.with_epochs(config, len(dataset.train))
@@ -151,6 +154,8 @@ def show(results: dict, console: rich.console.Console) -> None:
         chosen += f", chosen by {selection['criterion']} on validation ({selection['value']:.3f})"
     test, validation, chance = results["test"] or {}, results["validation"] or {}, results["chance"] or {}
     console.print(figures_table(f"{results['dataset']}: {chosen}", test, validation, chance))
+    if "test_pairs" in results:
+        console.print("of {of:,} test pairs {ranked:,} are ranked, drawn at random".format(**results["test_pairs"]))
     if "test_items" in results:
         console.print("test ranks {images} images and {texts} texts".format(**results["test_items"]))
 
@@ -246,12 +251,16 @@ def _results(config, dataset, model, progress):
         "selection": {"criterion": config["train"]["selection"], **dataclasses.asdict(progress.selection)},
     }
     for name in ("validation", "test"):
-        evaluate = training.make_evaluator(dataset, name, criterion=config["train"]["selection"])
+        options = {"criterion": config["train"]["selection"], "evaluate_pairs": config["train"]["evaluate_pairs"]}
+        evaluate = training.make_evaluator(dataset, name, **options)
         figures = evaluate(model.projector, model.parameters, model.bank)
         found[name] = training.from_first_process(figures) if figures else None
-    if dataset.test.groups is not None:
-        found["test_items"] = {"images": len(dataset.test.image_rows()), "texts": len(dataset.test.text_rows())}
-    return found | {"chance": retrieval.chance_of_pairs(dataset.test) if len(dataset.test) else None}
+    test = training.ranked_pairs(dataset.test, config["train"]["evaluate_pairs"])
+    if len(test) < len(dataset.test):
+        found["test_pairs"] = {"ranked": len(test), "of": len(dataset.test)}
+    if test.groups is not None:
+        found["test_items"] = {"images": len(test.image_rows()), "texts": len(test.text_rows())}
+    return found | {"chance": retrieval.chance_of_pairs(test) if len(test) else None}
 
 
 def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
@@ -269,6 +278,7 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         used = models.pairs_used(pairs, limit)
         of = f"the {pairs}" if used == pairs else f"{used} of the {pairs}"
         console.print(f"retrieval goes through a bank of {limit}, the means of {of} training pairs: retrieval.bank")
+    _say_what_is_drawn(config, dataset, console)
     resumed_step = checkpoints.latest() or 0
     progress = training.Progress()
     if resumed_step:
@@ -293,16 +303,37 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         bar,
         training.announce_compilation(console.print),
     ):
+        state = initial_state(config, dataset, mesh)
         return training.train(
-            initial_state(config, dataset, mesh),
+            state,
             dataset,
             checkpoints,
             **options,
             resident=config["mesh"]["resident"],
+            neighbourhoods=kept_neighbourhoods(
+                dataset.train,
+                state.neighbours,
+                directory / workdirs.NEIGHBOURS,
+                console.print,
+                # Several processes would have to wait for each other to agree.
+                (lambda: bool(interrupted)) if jax.process_count() == 1 else lambda: False,
+            ),
             report=report,
             on_step=lambda step: bar.update(task, completed=step),
             should_stop=should_stop,
         )
+
+
+def _say_what_is_drawn(config, dataset, console):
+    """Says which figures are of a part of the pairs only."""
+    ranked = training.ranked_pairs(dataset.validation, config["train"]["evaluate_pairs"])
+    if len(ranked) < len(dataset.validation):
+        of = f"{len(ranked):,} of {len(dataset.validation):,}"
+        console.print(f"validation ranks {of} pairs, drawn at random: train.evaluate_pairs")
+    pairs = len(dataset.train)
+    if config["train"]["selection"] == "agreement" and pairs > KNOWN_PAIRS:
+        of = f"{KNOWN_PAIRS:,} of the {pairs:,}"
+        console.print(f"agreement looks for neighbours among {of} training pairs, drawn at random")
 
 
 @contextlib.contextmanager

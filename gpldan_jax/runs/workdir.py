@@ -7,6 +7,7 @@ results.json       the figures of the selected model; its presence says that the
 model.safetensors  the selected model
 README.md          what the model is, how good it is and how it was made
 tensorboard/       scalars, where tensorboardX is installed
+neighbours.npz     the nearest training pairs of each, where there are very many and a recipe asks for them
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from gpldan_jax.models.trained import CARD_FILE, MODEL_FILE
 from gpldan_jax.training.loop import without_evaluation
 
 CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json", MODEL_FILE
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
-RUN = (CHECKPOINTS, TENSORBOARD, METRICS, RESULTS, MODEL, CARD_FILE)
+CHECKPOINTS, TENSORBOARD, NEIGHBOURS = "checkpoints", "tensorboard", "neighbours.npz"
+RUN = (CHECKPOINTS, TENSORBOARD, NEIGHBOURS, METRICS, RESULTS, MODEL, CARD_FILE)
 EPOCHS = "train.epochs"
 DATA_PATH = "data_path"
 """The key of `config.json` with the absolute path where the data were last found; absent in old workdirs."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpldan_jax import _checksums, _console, _files, _locks, models
 from gpldan_jax.data import DataError, Descriptions, PairedDataset, describe, label_titles
+from gpldan_jax.data.feature_arrays import join_features, take_rows
 from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.data.paired import SPLITS, different_rows
 from gpldan_jax.index import Index
@@ -66,7 +67,7 @@ def build_from_run(
     with _locks.locked(out):
         (out / _MADE_OF).unlink(missing_ok=True)
         for modality in MODALITIES:
-            features = np.concatenate([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
+            features = join_features([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
             items = _different_items(dataset, splits, modality)
             rows = [own[0] for own in items]
             fields_of = {name: [values[row] for row in rows] for name, values in fields.items()}
@@ -75,7 +76,7 @@ def build_from_run(
             if modality == "image":
                 fields_of |= _pictures_of(described, rows, out, images)
             ids_of = [described.ids[row] for row in rows]
-            _build(model, features[rows], ids_of, modality, out, fields_of, candidates=candidates)
+            _build(model, take_rows(features, np.array(rows)), ids_of, modality, out, fields_of, candidates=candidates)
         _checksums.write_record(out / _MADE_OF, made_of)
 
 

@@ -294,5 +294,6 @@ def _with_test(search, result):
 
 
 def _evaluate(search, split, model):
-    evaluate = training.make_evaluator(search.dataset, split, criterion=search.criterion)
+    evaluate_pairs = training.train_options(search.config)["evaluate_pairs"]
+    evaluate = training.make_evaluator(search.dataset, split, criterion=search.criterion, evaluate_pairs=evaluate_pairs)
     return evaluate(model.projector, model.parameters, model.bank)

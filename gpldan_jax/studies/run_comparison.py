@@ -49,7 +49,7 @@ def rank_test_items(folder: Path, data_path: Path | None = None) -> Ranking:
     """
     if not (folder / workdirs.RESULTS).exists():
         raise ValueError(f"{folder} holds no results.json: it is no run, or not finished")
-    found = run_data.find(folder, data_path)
+    found = run_data.find_ranked(folder, data_path)
     test = found.scaled.test
     if not len(test):
         raise ValueError(f"{folder} has no test pairs to compare on")

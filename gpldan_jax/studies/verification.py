@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gpldan_jax import _checksums
 from gpldan_jax._files import TEMPORARY, one_line
+from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.index import storage
 from gpldan_jax.models import load_model
 from gpldan_jax.runs import workdir as workdirs
@@ -46,7 +47,8 @@ def verify(path: str | os.PathLike) -> list[Checked]:
 
     Args:
         path: of a run, a sweep, a comparison, an ablation, a collection or an index; a folder that holds several of
-            them; a model file, a feature file (`.npz`), or another single file of these.
+            them; a model file, a feature file (`.npz`) or a folder of extracted features, or another single file of
+            these.
 
     Returns:
         What came of each check, in the order of the paths. Tables, figures and cards have no checksum and are left out.
@@ -70,7 +72,7 @@ def verify(path: str | os.PathLike) -> list[Checked]:
     if not found:
         raise ValueError(
             f"{path} is nothing that gpldan_jax writes: expected a run, a sweep, a comparison, a collection, an index, "
-            "a model file (.safetensors) or a feature file (.npz)"
+            "a model file (.safetensors), a feature file (.npz) or a folder that extract wrote"
         )
     return found
 
@@ -81,6 +83,9 @@ def _folder(folder: Path) -> Iterator[Checked]:
         return
     if folder.name.isdecimal() and ((folder / _checksums.FOLDER_FILE).exists() or (folder / "state").is_dir()):
         yield _checked(folder, _checkpoint)
+        return
+    if (folder / _checksums.FOLDER_FILE).exists() and is_npy_folder(folder):
+        yield _checked(folder, _features)
         return
     paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(TEMPORARY)]
     for path in paths:
@@ -151,6 +156,11 @@ def _model(path):
         warnings.simplefilter("always")
         load_model(path)
     return _OLDER if any("has no checksums" in str(of.message) for of in caught) else ""
+
+
+def _features(folder):
+    _checksums.check_folder(folder)
+    return ""
 
 
 def _archive(path):

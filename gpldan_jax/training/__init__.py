@@ -26,6 +26,8 @@ from gpldan_jax.training.evaluators import evaluate_parameters as evaluate_param
 from gpldan_jax.training.evaluators import evaluate_split as evaluate_split
 from gpldan_jax.training.evaluators import make_bank_maker as make_bank_maker
 from gpldan_jax.training.evaluators import make_evaluator as make_evaluator
+from gpldan_jax.training.evaluators import ranked_pairs as ranked_pairs
+from gpldan_jax.training.evaluators import with_ranked_test as with_ranked_test
 from gpldan_jax.training.grid import member_of as member_of
 from gpldan_jax.training.grid import stack_states as stack_states
 from gpldan_jax.training.grid import train_grid as train_grid

@@ -7,7 +7,7 @@ Letters: `n` training pairs; `b` pairs of a mini-batch; `m` neighbours; `d_i`, `
 """
 
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import flax.struct
 import jax
@@ -17,8 +17,10 @@ from jax.sharding import PartitionSpec
 
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.paired import different_rows
-from gpldan_jax.losses import nearest_neighbours, neighbourhood_rows
+from gpldan_jax.losses import neighbourhood_rows
+from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.training.mesh import AXIS, row_sharding, shares
+from gpldan_jax.training.neighbour_search import IN_ONE_PROGRAM, find_neighbours
 from gpldan_jax.training.read_ahead import read_ahead
 from gpldan_jax.training.state import shuffling_key
 
@@ -63,13 +65,22 @@ class Neighbourhoods(flax.struct.PyTreeNode):
         count: how many training pairs there are.
     """
 
-    columns: jax.Array
-    weights: jax.Array
+    columns: jax.Array | np.ndarray
+    weights: jax.Array | np.ndarray
     count: int = flax.struct.field(pytree_node=False)
 
     def rows(self) -> jax.Array:
-        """Returns the rows `[b, count]` of the neighbourhood matrix, see `gpldan_jax.losses.neighbourhood_rows`."""
-        return neighbourhood_rows(self.columns, self.weights, self.count)
+        """Returns the rows `[b, count]` of the neighbourhood matrix, see `gpldan_jax.losses.neighbourhood_rows`.
+
+        Of many training pairs only the columns in which a row has a weight are there, b m of them: the rows have the
+        same inner products.
+        """
+        columns, weights = jnp.asarray(self.columns), jnp.asarray(self.weights)
+        width = columns.size
+        if self.count <= IN_ONE_PROGRAM or self.count <= width:
+            return neighbourhood_rows(columns, weights, self.count)
+        _, places = jnp.unique(columns, return_inverse=True, size=width)
+        return neighbourhood_rows(places.reshape(columns.shape), weights, width)
 
 
 class Batch(flax.struct.PyTreeNode):
@@ -122,12 +133,20 @@ class ResidentPairs(flax.struct.PyTreeNode):
         return Batch(images, texts, where, neighbourhoods, groups)
 
 
-def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbourhoods | None:
+def split_neighbourhoods(
+    split: PairedSplit,
+    neighbours: int | None,
+    *,
+    on_pairs: Callable[[int], None] = lambda done: None,
+    share: Share | None = None,
+) -> Neighbourhoods | None:
     """Returns the neighbourhoods among the pairs of a split, on the host.
 
     Args:
         split: the training pairs.
         neighbours: m; `None` where target distances come from the inputs.
+        on_pairs: takes how many pairs are done, where there are so many that it takes long.
+        share: as in `gpldan_jax.training.neighbour_search.find_neighbours`.
 
     Returns:
         The neighbourhoods; `None` for `None`.
@@ -138,13 +157,16 @@ def split_neighbourhoods(split: PairedSplit, neighbours: int | None) -> Neighbou
     """
     if neighbours is None:
         return None
-    images, texts = jnp.asarray(split.images), jnp.asarray(split.texts)
-    columns, weights = jax.device_get(nearest_neighbours(images, texts, neighbours=neighbours))
+    columns, weights = find_neighbours(split.images, split.texts, neighbours, on_pairs=on_pairs, share=share)
     return Neighbourhoods(columns, weights, count=len(split))
 
 
 def resident_pairs(
-    split: PairedSplit, mesh: jax.sharding.Mesh | None = None, *, neighbours: int | None = None
+    split: PairedSplit,
+    mesh: jax.sharding.Mesh | None = None,
+    *,
+    neighbours: int | None = None,
+    neighbourhoods: Neighbourhoods | None = None,
 ) -> ResidentPairs:
     """Puts all training pairs on the device; with a mesh, each process sends the rows of its own devices only.
 
@@ -152,6 +174,7 @@ def resident_pairs(
         split: the training pairs.
         mesh: as in `TrainState`.
         neighbours: as in `TrainState`.
+        neighbourhoods: of all pairs, where they were found before.
 
     Returns:
         The pairs on the device or devices.
@@ -168,7 +191,9 @@ def resident_pairs(
         return _send(array, np.concatenate([kept, padding]), mesh)
 
     of_pairs = functools.partial(send, kept=np.arange(len(split)))
-    neighbourhoods = jax.tree.map(of_pairs, split_neighbourhoods(split, neighbours))
+    if neighbourhoods is None:
+        neighbourhoods = split_neighbourhoods(split, neighbours)
+    neighbourhoods = jax.tree.map(of_pairs, neighbourhoods)
     image_rows, image_of = _different(split.images, split.groups)
     text_rows, text_of = _different(split.texts, split.groups)
     return ResidentPairs(

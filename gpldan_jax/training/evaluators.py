@@ -1,10 +1,14 @@
 """The figures of a network in training and at its end: with a bank or without, with a figure that needs no labels."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from gpldan_jax.data import PairedDataset, PairedSplit
+from gpldan_jax.data.paired import Pairs, split_from_checked
 from gpldan_jax.models import Bank, Projector, choose_pairs, network_bank
 from gpldan_jax.retrieval import evaluate_pairs, retrieval_distances
 from gpldan_jax.retrieval.agreement import AGREEMENT, agreement, neighbourhood_relevance
@@ -13,15 +17,63 @@ from gpldan_jax.training.mesh import from_first_process, on_one_device
 from gpldan_jax.training.state import TrainState
 
 Figures = dict[str, dict[str, float]]
+_SEED = 0  # of the pairs that are drawn
 
 
-def make_evaluator(dataset: PairedDataset, split: str, *, criterion: str) -> Callable[..., Figures]:
+def ranked_pairs(split: PairedSplit, pairs: int) -> PairedSplit:
+    """Returns the pairs of a split that are ranked: all, or some of very many, because all are ranked for each.
+
+    They are drawn at random, the same whatever the seed of a run, so that the figures of several seeds compare.
+
+    Args:
+        split: any pairs.
+        pairs: how many are ranked, 0 for all. Where pairs have groups, a split whose different images and texts make no
+            more than `pairs**2` distances stays whole; of others whole groups are drawn.
+
+    Returns:
+        The split, or a part of it.
+
+    Example:
+        >>> split = PairedSplit(np.eye(5), np.eye(5))
+        >>> len(ranked_pairs(split, 3)), ranked_pairs(split, 5) is split
+        (3, True)
+    """
+    rows = _ranked_rows(split, pairs)
+    return split if rows is None else _part(split, rows)
+
+
+def with_ranked_test(dataset: PairedDataset, pairs: int) -> PairedDataset:
+    """Returns a dataset whose test split has the pairs that are ranked, see `ranked_pairs`.
+
+    Args:
+        dataset: any dataset.
+        pairs: as in `ranked_pairs`.
+
+    Returns:
+        The dataset; its `file_rows` are those of these pairs.
+
+    Example:
+        >>> split = PairedSplit(np.eye(5), np.eye(5))
+        >>> len(with_ranked_test(PairedDataset("mine", split, split, split), 3).test)
+        3
+    """
+    if (rows := _ranked_rows(dataset.test, pairs)) is None:
+        return dataset
+    known = dataset.file_rows
+    file_rows = None if known is None else (*known[:2], known[2][rows])
+    return dataclasses.replace(dataset, test=_part(dataset.test, rows), file_rows=file_rows)
+
+
+def make_evaluator(
+    dataset: PairedDataset, split: str, *, criterion: str, evaluate_pairs: int = 0
+) -> Callable[..., Figures]:
     """Returns the function that evaluates a network on a split; what it needs of the data is prepared once.
 
     Args:
         dataset: scaled features.
         split: `"validation"` or `"test"`.
         criterion: as in `criterion_value`; `"agreement"` adds that figure.
+        evaluate_pairs: how many pairs are ranked at most, see `ranked_pairs`; 0 for all.
 
     Returns:
         It takes a projector, its parameters on one device, and a bank or `None`; it returns the figures of
@@ -36,7 +88,7 @@ def make_evaluator(dataset: PairedDataset, split: str, *, criterion: str) -> Cal
         >>> sorted(evaluate(projector, parameters, None))
         ['agreement@50', 'recall@1', 'recall@10', 'recall@5']
     """
-    pairs: PairedSplit = getattr(dataset, split)
+    pairs = ranked_pairs(getattr(dataset, split), evaluate_pairs)
     if not len(pairs):
         return lambda projector, parameters, bank: {}
     relevance = neighbourhood_relevance(pairs, dataset.train) if criterion == "agreement" else None
@@ -122,6 +174,25 @@ def evaluate_parameters(
     distances = retrieval_distances(projector, parameters, images, texts, bank=bank)
     figures = evaluate_pairs(distances, split)
     return figures | ({AGREEMENT: agreement(distances, relevance)} if relevance else {})
+
+
+def _ranked_rows(split, pairs) -> np.ndarray | None:
+    """The rows of the pairs that are ranked; `None` for all."""
+    if not pairs or len(split) <= pairs:
+        return None
+    random = np.random.default_rng(_SEED)
+    if split.groups is None:
+        return np.sort(random.permutation(len(split))[:pairs])
+    if len(split.image_rows()) * len(split.text_rows()) <= pairs**2:
+        return None
+    _, numbers, counts = np.unique(split.groups, return_inverse=True, return_counts=True)
+    order = random.permutation(len(counts))
+    drawn = order[: max(1, np.searchsorted(np.cumsum(counts[order]), pairs, side="right"))]
+    return np.flatnonzero(np.isin(numbers, drawn))
+
+
+def _part(split, rows):
+    return split_from_checked(Pairs(split.images, split.texts, split.labels, split.groups).take(rows))
 
 
 def _evaluate(split, relevance, projector, parameters, bank):

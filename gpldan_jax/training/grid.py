@@ -117,6 +117,7 @@ def train_grid(
     evaluate_every: int = 1,
     patience: int = 0,
     bank: Mapping[str, Any] | None = None,
+    evaluate_pairs: int = 0,
     at_once: int | None = None,
     mesh: jax.sharding.Mesh | None = None,
     on_epoch: Callable[[int], None] = lambda epoch: None,
@@ -138,6 +139,7 @@ def train_grid(
         evaluate_every: as in `train`.
         patience: as in `train`, of each member.
         bank: as in `train`.
+        evaluate_pairs: as in `train`.
         at_once: as in `train_grid_epoch`.
         mesh: as in `train_grid_epoch`.
         on_epoch: takes the number of epochs done.
@@ -164,7 +166,7 @@ def train_grid(
         grid = grid.replace(states=states)
         return jax.device_get(metrics)
 
-    evaluate_validation = make_evaluator(dataset, "validation", criterion=criterion)
+    evaluate_validation = make_evaluator(dataset, "validation", criterion=criterion, evaluate_pairs=evaluate_pairs)
     make_bank = make_bank_maker(dataset.train, bank)
 
     def evaluate(index, epoch):

@@ -10,7 +10,13 @@ import numpy as np
 
 from gpldan_jax.config import default, with_newer_settings, with_values
 from gpldan_jax.data import DataError, PairedDataset
-from gpldan_jax.training.batches import epoch_batches, resident_pairs, split_neighbourhoods, steps_per_epoch
+from gpldan_jax.training.batches import (
+    Neighbourhoods,
+    epoch_batches,
+    resident_pairs,
+    split_neighbourhoods,
+    steps_per_epoch,
+)
 from gpldan_jax.training.checkpoints import Checkpoints, CheckpointsInMemory
 from gpldan_jax.training.epochs import (
     Interrupted,
@@ -87,6 +93,8 @@ def train(
     evaluate_every: int = 1,
     patience: int = 0,
     bank: Mapping[str, Any] | None = None,
+    evaluate_pairs: int = 0,
+    neighbourhoods: Neighbourhoods | None = None,
     report: Callable[[dict[str, Any]], None] = lambda record: None,
     on_step: Callable[[int], None] = lambda step: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -112,6 +120,9 @@ def train(
         patience: evaluations without a better one after which training ends; 0 for never.
         bank: `pairs`, `neighbours` and `weight` of the bank that validation pairs are moved by, see
             `gpldan_jax.models.make_bank`; `None` for none.
+        evaluate_pairs: how many validation pairs are ranked at most, see `ranked_pairs`; 0 for all.
+        neighbourhoods: of all training pairs, from `split_neighbourhoods`, where they were found before; `None` finds
+            them where the state needs them.
         report: takes the record of each epoch, plain numbers that fit a JSON line.
         on_step: takes the number of steps done so far.
         should_stop: asked after every epoch; where `resident` is False and there is one process, after every step.
@@ -152,6 +163,7 @@ def train(
         dataset=dataset,
         batches={"batch_size": batch_size, "remainder": remainder},
         resident=resident,
+        neighbourhoods=neighbourhoods,
         steps=steps,
         progress=progress,
         has_epochs=progress.epoch < epochs,
@@ -160,7 +172,7 @@ def train(
         save=save,
     )
 
-    evaluate = make_evaluator(dataset, "validation", criterion=criterion)
+    evaluate = make_evaluator(dataset, "validation", criterion=criterion, evaluate_pairs=evaluate_pairs)
     make_bank = make_bank_maker(dataset.train, bank)
 
     def evaluate_epoch(member, epoch):
@@ -208,6 +220,7 @@ class _Run:
     dataset: PairedDataset
     batches: Mapping[str, Any]
     resident: bool
+    neighbourhoods: Neighbourhoods | None
     steps: int
     progress: Progress
     has_epochs: bool
@@ -216,12 +229,12 @@ class _Run:
     save: Callable[[TrainState, Progress, int], None]
 
     def __post_init__(self):
-        split, neighbours = self.dataset.train, self.state.neighbours
-        self.pairs = self.neighbourhoods = None
+        split = self.dataset.train
+        self.pairs = None
+        if self.neighbourhoods is None and self.has_epochs:
+            self.neighbourhoods = split_neighbourhoods(split, self.state.neighbours)
         if self.resident and self.has_epochs:
-            self.pairs = resident_pairs(split, self.state.mesh, neighbours=neighbours)
-        if self.progress.window or not self.resident:
-            self.neighbourhoods = split_neighbourhoods(split, neighbours)
+            self.pairs = resident_pairs(split, self.state.mesh, neighbourhoods=self.neighbourhoods)
 
     def train_epoch(self, epoch: int) -> dict[str, np.ndarray]:
         """Trains an epoch, or the rest of one that was interrupted; returns `[1, steps]` by name."""
@@ -277,15 +290,15 @@ def train_options(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         config: as `gpldan_jax.config.default_config` returns it.
 
     Returns:
-        `epochs`, `batch_size`, `remainder`, `evaluate_every`, `patience`, `criterion` and `bank`.
+        `epochs`, `batch_size`, `remainder`, `evaluate_every`, `evaluate_pairs`, `patience`, `criterion` and `bank`.
 
     Example:
         >>> from gpldan_jax.config import default_config
         >>> train_options(default_config())["batch_size"]
         64
     """
-    names = ("epochs", "batch_size", "remainder", "evaluate_every", "patience")
-    options = {name: config["train"][name] for name in names}
+    names = ("epochs", "batch_size", "remainder", "evaluate_every", "evaluate_pairs", "patience")
+    options = {name: with_newer_settings(config)["train"][name] for name in names}
     return options | {"criterion": config["train"]["selection"], "bank": bank_options(config)}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax.data import DataError, FeaturesOnDisk, PairedSplit, load_dataset, standardize
+from gpldan_jax.data.feature_arrays import join_features
 from gpldan_jax.data.files.npy import map_file
 from gpldan_jax.models import choose_pairs
 from gpldan_jax.models.column_statistics import column_mean, column_range, column_statistics
@@ -89,6 +90,15 @@ def test_rows_are_chosen_as_from_an_array(tmp_path):
             features[rows]
 
 
+def test_parts_are_joined_on_disk(tmp_path):
+    features = on_disk(tmp_path, IMAGES)
+    joined = join_features([features.take(slice(5)), features.take(slice(9, 12)), features.take([3])])
+    assert isinstance(joined, FeaturesOnDisk)
+    np.testing.assert_array_equal(joined[:], IMAGES[[0, 1, 2, 3, 4, 9, 10, 11, 3]])
+    whole = join_features([features.take(slice(5)), features.scaled(np.square).take(slice(2))])
+    np.testing.assert_array_equal(whole, np.concatenate([IMAGES[:5], IMAGES[:2] ** 2]))
+
+
 def refusal(path):
     messages = []
     for options in ({}, {"on_disk": True}):
@@ -154,6 +164,7 @@ def test_the_bank_is_the_same(tmp_path):
 
 
 def test_agreement_reads_the_training_pairs_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setitem(neighbourhood_relevance.__globals__, "KNOWN_PAIRS", 100)
     monkeypatch.setitem(neighbourhood_relevance.__globals__, "_KNOWN_BLOCK", 30)  # the last block has fewer
     path = folder(tmp_path, split=SPLITS["mixed"])
     memory, disk = load_dataset("npz", path=path), load_dataset("npz", path=path, on_disk=True)

@@ -30,7 +30,7 @@ def make_folder(folder, count):
 def flags(folder, out="features.npz", **changed):
     """Of an extraction with the functions of the user's module."""
     given = {"images": folder / "images", "texts": folder / "texts.csv", "image_model": "own:images"}
-    given |= {"text_model": "own:texts", "out": folder / out} | changed
+    given |= {"text_model": "own:texts", "out": out and folder / out} | changed
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 

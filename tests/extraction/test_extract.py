@@ -29,7 +29,9 @@ Image = pytest.importorskip("PIL.Image", reason="images need Pillow")
         ({"images": None, "texts": None, "release": "pascal"}, "--release and --root go together"),
         ({"images": None, "texts": None, "release": "flickr", "root": "."}, "invalid choice: 'flickr'"),
         ({"root": "."}, "--release and --root go together"),
-        ({"out": "features.csv"}, "features.csv must end in .npz"),
+        ({"out": "features.csv"}, "features.csv must end in .npz; or name a folder, without a dot in its name"),
+        ({"out": "texts.csv/features"}, "texts.csv/features"),
+        ({"out": ".."}, "..: expected the name of a folder"),
         ({"out": "/proc/features.npz"}, "cannot write"),
         ({"texts": "missing.csv"}, "missing.csv: no such file"),
         (

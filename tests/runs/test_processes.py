@@ -1,11 +1,13 @@
 """Two real processes on the loopback, with CPU collectives, against one."""
 
+import functools
 import json
 import socket
 
 import numpy as np
 import pytest
 
+from gpldan_jax.models import load_model
 from tests.commands import SMALL
 
 # Two devices sum in another order than one; the difference grows with the steps.
@@ -65,6 +67,62 @@ def test_two_processes_train_like_one(run, features, tmp_path):
     first, second = pair(run, (*flags, "--config.train.epochs=4", f"--workdir={tmp_path / 'both'}"))
     assert first[0] == second[0] == 0, first[2] + second[2]
     assert "now it is to train 4" in first[1] and "epoch 4/4" in first[1] and "epoch 3/" not in first[1]
+
+
+# Runs the command and prints how many bytes of features it read, but for the fingerprint, which the first one takes.
+COUNTING = """
+import sys
+from gpldan_jax import data
+from gpldan_jax.cli.main import run_command
+from gpldan_jax.data.files.npy import MappedFile
+
+count, fingerprint = 0, data.PairedDataset.fingerprint
+
+def counting(read):
+    def counted(file, rows):
+        global count
+        found = read(file, rows)
+        count += found.nbytes
+        return found
+    return counted
+
+def uncounted(dataset):
+    global count
+    before = count
+    found = fingerprint(dataset)
+    count = before
+    return found
+
+data.PairedDataset.fingerprint = uncounted
+for name in ("read_block", "read_rows"):
+    setattr(MappedFile, name, counting(getattr(MappedFile, name)))
+status = run_command("run", sys.argv[1:], "gpldan run")
+print("bytes", count)
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_read_half_of_the_features_each(run, features, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, values in np.load(features).items():
+        np.save(tmp_path / f"folder/{name}.npy", values.astype(np.float32) if values.ndim == 2 else values)
+    (tmp_path / "counting.py").write_text(COUNTING)
+    flags = (*SMALL, "--dataset=npz", f"--data={tmp_path / 'folder'}", "--config.mesh.resident=False")
+    flags += ("--config.train.selection=last", "--config.train.epochs=8", "--config.train.evaluate_every=8")
+    command = functools.partial(run, config=None, script=tmp_path / "counting.py")
+    alone = command(*flags, f"--workdir={tmp_path / 'alone'}")
+    assert alone.returncode == 0, alone.stderr
+    both = pair(command, (*flags, f"--workdir={tmp_path / 'both'}"))
+    assert [status for status, *_ in both] == [0, 0], both
+    of_one, *of_two = (int(out.split()[-1]) for out in (alone.stdout, *(out for _, out, _ in both)))
+    held_out = 200 * 50 * 4  # each process evaluates, so these are read by both
+    assert of_one > 8 * 800 * 50 * 4
+    for count in of_two:
+        assert abs(count - of_one / 2) <= 2 * held_out
+    models = [load_model(tmp_path / f"{name}/model.safetensors").standardization for name in ("alone", "both")]
+    for name in ("image_mean", "image_std", "text_mean", "text_std"):  # of sums that one began and the other ended
+        np.testing.assert_array_equal(*(getattr(model, name) for model in models))
 
 
 @pytest.mark.slow

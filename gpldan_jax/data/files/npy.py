@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gpldan_jax._checksums import FOLDER_FILE
 from gpldan_jax.data.files.checks import Budget, DataError, first_few, missing_key_error
 from gpldan_jax.data.files.npz import check_header, read_header
 
@@ -27,8 +28,14 @@ NAMES = {
     "caption": ("caption", "captions"),
     "image_file": ("image_file", "image_files"),
     "class_names": ("class_names",),
+    "image_of": ("image_of",),
+    "text_of": ("text_of",),
+    "caption_utf8": ("caption_utf8",),
+    "caption_ends": ("caption_ends",),
+    "manifest": ("manifest",),
 }
 """The names of the files of each key, without `.npy`. All but features may be `.txt` files, an item in each line."""
+_OF_EXTRACTIONS = ("image_of", "text_of", "caption_utf8", "caption_ends", "manifest")  # nobody writes them by hand
 _FEATURES = ("image", "text")
 _KEYS = {name: key for key, names in NAMES.items() for name in names}
 _PART = re.compile(r"(\w+?)_([0-9]{1,9})")
@@ -171,8 +178,8 @@ def is_npy_folder(path: Path) -> bool:
 
 
 def expected_files() -> str:
-    """Returns the names of all files that a folder may have, for messages."""
-    return "; ".join(f"{key}: {' or '.join(_file_names(key))}" for key in NAMES)
+    """Returns the names of the files that a user may put into a folder, for messages."""
+    return "; ".join(f"{key}: {' or '.join(_file_names(key))}" for key in NAMES if key not in _OF_EXTRACTIONS)
 
 
 def _file_names(key: str) -> list[str]:
@@ -193,7 +200,7 @@ def _find(folder: Path) -> Iterator[tuple[str | None, list[Path]]]:
     for file in sorted([*folder.iterdir(), *(file for place in inner if place.is_dir() for file in place.iterdir())]):
         key = _KEYS.get(file.stem)
         number = _PART.fullmatch(file.stem)
-        if file in inner and file.is_dir():
+        if (file in inner and file.is_dir()) or file.name == FOLDER_FILE:
             continue
         if file.suffix == ".npy" and number and _KEYS.get(number[1]) in _FEATURES:
             of = parts.setdefault((number[1], file.parent), {})
