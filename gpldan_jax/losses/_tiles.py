@@ -297,12 +297,11 @@ def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul
 
 def _column_gradients(expanded, rows, columns, parts, slopes, of_parts, matmul_config):
     s, k, h = columns.lifted.shape
-    _, pull = jax.vjp(_attention_pairs, columns.attention)
-    (attention,) = pull(matmul(rows.gram, slopes.squared_rows, (1, 1)))
-    attention += jnp.stack([(slopes.inner * parts[:, a]).sum(1) for a in range(k)], 1)
+    of_pairs = matmul(rows.gram, slopes.squared_rows, (1, 1))
+    attention = jnp.stack([(slopes.inner * parts[:, a]).sum(1) for a in range(k)], 1)
     return Instances(
         lifted=matmul(of_parts, expanded, (1, 0), matmul_config).reshape(s, k, h),
-        attention=attention,
+        attention=attention + _attention_pairs_gradient(of_pairs, columns.attention),
         gram=matmul(_attention_pairs(rows.attention), slopes.squared_columns, (1, 1)),
     )
 
@@ -310,8 +309,7 @@ def _column_gradients(expanded, rows, columns, parts, slopes, of_parts, matmul_c
 def _row_gradients(rows, columns, slopes, of_parts, matmul_config):
     s, k, h = columns.lifted.shape
     of_expanded = matmul(of_parts, columns.lifted.reshape(s, k * h), (0, 0), matmul_config).reshape(k, s, k, h)
-    _, pull = jax.vjp(_attention_pairs, rows.attention)
-    (attention,) = pull(matmul(columns.gram, slopes.squared_columns, (1, 0)))
+    attention = _attention_pairs_gradient(matmul(columns.gram, slopes.squared_columns, (1, 0)), rows.attention)
     lifted = [sum(of_expanded[a, :, b] * rows.attention[:, b, None] for b in range(k)) for a in range(k)]
     return Instances(
         lifted=jnp.stack(lifted, 1),
@@ -397,6 +395,16 @@ def _attention_pairs(attention):
     """`a_a a_b`, twice where a < b: `[g, s]`; its product with a gram is a squared norm."""
     pairs = _ordered(attention.shape[1])
     return jnp.stack([(1 if a == b else 2) * attention[:, a] * attention[:, b] for a, b in pairs])
+
+
+def _attention_pairs_gradient(gradient, attention):
+    """The gradient with respect to `attention: [s, k]` of `_attention_pairs`, given that of its result."""
+    rows = [0] * attention.shape[1]
+    for (a, b), g in zip(_ordered(len(rows)), gradient, strict=True):
+        rows[a] += 2 * g * attention[:, b]
+        if a != b:
+            rows[b] += 2 * g * attention[:, a]
+    return jnp.stack(rows, 1)
 
 
 def _trace(gram, k):
