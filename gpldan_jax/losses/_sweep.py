@@ -356,10 +356,11 @@ def unlift_gradient(gradient, host, tiling):
     def block(i, gradient):
         representations, attention = _tiles.read_representations(host.pairs, tiling, i)
         magnitudes = tiling.take(host.statistics.magnitudes, i, 1).reshape(-1)
-        lifted, pull = jax.vjp(lambda x, a: distances.lift(x, a, magnitudes), representations, attention)
+        lifted = distances.lift(representations, attention, magnitudes)
         of_gram = tiling.take(gradient.gram, i, 2).reshape(len(gradient.gram), -1)
         of_lifted = jnp.concatenate([tiling.take(gradient.image, i), tiling.take(gradient.text, i)])
-        of_features, of_attention = pull(of_lifted + _tiles.representation_gram_gradient(of_gram, lifted))
+        of_lifted += _tiles.representation_gram_gradient(of_gram, lifted)
+        of_features, of_attention = distances.lift_gradient(of_lifted, representations, attention, magnitudes)
         of_attention += jnp.concatenate(
             [tiling.take(gradient.image_attention, i), tiling.take(gradient.text_attention, i)]
         )
