@@ -13,12 +13,13 @@ inputs. In a tile the columns of the graph come first: arrays are `[columns, row
 memory in its order.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import distances
+from gpldan_jax.losses import _products, distances
 from gpldan_jax.losses.distances import MatmulConfig, matmul
 
 
@@ -223,9 +224,9 @@ def representation_gram_gradient(gradient, lifted):
 
 
 def expand(lifted, attention):
-    """`x'_ia a_ib` for all a, b: `[k s, k h]`, a before i."""
+    """`x'_ia a_ib` for all a, b: `[k, s, k h]`, a before i before b."""
     s, k, h = lifted.shape
-    return (lifted.swapaxes(0, 1)[:, :, None, :] * attention[None, :, :, None]).reshape(k * s, k * h)
+    return (lifted.swapaxes(0, 1)[:, :, None, :] * attention[None, :, :, None]).reshape(k, s, k * h)
 
 
 def tile_terms(
@@ -289,31 +290,30 @@ def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul
         own: the rows are the columns; there is no gradient for them then, as `tile_gradients` says.
     """
     slopes = _slopes(tile, jnp.where(jnp.abs(tile.cosine) >= 1, 0, slope))  # where the distance is clipped, 0
-    of_parts = (slopes.inner[:, None] * columns.attention[:, :, None]).reshape(len(columns.lifted), -1)
-    of_columns = _column_gradients(expanded, rows, columns, tile.parts, slopes, of_parts, matmul_config)
-    of_rows = None if own else _row_gradients(rows, columns, slopes, of_parts, matmul_config)
+    of_columns = _column_gradients(expanded, rows, columns, tile.parts, slopes, matmul_config)
+    of_rows = None if own else _row_gradients(rows, columns, slopes, matmul_config)
     return of_rows, of_columns
 
 
-def _column_gradients(expanded, rows, columns, parts, slopes, of_parts, matmul_config):
-    s, k, h = columns.lifted.shape
+def _column_gradients(expanded, rows, columns, parts, slopes, matmul_config):
     of_pairs = matmul(rows.gram, slopes.squared_rows, (1, 1))
-    attention = jnp.stack([(slopes.inner * parts[:, a]).sum(1) for a in range(k)], 1)
+    attention = jnp.stack([(slopes.inner * part).sum(1) for part in parts], 1)
+    lifted = _products.of_columns(slopes.inner, columns.attention, expanded, matmul_config)
     return Instances(
-        lifted=matmul(of_parts, expanded, (1, 0), matmul_config).reshape(s, k, h),
+        lifted=lifted.reshape(columns.lifted.shape),
         attention=attention + _attention_pairs_gradient(of_pairs, columns.attention),
         gram=matmul(_attention_pairs(rows.attention), slopes.squared_columns, (1, 1)),
     )
 
 
-def _row_gradients(rows, columns, slopes, of_parts, matmul_config):
-    s, k, h = columns.lifted.shape
-    of_expanded = matmul(of_parts, columns.lifted.reshape(s, k * h), (0, 0), matmul_config).reshape(k, s, k, h)
+def _row_gradients(rows, columns, slopes, matmul_config):
     attention = _attention_pairs_gradient(matmul(columns.gram, slopes.squared_columns, (1, 0)), rows.attention)
-    lifted = [sum(of_expanded[a, :, b] * rows.attention[:, b, None] for b in range(k)) for a in range(k)]
+    lifted, of_inner = _products.of_rows(
+        slopes.inner, columns.attention, _flat(columns), rows.lifted, rows.attention, matmul_config
+    )
     return Instances(
-        lifted=jnp.stack(lifted, 1),
-        attention=attention + sum(of_expanded[a] * rows.lifted[:, a, None, :] for a in range(k)).sum(-1),
+        lifted=lifted,
+        attention=attention + of_inner,
         gram=matmul(_attention_pairs(columns.attention), slopes.squared_rows, (1, 0)),
     )
 
@@ -327,7 +327,7 @@ class _Slopes(NamedTuple):
 
 
 def _slopes(tile, slope):
-    s = len(tile.parts)
+    s = 2 * tile.distance.shape[1]
     # Each of these ends in a division: XLA keeps the result of one, where it would compute cheaper operations once more
     # inside every loop that reads them, with all that they depend on.
     inner = -slope / tile.norm
@@ -339,7 +339,7 @@ def _slopes(tile, slope):
 class Tile(NamedTuple):
     """The distances of a tile and what their gradient needs."""
 
-    parts: jax.Array  # [s, k, s], the one large product
+    parts: Sequence[jax.Array]  # k times [s, s], the one large product
     inner: jax.Array  # the rest: [2, t, 2, t], modality and pair of the column, then of the row
     squared_rows: jax.Array  # |Co(row, column)|^2; infinite where it is no more than rounding: cosine and gradient 0
     squared_columns: jax.Array  # |Co(column, row)|^2
@@ -350,10 +350,10 @@ class Tile(NamedTuple):
 
 def tile_distances(expanded, rows, columns, matmul_config) -> Tile:
     """All distances of the s instances of the columns to the s of the rows, of which `expanded` is `expand`."""
-    s, k, h = columns.lifted.shape
+    s, k = columns.attention.shape
     t = s // 2
-    parts = matmul(columns.lifted.reshape(s, k * h), expanded, (1, 1), matmul_config).reshape(s, k, s)
-    inner = sum(columns.attention[:, a].reshape(2, t, 1, 1) * parts[:, a].reshape(2, t, 2, t) for a in range(k))
+    parts = _products.parts(_flat(columns), expanded, matmul_config)
+    inner = sum(columns.attention[:, a].reshape(2, t, 1, 1) * parts[a].reshape(2, t, 2, t) for a in range(k))
     squared_rows = matmul(_attention_pairs(columns.attention), rows.gram, (0, 0))
     squared_columns = matmul(columns.gram, _attention_pairs(rows.attention), (0, 0))
     # Reshaped before anything elementwise: the loops below then run over contiguous rows.
@@ -389,6 +389,11 @@ def _read_inputs(pairs, tiling, i):
 def _inverse_length(inputs):
     squared = jnp.square(distances.unit_scale(inputs)).sum(-1)
     return distances.inverse_root(squared, 1) / distances.magnitude(inputs)
+
+
+def _flat(instances):
+    """`[s, k h]`"""
+    return instances.lifted.reshape(len(instances.lifted), -1)
 
 
 def _attention_pairs(attention):

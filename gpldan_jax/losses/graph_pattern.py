@@ -115,7 +115,7 @@ def graph_pattern_loss(
     if block_size is not None and implementation != "blocked":
         raise ValueError(f"block_size is for implementation='blocked', got {implementation!r}")
     plan = make_plan(discrepancy, block_size, precision, compute_dtype)
-    if implementation == "vmap" and plan.matmul_config != distances.EXACT_MATMUL:
+    if implementation == "vmap" and (precision != "highest" or compute_dtype is not None):
         raise ValueError("implementation='vmap' has no precision or compute_dtype; it is the definition")
     pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
     return _checked_loss(pairs, alpha, beta, implementation, plan)
@@ -219,7 +219,8 @@ def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis
         compute_dtype = jnp.dtype(compute_dtype).name
         if compute_dtype not in _COMPUTE_DTYPES:
             raise ValueError(f"compute_dtype must be one of {', '.join(_COMPUTE_DTYPES)}, got {compute_dtype!r}")
-    return _sweep.SweepPlan(block_size, discrepancy, distances.MatmulConfig(precision, compute_dtype), mesh, axis)
+    matmul_config = distances.MatmulConfig(precision, compute_dtype, looped=jax.default_backend() == "tpu")
+    return _sweep.SweepPlan(block_size, discrepancy, matmul_config, mesh, axis)
 
 
 def _checked_loss(pairs: Pairs, alpha, beta, implementation: str, plan: _sweep.SweepPlan):
