@@ -1,7 +1,7 @@
-"""The three large matrix products of a tile: each at once, or in a loop over the k representations.
+"""The large matrix products of a tile: each at once, or in a loop, over the k representations or over parts of a width.
 
 At once is fastest where memory is read through caches. A compiler for TPUs takes most of its time for such products:
-it lays out each by its size, six times over in float32. The loop has one product of a k-th of the size.
+it unrolls each by its size, six times over in float32. The loop has one product of a part of the size.
 
 Letters: as in `_tiles`. `columns: [s, k h]` are the lifted representations of the columns; `expanded: [k, s, k h]` is
 `_tiles.expand` of the rows; `inner: [s, s]`, columns first, is the derivative by the inner products of `parts`.
@@ -13,6 +13,23 @@ import jax
 import jax.numpy as jnp
 
 from gpldan_jax.losses.distances import MatmulConfig, matmul
+
+_WIDTH = 1024  # of inputs that are multiplied at once in a loop
+
+
+def of_inputs(columns, rows, config: MatmulConfig):
+    """All inner products of inputs `[s, d]`: `[s, s]`, columns first."""
+    count = columns.shape[1] // _WIDTH
+    if not config.looped or count < 2:
+        return matmul(columns, rows, (1, 1), config)
+
+    def add(total, i):
+        columns_i, rows_i = (jax.lax.dynamic_slice_in_dim(x, i * _WIDTH, _WIDTH, 1) for x in (columns, rows))
+        return total + matmul(columns_i, rows_i, (1, 1), config), None
+
+    rest = slice(count * _WIDTH, None)
+    start = matmul(columns[:, rest], rows[:, rest], (1, 1), config)  # zeros where nothing is left
+    return jax.lax.scan(add, start, jnp.arange(count))[0]
 
 
 def parts(columns, expanded, config: MatmulConfig) -> Sequence[jax.Array]:
@@ -62,9 +79,7 @@ def of_rows(inner, attention, columns, lifted, row_attention, config: MatmulConf
             of_lifted, products = of_one(of_expanded, lifted)
             return total + products.sum(-1), of_lifted
 
-        of_attention, of_lifted = jax.lax.scan(
-            add, jnp.zeros_like(row_attention), (attention.T, lifted.swapaxes(0, 1))
-        )
+        of_attention, of_lifted = jax.lax.scan(add, jnp.zeros_like(row_attention), (attention.T, lifted.swapaxes(0, 1)))
         return of_lifted.swapaxes(0, 1), of_attention
     of_expanded = matmul(_weighted(inner, attention), columns, (0, 0), config).reshape(k, s, k, -1)
     found = [of_one(of_expanded[a], lifted[:, a]) for a in range(k)]

@@ -285,8 +285,8 @@ def read_row(host: Side, tiling: Tiling, i, read: Callable) -> Row:
 
 
 def _no_terms(tiling, dtype):
-    quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
-    return TermSums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
+    of_tile = jnp.zeros((tiling.size, tiling.size), dtype)
+    return TermSums(jnp.zeros(tiling.size, dtype), of_tile, of_tile)
 
 
 def _visit_tile(task, sums, row, guest, tiling, j, columns, share, own):

@@ -78,8 +78,8 @@ class TermSums(NamedTuple):
 
     Attributes:
         pairwise: `[t]`.
-        unpaired: `[2, t, 2, t]`.
-        mutual: `[2, t, 2, t]`.
+        unpaired: `[t, t]`.
+        mutual: `[t, t]`.
     """
 
     pairwise: jax.Array
@@ -201,7 +201,7 @@ def original_distances(row_inputs, pairs: Pairs, statistics: Statistics, counted
     scales = tiling.take(statistics.input_scales, j, 1)
     column_inputs = [tiling.take(x, j) for x in (pairs.image_inputs, pairs.text_inputs)]
     cosines = (
-        scale[:, None] * matmul(column, row, (1, 1), matmul_config)
+        scale[:, None] * _products.of_inputs(column, row, matmul_config)
         for row, column, scale in zip(row_inputs, column_inputs, scales, strict=True)
     )
     image, text = (jnp.maximum(distances.without_rounding(1 - cosine), 0) for cosine in cosines)
@@ -243,8 +243,8 @@ def tile_terms(
         discrepancy: rho of Eq. 6, elementwise.
         matmul_config: how to multiply.
     """
-    distance = tile_distances(expanded, rows, columns, matmul_config).distance
-    return TermSums(jnp.diagonal(distance[0, :, 1]), *_pattern_terms(distance, target, counted, discrepancy))
+    quadrants = _quadrants(tile_distances(expanded, rows, columns, matmul_config).distance)
+    return TermSums(jnp.diagonal(quadrants[1]), *_pattern_terms(quadrants, target, counted, discrepancy))
 
 
 def tile_gradients(
@@ -264,16 +264,17 @@ def tile_gradients(
         own: the rows are the columns. The tile then holds each pair twice, and by symmetry both sides have the same
             gradient; so the columns' gradient of the whole tile is the full gradient of half its sums.
     """
-    t = len(columns.lifted) // 2
     tile = tile_distances(expanded, rows, columns, matmul_config)
+    quadrants = _quadrants(tile.distance)
     (unpaired, mutual), pull = jax.vjp(
-        lambda distance: _pattern_terms(distance, target, counted, discrepancy), tile.distance
+        lambda *quadrants: _pattern_terms(quadrants, target, counted, discrepancy), *quadrants
     )
-    (slope,) = pull((jnp.full_like(unpaired, weights[0]), jnp.full_like(mutual, weights[1])))
+    vv, vt, tv, tt = pull((jnp.full_like(unpaired, weights[0]), jnp.full_like(mutual, weights[1])))
     if own:
-        is_paired = jnp.eye(t, dtype=bool)[:, None, :] & ~jnp.eye(2, dtype=bool)[:, None, :, None]
-        slope += jnp.where(is_paired, weights[2], 0)
-    sums = TermSums(jnp.diagonal(tile.distance[0, :, 1]), unpaired, mutual)
+        paired = jnp.where(jnp.eye(len(target), dtype=bool), weights[2], 0)
+        vt, tv = vt + paired, tv + paired
+    sums = TermSums(jnp.diagonal(quadrants[1]), unpaired, mutual)
+    slope = jnp.block([[vv, vt], [tv, tt]])
     return sums, *pull_back(slope, tile, expanded, rows, columns, matmul_config, own)
 
 
@@ -281,7 +282,7 @@ def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul
     """The gradients with respect to rows and columns, given that with respect to the distances of a tile.
 
     Args:
-        slope: `[2, t, 2, t]`, like the distances.
+        slope: `[s, s]`, like the distances.
         tile: `tile_distances` of the other arguments.
         expanded: `expand` of the rows.
         rows: s instances.
@@ -327,20 +328,19 @@ class _Slopes(NamedTuple):
 
 
 def _slopes(tile, slope):
-    s = 2 * tile.distance.shape[1]
     # Each of these ends in a division: XLA keeps the result of one, where it would compute cheaper operations once more
     # inside every loop that reads them, with all that they depend on.
     inner = -slope / tile.norm
-    squared_rows = (-0.5 * inner * tile.inner / tile.squared_rows).reshape(s, s)
-    squared_columns = (-0.5 * inner * tile.inner / tile.squared_columns).reshape(s, s)
-    return _Slopes(inner.reshape(s, s), squared_rows, squared_columns)
+    squared_rows = -0.5 * inner * tile.inner / tile.squared_rows
+    squared_columns = -0.5 * inner * tile.inner / tile.squared_columns
+    return _Slopes(inner, squared_rows, squared_columns)
 
 
 class Tile(NamedTuple):
-    """The distances of a tile and what their gradient needs."""
+    """The distances of a tile, `[s, s]`, and what their gradient needs; columns first, images before texts."""
 
-    parts: Sequence[jax.Array]  # k times [s, s], the one large product
-    inner: jax.Array  # the rest: [2, t, 2, t], modality and pair of the column, then of the row
+    parts: Sequence[jax.Array]  # k of them, the large product
+    inner: jax.Array
     squared_rows: jax.Array  # |Co(row, column)|^2; infinite where it is no more than rounding: cosine and gradient 0
     squared_columns: jax.Array  # |Co(column, row)|^2
     norm: jax.Array
@@ -350,34 +350,33 @@ class Tile(NamedTuple):
 
 def tile_distances(expanded, rows, columns, matmul_config) -> Tile:
     """All distances of the s instances of the columns to the s of the rows, of which `expanded` is `expand`."""
-    s, k = columns.attention.shape
-    t = s // 2
+    k = columns.attention.shape[1]
     parts = _products.parts(_flat(columns), expanded, matmul_config)
-    inner = sum(columns.attention[:, a].reshape(2, t, 1, 1) * parts[a].reshape(2, t, 2, t) for a in range(k))
+    inner = sum(columns.attention[:, a, None] * parts[a] for a in range(k))
     squared_rows = matmul(_attention_pairs(columns.attention), rows.gram, (0, 0))
     squared_columns = matmul(columns.gram, _attention_pairs(rows.attention), (0, 0))
-    # Reshaped before anything elementwise: the loops below then run over contiguous rows.
-    squared_rows, squared_columns = (x.reshape(2, t, 2, t) for x in (squared_rows, squared_columns))
-    squared_rows = distances.without_cancellation(squared_rows, _trace(rows.gram, k).reshape(1, 1, 2, t))
-    squared_columns = distances.without_cancellation(squared_columns, _trace(columns.gram, k).reshape(2, t, 1, 1))
+    squared_rows = distances.without_cancellation(squared_rows, _trace(rows.gram, k)[None, :])
+    squared_columns = distances.without_cancellation(squared_columns, _trace(columns.gram, k)[:, None])
     norm = jnp.sqrt(squared_rows) * jnp.sqrt(squared_columns)
     cosine = inner / norm
     return Tile(parts, inner, squared_rows, squared_columns, norm, cosine, jnp.clip(1 - cosine, 0, 2))
 
 
-def _pattern_terms(distance, target, counted, discrepancy):
-    """`(L_ud, L_md)` entry by entry: `[2, t, 2, t]`, whose sums count both directions of each pair.
+def _quadrants(distance):
+    """The distances of columns to rows, `[t, t]`: image to image, image to text, text to image, text to text."""
+    t = len(distance) // 2
+    return distance[:t, :t], distance[:t, t:], distance[t:, :t], distance[t:, t:]
 
-    With p and q the modalities of column and row, a pair and its reverse are four distances: `l[0, j, 1, i]` and
-    `l[1, j, 0, i]` across, and `l[0, j, 0, i]`, `l[1, j, 1, i]` within, which both directions share.
-    """
-    target, counted = target[None, :, None, :], counted[None, :, None, :]
-    within = jnp.eye(2, dtype=distance.dtype)[:, None, :, None]
-    unpaired = (1 + within) * discrepancy(distance - target)
-    # Reversing one axis of modalities compares vt with vv and tt, both at once vv with tt; each comes up twice.
-    other_column, other_row = distance[::-1], distance[:, :, ::-1]
-    mutual = (jnp.abs(distance - other_column) + jnp.abs(distance - other_row)) / 2
-    mutual += within * jnp.abs(distance - distance[::-1, :, ::-1])
+
+def _pattern_terms(quadrants, target, counted, discrepancy):
+    """`(L_ud, L_md)` pair by pair, `[t, t]`, of both directions together: `_quadrants` has two distances across."""
+    vv, vt, tv, tt = quadrants
+
+    def rho(distance):
+        return discrepancy(distance - target)
+
+    unpaired = 2 * (rho(vv) + rho(tt)) + rho(vt) + rho(tv)
+    mutual = 2 * jnp.abs(vv - tt) + sum(jnp.abs(across - within) for across in (vt, tv) for within in (vv, tt))
     return jnp.where(counted, unpaired, 0), jnp.where(counted, mutual, 0)
 
 
@@ -392,7 +391,7 @@ def _inverse_length(inputs):
 
 
 def _flat(instances):
-    """`[s, k h]`"""
+    """The lifted representations as a matrix: `[s, k h]`."""
     return instances.lifted.reshape(len(instances.lifted), -1)
 
 
