@@ -140,7 +140,7 @@ def _sweep_twice(pairs, graph, weights, plan, has_gradient):
     """`_loss_and_gradient` on one device, or on one of several with its share of the pairs."""
     n = len(pairs.image)
     is_one_tile = _sweep.devices_of(plan) == 1 and n <= plan.block_size
-    tilings = (Tiling(n, n, 1),) * 2 if is_one_tile else _tiles.tilings(n, plan.block_size)
+    tilings = (Tiling(n, n, 1),) * 2 if is_one_tile else plan.tilings(n)
     host = Side(pairs, _tiles.instance_statistics(pairs, tilings[0]), _Extra(graph))
     if is_one_tile:
         loss, inner, gradient, of_scale = _one_tile(host, tilings[0], weights, plan, has_gradient)

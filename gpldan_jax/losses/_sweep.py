@@ -41,6 +41,10 @@ class SweepPlan(NamedTuple):
     mesh: jax.sharding.Mesh | None = None
     axis: tuple[str, ...] | None = None
 
+    def tilings(self, n: int) -> tuple[Tiling, Tiling]:
+        """Those of `_tiles.tilings`. Half as many kinds of tiles are half the program: worth it where that is slow."""
+        return _tiles.tilings(n, self.block_size, halved=not self.matmul_config.looped)
+
 
 class Gradient(NamedTuple):
     """Gradients while they are accumulated: those of `image` and `text` are of the lifted representations.
@@ -152,7 +156,7 @@ class _Task(NamedTuple):
 
 def _sweep(pairs: Pairs, weights, plan: SweepPlan):
     """`terms_and_gradient` on one device, or on one of several with its share of the pairs."""
-    tilings = halves, wholes = _tiles.tilings(len(pairs.image), plan.block_size)
+    tilings = halves, wholes = plan.tilings(len(pairs.image))
     host = Side(pairs, _tiles.instance_statistics(pairs, halves))
     number = number_present(pairs, plan)
     target_scale = _target_scale(host, number, wholes, plan)
@@ -195,17 +199,9 @@ def sweep_tiles(job: Job, host: Side, tilings: tuple[Tiling, Tiling], found, pla
     """
     halves, wholes = tilings
     # A block with itself: its halves with themselves and with each other, for a tile with itself is computed twice.
-    sums, _, of_host = _meet(
-        job,
-        host,
-        host,
-        halves,
-        (None, found),
-        first=lambda i: i + 1,
-        stop=lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count),
-        own=True,
-    )
-    if wholes.count > 1:
+    stop = None if halves == wholes else lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count)
+    sums, _, of_host = _meet(job, host, host, halves, (None, found), first=lambda i: i + 1, stop=stop, own=True)
+    if halves != wholes and wholes.count > 1:
         others, _, of_host = _meet(job, host, host, wholes, (None, of_host), first=lambda i: i + 1)
         sums += others
     if devices_of(plan) > 1:

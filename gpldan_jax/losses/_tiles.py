@@ -121,16 +121,21 @@ class Tiling(NamedTuple):
         return carry if isinstance(first, int) and first > 0 else body(0, carry)
 
 
-def tilings(n: int, block_size: int) -> tuple[Tiling, Tiling]:
+def tilings(n: int, block_size: int, halved: bool = True) -> tuple[Tiling, Tiling]:
     """Blocks of at most half the size, and blocks that are two of those each (or one, where there is but one).
+
+    Blocks that are not `halved` are the same twice, of at most the whole size.
 
     Example:
         >>> tilings(10, 6)
         (Tiling(n=10, size=3, count=4), Tiling(n=10, size=6, count=2))
+        >>> tilings(10, 6, halved=False)[0]
+        Tiling(n=10, size=5, count=2)
     """
-    count = max(-(-n // (block_size // 2)), 1)
+    count = max(-(-n // (block_size // 2 if halved else block_size)), 1)
     size = -(-n // count)
-    return Tiling(n, size, count), Tiling(n, min(2 * size, n), -(-count // 2))
+    blocks = Tiling(n, size, count)
+    return blocks, Tiling(n, min(2 * size, n), -(-count // 2)) if halved else blocks
 
 
 def instance_statistics(pairs: Pairs, tiling: Tiling) -> Statistics:
