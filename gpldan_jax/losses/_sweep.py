@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from gpldan_jax.losses import _tiles, distances
+from gpldan_jax.losses._ring import ring_order
 from gpldan_jax.losses._tiles import Pairs, Statistics, TermSums, Tiling
 
 
@@ -215,10 +216,11 @@ def _meet_guests(job, host, tiling, sums, of_host, of_guest, plan):
     steps = devices // 2
 
     def step(r, carry):
-        sums, of_host, guest, of_guest = carry
-        guest, of_guest = _shift((guest, of_guest), 1, plan)
+        sums, of_host, guest, travelling = carry
+        # Neither waits for this step: the guest goes on to the next one, and what earlier hosts found for it arrives.
+        following, arrived = _shift((guest, travelling), 1, plan)
         each_once = 2 * r == devices  # opposite each other in the ring, both meet
-        others, of_host, of_guest = _meet(
+        others, of_host, found = _meet(
             job,
             host,
             guest,
@@ -227,10 +229,11 @@ def _meet_guests(job, host, tiling, sums, of_host, of_guest, plan):
             first=lambda i: jnp.where(each_once, i, 0),
             each_once=each_once,
         )
-        return sums + others, of_host, guest, of_guest
+        return sums + others, of_host, following, job.merge(arrived, found)
 
-    sums, of_host, _, of_guest = jax.lax.fori_loop(1, steps + 1, step, (sums, of_host, host, of_guest))
-    return sums, job.merge(of_host, _shift(of_guest, -steps, plan))
+    carry = (sums, of_host, _shift(host, 1, plan), of_guest)
+    sums, of_host, _, travelled = jax.lax.fori_loop(1, steps + 1, step, carry)
+    return sums, job.merge(of_host, _shift(travelled, -steps, plan))
 
 
 def _meet(job: Job, host: Side, guest: Side, tiling: Tiling, found, first, stop=None, each_once=False, own=False):
@@ -382,11 +385,12 @@ def _target_scale(host, number, tiling, plan):
 
         def step(r, carry):
             total, guest = carry
-            guest = _shift(guest, 1, plan)
+            following = _shift(guest, 1, plan)  # while this step computes
             each_once = 2 * r == devices_of(plan)
-            return _add_original_distances(total, host, guest, tiling, plan, own=False, each_once=each_once), guest
+            total = _add_original_distances(total, host, guest, tiling, plan, own=False, each_once=each_once)
+            return total, following
 
-        total, _ = jax.lax.fori_loop(1, devices_of(plan) // 2 + 1, step, (total, guest))
+        total, _ = jax.lax.fori_loop(1, devices_of(plan) // 2 + 1, step, (total, _shift(guest, 1, plan)))
     mean = sum_over_devices(total.sum(), plan) / jnp.maximum(number * (number - 1), 1)
     return 1 / jnp.where(mean > 0, mean, 1)
 
@@ -428,7 +432,7 @@ def sum_over_devices(x, plan: SweepPlan):
 
 
 def _shift(tree, steps, plan):
-    """Device i gets what device i + `steps` has."""
-    size = devices_of(plan)
-    permutation = [(i, (i - steps) % size) for i in range(size)]
+    """Each device gets what the device has that is `steps` further in the ring."""
+    ring = ring_order(plan.mesh, plan.axis)
+    permutation = [(sender, ring[(place - steps) % len(ring)]) for place, sender in enumerate(ring)]
     return jax.tree.map(lambda x: jax.lax.ppermute(x, plan.axis, permutation), tree)

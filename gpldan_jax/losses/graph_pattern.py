@@ -18,8 +18,8 @@ from gpldan_jax.losses._tiles import Pairs
 
 _PRECISIONS = ("default", "high", "highest")
 _COMPUTE_DTYPES = ("float32", "bfloat16")
-# On CPUs products of tiles of 512 pairs run at their limit, and larger tiles would leave the caches; GPUs want more. For
-# TPUs larger tiles take several times as long to compile.
+# On CPUs products of tiles of 512 pairs run at their limit, and larger tiles would leave the caches; GPUs want more.
+# Larger tiles take several times as long to compile for TPUs.
 _BLOCK_SIZES = {"cpu": 512, "tpu": 256}
 _BLOCK_SIZE = 1024
 
@@ -78,7 +78,8 @@ def graph_pattern_loss(
             and in reverse only (the default, also as `None`); `"dense"`, one matrix product for each distance matrix,
             differentiable in every way; or `"vmap"`, the formulas for one pair mapped over both axes: the
             definition, to read and to test against.
-        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU, 1024 elsewhere.
+        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU and 1024 on a
+            GPU.
         precision: of the large matrix products, as in `jax.lax.dot_general`: `"highest"` is float32 everywhere,
             `"default"` lets recent GPUs and TPUs round to TF32 or bfloat16. Not for `"vmap"`.
         compute_dtype: `"bfloat16"` rounds the operands of the large products; sums, norms and all that follows stay in
