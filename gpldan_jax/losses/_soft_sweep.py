@@ -140,7 +140,7 @@ def _sweep_twice(pairs, graph, weights, plan, has_gradient):
     """`_loss_and_gradient` on one device, or on one of several with its share of the pairs."""
     n = len(pairs.image)
     is_one_tile = _sweep.devices_of(plan) == 1 and n <= plan.block_size
-    tilings = (Tiling(n, n, 1),) * 2 if is_one_tile else _tiles.tilings(n, plan.block_size)
+    tilings = (Tiling(n, n, 1),) * 2 if is_one_tile else plan.tilings(n)
     host = Side(pairs, _tiles.instance_statistics(pairs, tilings[0]), _Extra(graph))
     if is_one_tile:
         loss, inner, gradient, of_scale = _one_tile(host, tilings[0], weights, plan, has_gradient)
@@ -159,22 +159,31 @@ def _one_tile(host, tiling, weights, plan, has_gradient):
     row = _sweep.read_row(host, tiling, 0, _read_extra)
     entries = _entries(row, host, tiling, 0, weights, plan, own=True)
     tile = _tiles.tile_distances(row.expanded, row.instances, row.instances, plan.matmul_config)
-    sums = _sums_of_rows(tile.distance, entries, weights)
+    distance = _by_modality(tile.distance)
+    sums = _sums_of_rows(distance, entries, weights)
     loss, inner, shares = _loss_of_sums(sums, host.pairs, weights, plan)
     if not has_gradient:
         return loss, inner, None, None
-    slope = _slope(tile.distance, entries, shares, shares, weights)
+    slope = _slope(distance, entries, shares, shares, weights)
     _, of_block = _tiles.pull_back(
-        weights.scale * slope, tile, row.expanded, row.instances, row.instances, plan.matmul_config, own=True
+        (weights.scale * slope).reshape(tile.distance.shape),
+        tile,
+        row.expanded,
+        row.instances,
+        row.instances,
+        plan.matmul_config,
+        own=True,
     )
     gradient = _sweep.accumulate(_sweep.no_gradient(host), of_block, tiling, 0)
-    return loss, inner, gradient, (slope * tile.distance).sum() / 2
+    return loss, inner, gradient, (slope * distance).sum() / 2
 
 
 def _first_sweep(host, tilings, weights, plan):
     def visit(sums, row, guest, tiling, j, columns, share, own):
         entries = _entries(row, guest, tiling, j, weights, plan, own)
-        distance = _tiles.tile_distances(row.expanded, row.instances, columns, plan.matmul_config).distance
+        distance = _by_modality(
+            _tiles.tile_distances(row.expanded, row.instances, columns, plan.matmul_config).distance
+        )
         of_rows = _sums_of_rows(distance, entries, weights, share)
         if own:  # which as columns find the same
             return sums, None, of_rows
@@ -198,12 +207,19 @@ def _second_sweep(host, tilings, weights, plan):
     def visit(sums, row, guest, tiling, j, columns, share, own):
         entries = _entries(row, guest, tiling, j, weights, plan, own)
         tile = _tiles.tile_distances(row.expanded, row.instances, columns, plan.matmul_config)
-        slope = _slope(tile.distance, entries, row.extra.shares, _take_shares(guest, tiling, j), weights) * share
+        distance = _by_modality(tile.distance)
+        slope = _slope(distance, entries, row.extra.shares, _take_shares(guest, tiling, j), weights) * share
         found = _tiles.pull_back(
-            weights.scale * slope, tile, row.expanded, row.instances, columns, plan.matmul_config, own
+            (weights.scale * slope).reshape(tile.distance.shape),
+            tile,
+            row.expanded,
+            row.instances,
+            columns,
+            plan.matmul_config,
+            own,
         )
         each_pair = 0.5 if own else 1.0
-        return (sums[0] + each_pair * slope * tile.distance,), *found
+        return (sums[0] + each_pair * slope * distance,), *found
 
     job = _sweep.Job(
         read=_read_extra,
@@ -215,6 +231,12 @@ def _second_sweep(host, tilings, weights, plan):
     )
     sums, gradient = _sweep.sweep_tiles(job, host, tilings, _sweep.no_gradient(host), plan)
     return gradient, _sweep.sum_over_devices(sums[0], plan)
+
+
+def _by_modality(distance):
+    """The distances `[s, s]` of a tile by modality and pair of the column, then of the row: `[2, t, 2, t]`."""
+    t = len(distance) // 2
+    return distance.reshape(2, t, 2, t)
 
 
 def _read_extra(side, tiling, i) -> _Extra:

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from gpldan_jax.losses import _tiles, distances
+from gpldan_jax.losses._ring import ring_order
 from gpldan_jax.losses._tiles import Pairs, Statistics, TermSums, Tiling
 
 
@@ -40,6 +41,10 @@ class SweepPlan(NamedTuple):
     matmul_config: distances.MatmulConfig
     mesh: jax.sharding.Mesh | None = None
     axis: tuple[str, ...] | None = None
+
+    def tilings(self, n: int) -> tuple[Tiling, Tiling]:
+        """Those of `_tiles.tilings`. Half as many kinds of tiles are half the program: worth it where that is slow."""
+        return _tiles.tilings(n, self.block_size, halved=not self.matmul_config.looped)
 
 
 class Gradient(NamedTuple):
@@ -152,7 +157,7 @@ class _Task(NamedTuple):
 
 def _sweep(pairs: Pairs, weights, plan: SweepPlan):
     """`terms_and_gradient` on one device, or on one of several with its share of the pairs."""
-    tilings = halves, wholes = _tiles.tilings(len(pairs.image), plan.block_size)
+    tilings = halves, wholes = plan.tilings(len(pairs.image))
     host = Side(pairs, _tiles.instance_statistics(pairs, halves))
     number = number_present(pairs, plan)
     target_scale = _target_scale(host, number, wholes, plan)
@@ -195,17 +200,9 @@ def sweep_tiles(job: Job, host: Side, tilings: tuple[Tiling, Tiling], found, pla
     """
     halves, wholes = tilings
     # A block with itself: its halves with themselves and with each other, for a tile with itself is computed twice.
-    sums, _, of_host = _meet(
-        job,
-        host,
-        host,
-        halves,
-        (None, found),
-        first=lambda i: i + 1,
-        stop=lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count),
-        own=True,
-    )
-    if wholes.count > 1:
+    stop = None if halves == wholes else lambda i: jnp.minimum(i // 2 * 2 + 2, halves.count)
+    sums, _, of_host = _meet(job, host, host, halves, (None, found), first=lambda i: i + 1, stop=stop, own=True)
+    if halves != wholes and wholes.count > 1:
         others, _, of_host = _meet(job, host, host, wholes, (None, of_host), first=lambda i: i + 1)
         sums += others
     if devices_of(plan) > 1:
@@ -219,10 +216,11 @@ def _meet_guests(job, host, tiling, sums, of_host, of_guest, plan):
     steps = devices // 2
 
     def step(r, carry):
-        sums, of_host, guest, of_guest = carry
-        guest, of_guest = _shift((guest, of_guest), 1, plan)
+        sums, of_host, guest, travelling = carry
+        # Neither waits for this step: the guest goes on to the next one, and what earlier hosts found for it arrives.
+        following, arrived = _shift((guest, travelling), 1, plan)
         each_once = 2 * r == devices  # opposite each other in the ring, both meet
-        others, of_host, of_guest = _meet(
+        others, of_host, found = _meet(
             job,
             host,
             guest,
@@ -231,10 +229,11 @@ def _meet_guests(job, host, tiling, sums, of_host, of_guest, plan):
             first=lambda i: jnp.where(each_once, i, 0),
             each_once=each_once,
         )
-        return sums + others, of_host, guest, of_guest
+        return sums + others, of_host, following, job.merge(arrived, found)
 
-    sums, of_host, _, of_guest = jax.lax.fori_loop(1, steps + 1, step, (sums, of_host, host, of_guest))
-    return sums, job.merge(of_host, _shift(of_guest, -steps, plan))
+    carry = (sums, of_host, _shift(host, 1, plan), of_guest)
+    sums, of_host, _, travelled = jax.lax.fori_loop(1, steps + 1, step, carry)
+    return sums, job.merge(of_host, _shift(travelled, -steps, plan))
 
 
 def _meet(job: Job, host: Side, guest: Side, tiling: Tiling, found, first, stop=None, each_once=False, own=False):
@@ -285,8 +284,8 @@ def read_row(host: Side, tiling: Tiling, i, read: Callable) -> Row:
 
 
 def _no_terms(tiling, dtype):
-    quadrants = jnp.zeros((2, tiling.size, 2, tiling.size), dtype)
-    return TermSums(jnp.zeros(tiling.size, dtype), quadrants, quadrants)
+    of_tile = jnp.zeros((tiling.size, tiling.size), dtype)
+    return TermSums(jnp.zeros(tiling.size, dtype), of_tile, of_tile)
 
 
 def _visit_tile(task, sums, row, guest, tiling, j, columns, share, own):
@@ -356,10 +355,11 @@ def unlift_gradient(gradient, host, tiling):
     def block(i, gradient):
         representations, attention = _tiles.read_representations(host.pairs, tiling, i)
         magnitudes = tiling.take(host.statistics.magnitudes, i, 1).reshape(-1)
-        lifted, pull = jax.vjp(lambda x, a: distances.lift(x, a, magnitudes), representations, attention)
+        lifted = distances.lift(representations, attention, magnitudes)
         of_gram = tiling.take(gradient.gram, i, 2).reshape(len(gradient.gram), -1)
         of_lifted = jnp.concatenate([tiling.take(gradient.image, i), tiling.take(gradient.text, i)])
-        of_features, of_attention = pull(of_lifted + _tiles.representation_gram_gradient(of_gram, lifted))
+        of_lifted += _tiles.representation_gram_gradient(of_gram, lifted)
+        of_features, of_attention = distances.lift_gradient(of_lifted, representations, attention, magnitudes)
         of_attention += jnp.concatenate(
             [tiling.take(gradient.image_attention, i), tiling.take(gradient.text_attention, i)]
         )
@@ -385,11 +385,12 @@ def _target_scale(host, number, tiling, plan):
 
         def step(r, carry):
             total, guest = carry
-            guest = _shift(guest, 1, plan)
+            following = _shift(guest, 1, plan)  # while this step computes
             each_once = 2 * r == devices_of(plan)
-            return _add_original_distances(total, host, guest, tiling, plan, own=False, each_once=each_once), guest
+            total = _add_original_distances(total, host, guest, tiling, plan, own=False, each_once=each_once)
+            return total, following
 
-        total, _ = jax.lax.fori_loop(1, devices_of(plan) // 2 + 1, step, (total, guest))
+        total, _ = jax.lax.fori_loop(1, devices_of(plan) // 2 + 1, step, (total, _shift(guest, 1, plan)))
     mean = sum_over_devices(total.sum(), plan) / jnp.maximum(number * (number - 1), 1)
     return 1 / jnp.where(mean > 0, mean, 1)
 
@@ -431,7 +432,7 @@ def sum_over_devices(x, plan: SweepPlan):
 
 
 def _shift(tree, steps, plan):
-    """Device i gets what device i + `steps` has."""
-    size = devices_of(plan)
-    permutation = [(i, (i - steps) % size) for i in range(size)]
+    """Each device gets what the device has that is `steps` further in the ring."""
+    ring = ring_order(plan.mesh, plan.axis)
+    permutation = [(sender, ring[(place - steps) % len(ring)]) for place, sender in enumerate(ring)]
     return jax.tree.map(lambda x: jax.lax.ppermute(x, plan.axis, permutation), tree)

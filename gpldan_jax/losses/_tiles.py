@@ -13,12 +13,13 @@ inputs. In a tile the columns of the graph come first: arrays are `[columns, row
 memory in its order.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import distances
+from gpldan_jax.losses import _products, distances
 from gpldan_jax.losses.distances import MatmulConfig, matmul
 
 
@@ -77,8 +78,8 @@ class TermSums(NamedTuple):
 
     Attributes:
         pairwise: `[t]`.
-        unpaired: `[2, t, 2, t]`.
-        mutual: `[2, t, 2, t]`.
+        unpaired: `[t, t]`.
+        mutual: `[t, t]`.
     """
 
     pairwise: jax.Array
@@ -120,16 +121,21 @@ class Tiling(NamedTuple):
         return carry if isinstance(first, int) and first > 0 else body(0, carry)
 
 
-def tilings(n: int, block_size: int) -> tuple[Tiling, Tiling]:
+def tilings(n: int, block_size: int, halved: bool = True) -> tuple[Tiling, Tiling]:
     """Blocks of at most half the size, and blocks that are two of those each (or one, where there is but one).
+
+    Blocks that are not `halved` are the same twice, of at most the whole size.
 
     Example:
         >>> tilings(10, 6)
         (Tiling(n=10, size=3, count=4), Tiling(n=10, size=6, count=2))
+        >>> tilings(10, 6, halved=False)[0]
+        Tiling(n=10, size=5, count=2)
     """
-    count = max(-(-n // (block_size // 2)), 1)
+    count = max(-(-n // (block_size // 2 if halved else block_size)), 1)
     size = -(-n // count)
-    return Tiling(n, size, count), Tiling(n, min(2 * size, n), -(-count // 2))
+    blocks = Tiling(n, size, count)
+    return blocks, Tiling(n, min(2 * size, n), -(-count // 2)) if halved else blocks
 
 
 def instance_statistics(pairs: Pairs, tiling: Tiling) -> Statistics:
@@ -200,7 +206,7 @@ def original_distances(row_inputs, pairs: Pairs, statistics: Statistics, counted
     scales = tiling.take(statistics.input_scales, j, 1)
     column_inputs = [tiling.take(x, j) for x in (pairs.image_inputs, pairs.text_inputs)]
     cosines = (
-        scale[:, None] * matmul(column, row, (1, 1), matmul_config)
+        scale[:, None] * _products.of_inputs(column, row, matmul_config)
         for row, column, scale in zip(row_inputs, column_inputs, scales, strict=True)
     )
     image, text = (jnp.maximum(distances.without_rounding(1 - cosine), 0) for cosine in cosines)
@@ -223,9 +229,9 @@ def representation_gram_gradient(gradient, lifted):
 
 
 def expand(lifted, attention):
-    """`x'_ia a_ib` for all a, b: `[k s, k h]`, a before i."""
+    """`x'_ia a_ib` for all a, b: `[k, s, k h]`, a before i before b."""
     s, k, h = lifted.shape
-    return (lifted.swapaxes(0, 1)[:, :, None, :] * attention[None, :, :, None]).reshape(k * s, k * h)
+    return (lifted.swapaxes(0, 1)[:, :, None, :] * attention[None, :, :, None]).reshape(k, s, k * h)
 
 
 def tile_terms(
@@ -242,8 +248,8 @@ def tile_terms(
         discrepancy: rho of Eq. 6, elementwise.
         matmul_config: how to multiply.
     """
-    distance = tile_distances(expanded, rows, columns, matmul_config).distance
-    return TermSums(jnp.diagonal(distance[0, :, 1]), *_pattern_terms(distance, target, counted, discrepancy))
+    quadrants = _quadrants(tile_distances(expanded, rows, columns, matmul_config).distance)
+    return TermSums(jnp.diagonal(quadrants[1]), *_pattern_terms(quadrants, target, counted, discrepancy))
 
 
 def tile_gradients(
@@ -263,16 +269,17 @@ def tile_gradients(
         own: the rows are the columns. The tile then holds each pair twice, and by symmetry both sides have the same
             gradient; so the columns' gradient of the whole tile is the full gradient of half its sums.
     """
-    t = len(columns.lifted) // 2
     tile = tile_distances(expanded, rows, columns, matmul_config)
+    quadrants = _quadrants(tile.distance)
     (unpaired, mutual), pull = jax.vjp(
-        lambda distance: _pattern_terms(distance, target, counted, discrepancy), tile.distance
+        lambda *quadrants: _pattern_terms(quadrants, target, counted, discrepancy), *quadrants
     )
-    (slope,) = pull((jnp.full_like(unpaired, weights[0]), jnp.full_like(mutual, weights[1])))
+    vv, vt, tv, tt = pull((jnp.full_like(unpaired, weights[0]), jnp.full_like(mutual, weights[1])))
     if own:
-        is_paired = jnp.eye(t, dtype=bool)[:, None, :] & ~jnp.eye(2, dtype=bool)[:, None, :, None]
-        slope += jnp.where(is_paired, weights[2], 0)
-    sums = TermSums(jnp.diagonal(tile.distance[0, :, 1]), unpaired, mutual)
+        paired = jnp.where(jnp.eye(len(target), dtype=bool), weights[2], 0)
+        vt, tv = vt + paired, tv + paired
+    sums = TermSums(jnp.diagonal(quadrants[1]), unpaired, mutual)
+    slope = jnp.block([[vv, vt], [tv, tt]])
     return sums, *pull_back(slope, tile, expanded, rows, columns, matmul_config, own)
 
 
@@ -280,7 +287,7 @@ def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul
     """The gradients with respect to rows and columns, given that with respect to the distances of a tile.
 
     Args:
-        slope: `[2, t, 2, t]`, like the distances.
+        slope: `[s, s]`, like the distances.
         tile: `tile_distances` of the other arguments.
         expanded: `expand` of the rows.
         rows: s instances.
@@ -289,33 +296,30 @@ def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul
         own: the rows are the columns; there is no gradient for them then, as `tile_gradients` says.
     """
     slopes = _slopes(tile, jnp.where(jnp.abs(tile.cosine) >= 1, 0, slope))  # where the distance is clipped, 0
-    of_parts = (slopes.inner[:, None] * columns.attention[:, :, None]).reshape(len(columns.lifted), -1)
-    of_columns = _column_gradients(expanded, rows, columns, tile.parts, slopes, of_parts, matmul_config)
-    of_rows = None if own else _row_gradients(rows, columns, slopes, of_parts, matmul_config)
+    of_columns = _column_gradients(expanded, rows, columns, tile.parts, slopes, matmul_config)
+    of_rows = None if own else _row_gradients(rows, columns, slopes, matmul_config)
     return of_rows, of_columns
 
 
-def _column_gradients(expanded, rows, columns, parts, slopes, of_parts, matmul_config):
-    s, k, h = columns.lifted.shape
-    _, pull = jax.vjp(_attention_pairs, columns.attention)
-    (attention,) = pull(matmul(rows.gram, slopes.squared_rows, (1, 1)))
-    attention += jnp.stack([(slopes.inner * parts[:, a]).sum(1) for a in range(k)], 1)
+def _column_gradients(expanded, rows, columns, parts, slopes, matmul_config):
+    of_pairs = matmul(rows.gram, slopes.squared_rows, (1, 1))
+    attention = jnp.stack([(slopes.inner * part).sum(1) for part in parts], 1)
+    lifted = _products.of_columns(slopes.inner, columns.attention, expanded, matmul_config)
     return Instances(
-        lifted=matmul(of_parts, expanded, (1, 0), matmul_config).reshape(s, k, h),
-        attention=attention,
+        lifted=lifted.reshape(columns.lifted.shape),
+        attention=attention + _attention_pairs_gradient(of_pairs, columns.attention),
         gram=matmul(_attention_pairs(rows.attention), slopes.squared_columns, (1, 1)),
     )
 
 
-def _row_gradients(rows, columns, slopes, of_parts, matmul_config):
-    s, k, h = columns.lifted.shape
-    of_expanded = matmul(of_parts, columns.lifted.reshape(s, k * h), (0, 0), matmul_config).reshape(k, s, k, h)
-    _, pull = jax.vjp(_attention_pairs, rows.attention)
-    (attention,) = pull(matmul(columns.gram, slopes.squared_columns, (1, 0)))
-    lifted = [sum(of_expanded[a, :, b] * rows.attention[:, b, None] for b in range(k)) for a in range(k)]
+def _row_gradients(rows, columns, slopes, matmul_config):
+    attention = _attention_pairs_gradient(matmul(columns.gram, slopes.squared_columns, (1, 0)), rows.attention)
+    lifted, of_inner = _products.of_rows(
+        slopes.inner, columns.attention, _flat(columns), rows.lifted, rows.attention, matmul_config
+    )
     return Instances(
-        lifted=jnp.stack(lifted, 1),
-        attention=attention + sum(of_expanded[a] * rows.lifted[:, a, None, :] for a in range(k)).sum(-1),
+        lifted=lifted,
+        attention=attention + of_inner,
         gram=matmul(_attention_pairs(columns.attention), slopes.squared_rows, (1, 0)),
     )
 
@@ -329,20 +333,19 @@ class _Slopes(NamedTuple):
 
 
 def _slopes(tile, slope):
-    s = len(tile.parts)
     # Each of these ends in a division: XLA keeps the result of one, where it would compute cheaper operations once more
     # inside every loop that reads them, with all that they depend on.
     inner = -slope / tile.norm
-    squared_rows = (-0.5 * inner * tile.inner / tile.squared_rows).reshape(s, s)
-    squared_columns = (-0.5 * inner * tile.inner / tile.squared_columns).reshape(s, s)
-    return _Slopes(inner.reshape(s, s), squared_rows, squared_columns)
+    squared_rows = -0.5 * inner * tile.inner / tile.squared_rows
+    squared_columns = -0.5 * inner * tile.inner / tile.squared_columns
+    return _Slopes(inner, squared_rows, squared_columns)
 
 
 class Tile(NamedTuple):
-    """The distances of a tile and what their gradient needs."""
+    """The distances of a tile, `[s, s]`, and what their gradient needs; columns first, images before texts."""
 
-    parts: jax.Array  # [s, k, s], the one large product
-    inner: jax.Array  # the rest: [2, t, 2, t], modality and pair of the column, then of the row
+    parts: Sequence[jax.Array]  # k of them, the large product
+    inner: jax.Array
     squared_rows: jax.Array  # |Co(row, column)|^2; infinite where it is no more than rounding: cosine and gradient 0
     squared_columns: jax.Array  # |Co(column, row)|^2
     norm: jax.Array
@@ -352,34 +355,33 @@ class Tile(NamedTuple):
 
 def tile_distances(expanded, rows, columns, matmul_config) -> Tile:
     """All distances of the s instances of the columns to the s of the rows, of which `expanded` is `expand`."""
-    s, k, h = columns.lifted.shape
-    t = s // 2
-    parts = matmul(columns.lifted.reshape(s, k * h), expanded, (1, 1), matmul_config).reshape(s, k, s)
-    inner = sum(columns.attention[:, a].reshape(2, t, 1, 1) * parts[:, a].reshape(2, t, 2, t) for a in range(k))
+    k = columns.attention.shape[1]
+    parts = _products.parts(_flat(columns), expanded, matmul_config)
+    inner = sum(columns.attention[:, a, None] * parts[a] for a in range(k))
     squared_rows = matmul(_attention_pairs(columns.attention), rows.gram, (0, 0))
     squared_columns = matmul(columns.gram, _attention_pairs(rows.attention), (0, 0))
-    # Reshaped before anything elementwise: the loops below then run over contiguous rows.
-    squared_rows, squared_columns = (x.reshape(2, t, 2, t) for x in (squared_rows, squared_columns))
-    squared_rows = distances.without_cancellation(squared_rows, _trace(rows.gram, k).reshape(1, 1, 2, t))
-    squared_columns = distances.without_cancellation(squared_columns, _trace(columns.gram, k).reshape(2, t, 1, 1))
+    squared_rows = distances.without_cancellation(squared_rows, _trace(rows.gram, k)[None, :])
+    squared_columns = distances.without_cancellation(squared_columns, _trace(columns.gram, k)[:, None])
     norm = jnp.sqrt(squared_rows) * jnp.sqrt(squared_columns)
     cosine = inner / norm
     return Tile(parts, inner, squared_rows, squared_columns, norm, cosine, jnp.clip(1 - cosine, 0, 2))
 
 
-def _pattern_terms(distance, target, counted, discrepancy):
-    """`(L_ud, L_md)` entry by entry: `[2, t, 2, t]`, whose sums count both directions of each pair.
+def _quadrants(distance):
+    """The distances of columns to rows, `[t, t]`: image to image, image to text, text to image, text to text."""
+    t = len(distance) // 2
+    return distance[:t, :t], distance[:t, t:], distance[t:, :t], distance[t:, t:]
 
-    With p and q the modalities of column and row, a pair and its reverse are four distances: `l[0, j, 1, i]` and
-    `l[1, j, 0, i]` across, and `l[0, j, 0, i]`, `l[1, j, 1, i]` within, which both directions share.
-    """
-    target, counted = target[None, :, None, :], counted[None, :, None, :]
-    within = jnp.eye(2, dtype=distance.dtype)[:, None, :, None]
-    unpaired = (1 + within) * discrepancy(distance - target)
-    # Reversing one axis of modalities compares vt with vv and tt, both at once vv with tt; each comes up twice.
-    other_column, other_row = distance[::-1], distance[:, :, ::-1]
-    mutual = (jnp.abs(distance - other_column) + jnp.abs(distance - other_row)) / 2
-    mutual += within * jnp.abs(distance - distance[::-1, :, ::-1])
+
+def _pattern_terms(quadrants, target, counted, discrepancy):
+    """`(L_ud, L_md)` pair by pair, `[t, t]`, of both directions together: `_quadrants` has two distances across."""
+    vv, vt, tv, tt = quadrants
+
+    def rho(distance):
+        return discrepancy(distance - target)
+
+    unpaired = 2 * (rho(vv) + rho(tt)) + rho(vt) + rho(tv)
+    mutual = 2 * jnp.abs(vv - tt) + sum(jnp.abs(across - within) for across in (vt, tv) for within in (vv, tt))
     return jnp.where(counted, unpaired, 0), jnp.where(counted, mutual, 0)
 
 
@@ -393,10 +395,25 @@ def _inverse_length(inputs):
     return distances.inverse_root(squared, 1) / distances.magnitude(inputs)
 
 
+def _flat(instances):
+    """The lifted representations as a matrix: `[s, k h]`."""
+    return instances.lifted.reshape(len(instances.lifted), -1)
+
+
 def _attention_pairs(attention):
     """`a_a a_b`, twice where a < b: `[g, s]`; its product with a gram is a squared norm."""
     pairs = _ordered(attention.shape[1])
     return jnp.stack([(1 if a == b else 2) * attention[:, a] * attention[:, b] for a, b in pairs])
+
+
+def _attention_pairs_gradient(gradient, attention):
+    """The gradient with respect to `attention: [s, k]` of `_attention_pairs`, given that of its result."""
+    rows = [0] * attention.shape[1]
+    for (a, b), g in zip(_ordered(len(rows)), gradient, strict=True):
+        rows[a] += 2 * g * attention[:, b]
+        if a != b:
+            rows[b] += 2 * g * attention[:, a]
+    return jnp.stack(rows, 1)
 
 
 def _trace(gram, k):

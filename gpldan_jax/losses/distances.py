@@ -28,10 +28,12 @@ class MatmulConfig(NamedTuple):
     Attributes:
         precision: as in `jax.lax.dot_general`.
         dtype: the operands are rounded to it; `None` leaves them. Sums are kept in the dtype of the operands.
+        looped: losses in tiles multiply one of the k representations after the other, see `_products`.
     """
 
     precision: str = "highest"
     dtype: str | None = None
+    looped: bool = False
 
 
 EXACT_MATMUL = MatmulConfig()
@@ -206,6 +208,33 @@ def lift(x: jax.Array, attention: jax.Array, magnitudes: jax.Array | None = None
     # Divided on its own, XLA computes the sum once and not again for every representation that it is added to.
     own = sum(attention[:, a, None] * x[:, a] for a in range(x.shape[1])) / magnitudes
     return x / magnitudes[:, None] + own[:, None]
+
+
+def lift_gradient(
+    gradient: jax.Array, x: jax.Array, attention: jax.Array, magnitudes: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients with respect to `x` and `attention` of `lift(x, attention, magnitudes)`, given that of its result.
+
+    Written out, for autodiff pads the gradient of each representation to all k and adds them.
+
+    Args:
+        gradient: `[n, k, h]`.
+        x: `[n, k, h]`.
+        attention: `[n, k]`.
+        magnitudes: `[n]`.
+
+    Returns:
+        `[n, k, h]` and `[n, k]`.
+
+    Example:
+        >>> x, attention, ones = jnp.array([[[1.0], [3.0]]]), jnp.array([[0.5, 0.5]]), jnp.ones(1)
+        >>> of_x, of_attention = lift_gradient(jnp.ones((1, 2, 1)), x, attention, ones)
+        >>> print(of_x.ravel(), of_attention.ravel())
+        [2. 2.] [2. 6.]
+    """
+    own = sum(gradient[:, a] for a in range(x.shape[1])) / magnitudes[:, None]
+    of_x = gradient / magnitudes[:, None, None] + attention[:, :, None] * own[:, None]
+    return of_x, jnp.stack([(x[:, a] * own).sum(-1) for a in range(x.shape[1])], 1)
 
 
 def cosine_distance(a: jax.Array, b: jax.Array) -> jax.Array:

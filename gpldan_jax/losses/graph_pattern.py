@@ -18,8 +18,9 @@ from gpldan_jax.losses._tiles import Pairs
 
 _PRECISIONS = ("default", "high", "highest")
 _COMPUTE_DTYPES = ("float32", "bfloat16")
-# On CPUs products of this size run at their limit, and larger tiles would leave the caches; accelerators want more.
-_BLOCK_SIZES = {"cpu": 512}
+# On CPUs products of tiles of 512 pairs run at their limit, and larger tiles would leave the caches; GPUs want more.
+# Larger tiles take several times as long to compile for TPUs.
+_BLOCK_SIZES = {"cpu": 512, "tpu": 256}
 _BLOCK_SIZE = 1024
 
 
@@ -77,7 +78,8 @@ def graph_pattern_loss(
             and in reverse only (the default, also as `None`); `"dense"`, one matrix product for each distance matrix,
             differentiable in every way; or `"vmap"`, the formulas for one pair mapped over both axes: the
             definition, to read and to test against.
-        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 1024 elsewhere.
+        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU and 1024 on a
+            GPU.
         precision: of the large matrix products, as in `jax.lax.dot_general`: `"highest"` is float32 everywhere,
             `"default"` lets recent GPUs and TPUs round to TF32 or bfloat16. Not for `"vmap"`.
         compute_dtype: `"bfloat16"` rounds the operands of the large products; sums, norms and all that follows stay in
@@ -115,7 +117,7 @@ def graph_pattern_loss(
     if block_size is not None and implementation != "blocked":
         raise ValueError(f"block_size is for implementation='blocked', got {implementation!r}")
     plan = make_plan(discrepancy, block_size, precision, compute_dtype)
-    if implementation == "vmap" and plan.matmul_config != distances.EXACT_MATMUL:
+    if implementation == "vmap" and (precision != "highest" or compute_dtype is not None):
         raise ValueError("implementation='vmap' has no precision or compute_dtype; it is the definition")
     pairs = Pairs(image, text, image_attention, text_attention, image_inputs, text_inputs, where)
     return _checked_loss(pairs, alpha, beta, implementation, plan)
@@ -219,7 +221,8 @@ def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis
         compute_dtype = jnp.dtype(compute_dtype).name
         if compute_dtype not in _COMPUTE_DTYPES:
             raise ValueError(f"compute_dtype must be one of {', '.join(_COMPUTE_DTYPES)}, got {compute_dtype!r}")
-    return _sweep.SweepPlan(block_size, discrepancy, distances.MatmulConfig(precision, compute_dtype), mesh, axis)
+    matmul_config = distances.MatmulConfig(precision, compute_dtype, looped=jax.default_backend() == "tpu")
+    return _sweep.SweepPlan(block_size, discrepancy, matmul_config, mesh, axis)
 
 
 def _checked_loss(pairs: Pairs, alpha, beta, implementation: str, plan: _sweep.SweepPlan):

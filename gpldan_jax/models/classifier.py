@@ -27,5 +27,5 @@ class ModalityClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        """Returns logits `[n, 2]`, column 0 "text" and column 1 "image", of features `[n, H]`."""
+        """Returns logits `[..., 2]`, column 0 "text" and column 1 "image", of features `[..., H]`."""
         return Linear(2, name="output")(nn.relu(Linear(self.hidden, name="hidden_layer")(features)))

@@ -134,7 +134,11 @@ class Projector(nn.Module):
 
     def __call__(self, images: jax.Array, texts: jax.Array) -> tuple[Representation, Representation]:
         """Returns the representations of both modalities of n pairs, `[n, d_i]` and `[n, d_t]`."""
-        return self.encode_image(images), self.encode_text(texts)
+        # One product with the shared kernel instead of two: it is read once, and its gradient is written once. Stacked
+        # on an axis of their own, the pairs stay on the devices that share them.
+        hidden = jnp.stack([nn.relu(self.image_hidden(images)), nn.relu(self.text_hidden(texts))])
+        both = self.represent(self.shared(hidden))
+        return tuple(jax.tree.map(lambda x, side=side: x[side], both) for side in (0, 1))
 
     def represent(self, features: jax.Array) -> Representation:
         """Returns the `Representation` that has the features `[n, H]`: its parts, and the attention of these."""

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from gpldan_jax.losses import (
@@ -69,9 +70,10 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, j
     def represent(parameters):
         return state.projector.apply({"params": parameters}, images, texts)
 
-    def classify(parameters, image, text):
-        apply = state.classifier.apply
-        return apply({"params": parameters}, image.features), apply({"params": parameters}, text.features)
+    def classify(parameters, image, text):  # both modalities in one product, as in the projector
+        features = jnp.stack([image.features, text.features])
+        image_logits, text_logits = state.classifier.apply({"params": parameters}, features)
+        return image_logits, text_logits
 
     # XLA sees that this forward pass and the one inside the gradient of G are the same and computes it once.
     image, text = represent(state.projector_parameters)

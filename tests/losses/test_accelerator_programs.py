@@ -1,0 +1,95 @@
+"""The losses as they are compiled for TPUs, run on CPUs: products in loops, no halves of tiles, rings of neighbours."""
+
+import jax
+import numpy as np
+import pytest
+
+import gpldan_jax
+from gpldan_jax.losses import _products, _ring, _sweep
+from tests.losses.test_graph_pattern import batch
+from tests.losses.test_graph_pattern_sharded import mesh_of
+from tests.losses.test_soft_contrastive import problem, value_and_gradients
+
+
+@pytest.fixture
+def tpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setattr(_products, "_WIDTH", 3)  # inputs of several parts and a rest
+
+
+def assert_agree(one, other):
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block_size", [4, 32])
+def test_graph_pattern(tpu, block_size):
+    arguments = batch(0, n=10, k=3, h=8)
+    assert arguments[4].shape[1] > 6  # two parts and a rest
+    where = np.arange(10) != 3
+
+    def terms(features, **options):
+        result = gpldan_jax.graph_pattern_loss(*features, *arguments[4:], alpha=2.0, beta=0.7, where=where, **options)
+        return result[0], result
+
+    with jax.enable_x64(True):
+        expected = jax.grad(terms, has_aux=True)(arguments[:4], implementation="dense")
+        result = jax.grad(terms, has_aux=True)(arguments[:4], block_size=block_size)
+        text = jax.jit(jax.grad(lambda x: terms(x, block_size=block_size)[0])).lower(arguments[:4]).as_text()
+    assert_agree(result, expected)
+    assert text.count("stablehlo.while") >= 3  # over the inputs' widths, and in both directions over representations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block_size", [4, 32])
+def test_soft_contrastive(tpu, block_size):
+    features, options, _ = problem(4, scale=7.0, rows=True, within=0.5)
+    with jax.enable_x64(True):
+        expected = value_and_gradients(features, **options, implementation="dense")
+        assert_agree(value_and_gradients(features, **options, block_size=block_size), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1)])
+def test_any_ring_gives_the_same(monkeypatch, order):
+    mesh = mesh_of(4)
+    monkeypatch.setattr(_sweep, "ring_order", lambda mesh, axes: order)
+    arguments = batch(0, n=16, k=2, h=8)
+    block_size = 2 + order[1]  # another program for each order
+
+    def loss(features, of, **options):
+        return of(*features, *arguments[4:], alpha=0.7, beta=0.3, **options)[0]
+
+    with jax.enable_x64(True):
+        expected = jax.value_and_grad(loss)(arguments[:4], gpldan_jax.graph_pattern_loss, implementation="dense")
+        options = {"mesh": mesh, "axis": "data", "block_size": block_size}
+        result = jax.value_and_grad(loss)(arguments[:4], gpldan_jax.sharded_graph_pattern_loss, **options)
+    assert_agree(result, expected)
+
+
+@pytest.mark.parametrize("sides", [(2, 2), (4, 4), (3, 4), (4, 3), (16, 16)])
+def test_a_ring_visits_each_place_once_and_only_neighbours_in_turn(sides):
+    places = [(x, y, 0) for y in range(sides[1]) for x in range(sides[0])]
+    ring = _ring.neighbour_ring(places)
+    assert sorted(ring) == list(range(len(places)))
+    for one, other in zip(ring, ring[1:] + ring[:1], strict=True):
+        assert sum(abs(a - b) for a, b in zip(places[one], places[other], strict=True)) == 1
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0, 0), (1, 0), (2, 0)],  # a line
+        [(x, y) for x in range(3) for y in range(3)],  # an odd number has no such ring
+        [(0, 0), (1, 0), (0, 1), (2, 2)],  # holes
+        [(0, 0), (0, 0)],
+        [(), ()],
+    ],
+)
+def test_no_ring_of_neighbours(places):
+    assert _ring.neighbour_ring(places) is None
+
+
+def test_devices_without_coordinates_keep_their_order():
+    assert _ring.ring_order(mesh_of(4), ("data",)) == (0, 1, 2, 3)
