@@ -218,7 +218,7 @@ for name in {names}:
 
 
 # Modules that are only about an optional library, and are imported where that library is used.
-NEED_A_LIBRARY = {"gpldan_jax.benchmarking.torch_losses", "gpldan_jax.benchmarking.torch_train"}
+NEED_A_LIBRARY = {f"gpldan_jax.benchmarking.torch_{name}" for name in ("device", "losses", "train")}
 
 
 @pytest.mark.slow

@@ -5,10 +5,10 @@ further, as the order of the devices would have it at the end of each row of the
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 
 
 @functools.lru_cache
@@ -25,8 +25,8 @@ def ring_order(mesh: jax.sharding.Mesh, axes: tuple[str, ...]) -> tuple[int, ...
         Each position once; the last passes to the first.
     """
     others = tuple(name for name in mesh.axis_names if name not in axes)
-    devices = np.transpose(mesh.devices, [mesh.axis_names.index(name) for name in (*axes, *others)])
-    along = devices.reshape(-1, int(np.prod([mesh.shape[name] for name in others], dtype=int)))[:, 0]
+    devices = mesh.devices.transpose([mesh.axis_names.index(name) for name in (*axes, *others)])
+    along = devices.reshape(-1, math.prod(mesh.shape[name] for name in others))[:, 0]
     places = [tuple(getattr(device, "coords", ())) for device in along]
     return tuple(neighbour_ring(places) or range(len(along)))
 

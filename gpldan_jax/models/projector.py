@@ -133,7 +133,9 @@ class Projector(nn.Module):
         return self.represent(self.shared(nn.relu(self.text_hidden(texts))))
 
     def __call__(self, images: jax.Array, texts: jax.Array) -> tuple[Representation, Representation]:
-        """Returns the representations of both modalities of n pairs, `[n, d_i]` and `[n, d_t]`."""
+        """Returns the representations of both modalities: of images `[n, d_i]` and of texts, `[n, d_t]` as a rule."""
+        if len(images) != len(texts):
+            return self.encode_image(images), self.encode_text(texts)
         # One product with the shared kernel instead of two: it is read once, and its gradient is written once. Stacked
         # on an axis of their own, the pairs stay on the devices that share them.
         hidden = jnp.stack([nn.relu(self.image_hidden(images)), nn.relu(self.text_hidden(texts))])
