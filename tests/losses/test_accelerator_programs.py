@@ -1,13 +1,15 @@
 """The losses as they are compiled for TPUs, run on CPUs: products in loops, no halves of tiles, rings of neighbours."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gpldan_jax
-from gpldan_jax.losses import _products, _ring, _sweep
+from gpldan_jax.losses import _products, _ring, _sweep, _tiles, distances
 from tests.losses.test_graph_pattern import batch
 from tests.losses.test_graph_pattern_sharded import mesh_of
+from tests.losses.test_graph_pattern_tiles import large_value_and_gradients
 from tests.losses.test_soft_contrastive import problem, value_and_gradients
 
 
@@ -48,6 +50,49 @@ def test_soft_contrastive(tpu, block_size):
     with jax.enable_x64(True):
         expected = value_and_gradients(features, **options, implementation="dense")
         assert_agree(value_and_gradients(features, **options, block_size=block_size), expected)
+
+
+def pieces(x, number):
+    """x as a sum of numbers that bfloat16 holds."""
+    found, rest = [], x
+    for _ in range(number):
+        found.append(jax.lax.reduce_precision(rest, 8, 7))
+        rest = rest - found[-1]
+    return found
+
+
+def emulated(x, y, contract, config=distances.EXACT_MATMUL):
+    """A product as the units of a TPU compute it: one, three or six products of bfloat16 pieces, added in float32."""
+    number = {"default": 1, "high": 2, "highest": 3}[config.precision]
+    total = 0.0
+    for i, first in enumerate(pieces(x, number)):
+        for second in pieces(y, number)[: number - i]:
+            total += distances.matmul(first, second, contract)
+    return total
+
+
+# Of the loss, relative, and of the gradients, relative in L2: about twice what the docstring of the loss says.
+@pytest.mark.slow
+@pytest.mark.optimized
+@pytest.mark.parametrize(
+    "precision, loss_error, gradient_error", [("default", 1e-5, 2e-2), ("high", 4e-7, 3e-4), ("highest", 4e-7, 1e-6)]
+)
+def test_precisions_of_a_tpu_are_as_documented(monkeypatch, tpu, precision, loss_error, gradient_error):
+    expected, expected_grads = large_value_and_gradients(jnp.float64, implementation="dense")
+    for module in (_products, _tiles):
+        monkeypatch.setattr(module, "matmul", emulated)
+    monkeypatch.setattr(_products, "_WIDTH", 256)
+    with jax.enable_x64(True):
+        # A block size of its own, or jax would take the program of another test.
+        value, grads = large_value_and_gradients.__wrapped__(jnp.float32, precision=precision, block_size=255)
+        print(f"loss {abs(value - expected) / expected:.1e}")  # pytest -rP shows what is measured
+        assert abs(value - expected) < loss_error * expected
+        for grad, expected_grad in zip(grads, expected_grads, strict=True):
+            error = jnp.linalg.norm(grad - expected_grad) / jnp.linalg.norm(expected_grad)
+            print(f"gradient {error:.1e}")
+            assert error < gradient_error
+            if precision != "highest":  # the emulation has an effect
+                assert error > 1e-6
 
 
 @pytest.mark.slow
