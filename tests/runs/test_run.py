@@ -57,7 +57,7 @@ def test_without_labels_it_trains_and_reports_recall(run, features, tmp_path):
     bare = run(*SMALL, f"--config.dataset.path={tmp_path / 'bare.npz'}", "--config.train.epochs=1", "--workdir=bare")
     assert bare.returncode == 0, bare.stderr
     results = json.loads((tmp_path / "somewhere" / "bare" / "results.json").read_text())
-    assert set(results["test"]) == {"recall@1", "recall@5", "recall@10"}
+    assert set(results["test"]) == {"agreement@50", "recall@1", "recall@5", "recall@10"}
     assert results["test_items"] == {"images": 20, "texts": 100}
     assert "test ranks 20 images and 100 texts" in bare.stdout
 
@@ -135,7 +135,7 @@ def test_a_class_that_train_lacks_is_a_warning(run, features, tmp_path):
     np.savez(features, **arrays)
     warned = run(*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=1", "--workdir=w")
     assert warned.returncode == 0
-    assert warned.stderr.splitlines() == ["warning: npz test: train has no pair of class 7"]
+    assert warned.stderr.splitlines() == ["warning: mine test: train has no pair of class 7"]
 
 
 @pytest.mark.slow
