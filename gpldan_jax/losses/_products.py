@@ -1,7 +1,8 @@
 """The large matrix products of a tile: each at once, or in a loop, over the k representations or over parts of a width.
 
 At once is fastest where memory is read through caches. A compiler for TPUs takes most of its time for such products:
-it unrolls each by its size, six times over in float32. The loop has one product of a part of the size.
+the larger a product, the longer its program, and in float32 it is computed in six passes. The loop has one product of a
+part of the size.
 
 Letters: as in `_tiles`. `columns: [s, k h]` are the lifted representations of the columns; `expanded: [k, s, k h]` is
 `_tiles.expand` of the rows; `inner: [s, s]`, columns first, is the derivative by the inner products of `parts`.

@@ -1,7 +1,7 @@
 """The order in which devices pass their shares on: around a ring of neighbours, where the links between them are known.
 
-On a TPU slice XLA sends to all devices at once and beside the computation where each device sends to a neighbour; sent
-further, as the order of the devices would have it at the end of each row of the grid, all devices wait.
+On a TPU slice the devices are a grid. Where each device sends to a neighbour in the grid, XLA sends while the devices
+compute. In the order of the mesh the last device of a row is no neighbour of the next one; then all devices wait.
 """
 
 import functools
