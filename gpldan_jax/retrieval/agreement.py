@@ -35,7 +35,7 @@ def neighbourhood_relevance(pairs: PairedSplit, known: PairedSplit, *, neighbour
 
     Args:
         pairs: n pairs, inputs scaled as in training. Where they have groups, an image of several pairs counts once.
-        known: N training pairs. If there are more than `KNOWN_PAIRS`, that many are drawn at random, the same in every call.
+        known: N training pairs. If there are more than `KNOWN_PAIRS`, that many are drawn, the same in every call.
         neighbours: m, at least 1.
 
     Returns:
