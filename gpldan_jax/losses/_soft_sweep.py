@@ -156,7 +156,7 @@ def _sweep_twice(pairs, graph, weights, plan, has_gradient):
 
 
 def _one_tile(host, tiling, weights, plan, has_gradient):
-    row = _sweep.read_row(host, tiling, 0, _read_extra)
+    row = _sweep.read_row(host, tiling, 0, _read_extra, plan.matmul_config)
     entries = _entries(row, host, tiling, 0, weights, plan, own=True)
     tile = _tiles.tile_distances(row.expanded, row.instances, row.instances, plan.matmul_config)
     distance = _by_modality(tile.distance)
@@ -197,6 +197,7 @@ def _first_sweep(host, tilings, weights, plan):
         empty=lambda instances: _no_sums(len(instances.lifted) // 2, dtype),
         merge=_merge,
         put=_put,
+        matmul_config=plan.matmul_config,
     )
     return _sweep.sweep_tiles(job, host, tilings, _no_sums(n, dtype), plan)[1]
 
@@ -228,6 +229,7 @@ def _second_sweep(host, tilings, weights, plan):
         empty=lambda instances: jax.tree.map(jnp.zeros_like, instances),
         merge=_sweep.add,
         put=_sweep.accumulate,
+        matmul_config=plan.matmul_config,
     )
     sums, gradient = _sweep.sweep_tiles(job, host, tilings, _sweep.no_gradient(host), plan)
     return gradient, _sweep.sum_over_devices(sums[0], plan)

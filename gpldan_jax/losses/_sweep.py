@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpldan_jax.losses import _tiles, distances
+from gpldan_jax.losses import _products, _tiles, distances
 from gpldan_jax.losses._ring import ring_order
 from gpldan_jax.losses._tiles import Pairs, Statistics, TermSums, Tiling
+
+_FULL = 1024  # pairs of a tile that keeps a GPU busy
 
 
 class SweepPlan(NamedTuple):
@@ -43,8 +45,11 @@ class SweepPlan(NamedTuple):
     axis: tuple[str, ...] | None = None
 
     def tilings(self, n: int) -> tuple[Tiling, Tiling]:
-        """Those of `_tiles.tilings`. Half as many kinds of tiles are half the program: worth it where that is slow."""
-        return _tiles.tilings(n, self.block_size, halved=not self.matmul_config.looped)
+        """Those of `_tiles.tilings`: on a CPU halved, elsewhere not, for half as many kinds of tiles compile sooner."""
+        layout, size = self.matmul_config.layout, self.block_size
+        if layout == "expanded":  # two blocks have fewer tiles with themselves, which are computed twice
+            size = min(size, max(-(-n // 2), _FULL))
+        return _tiles.tilings(n, size, halved=layout == "parts")
 
 
 class Gradient(NamedTuple):
@@ -131,6 +136,7 @@ class Job(NamedTuple):
         empty: `(instances)`; what is found for a block before its first tile.
         merge: two findings for the same block or side, as one.
         put: `(found, of_block, tiling, i)`; what is found for a side, with the finding for block i merged into it.
+        matmul_config: how to multiply.
     """
 
     read: Callable
@@ -139,6 +145,7 @@ class Job(NamedTuple):
     empty: Callable
     merge: Callable
     put: Callable
+    matmul_config: distances.MatmulConfig
 
 
 class _Task(NamedTuple):
@@ -172,6 +179,7 @@ def _sweep(pairs: Pairs, weights, plan: SweepPlan):
         empty=lambda instances: None if weights is None else jax.tree.map(jnp.zeros_like, instances),
         merge=add,
         put=accumulate,
+        matmul_config=plan.matmul_config,
     )
     sums, gradient = sweep_tiles(job, host, tilings, gradient, plan)
     pairwise, unpaired, mutual = sum_over_devices(sums, plan)
@@ -253,7 +261,7 @@ def _meet(job: Job, host: Side, guest: Side, tiling: Tiling, found, first, stop=
 def _meet_row(job, host, guest, tiling, i, carry, columns, each_once, own):
     """Block i of the host with the guest's blocks from `columns[0]` to `columns[1]`."""
     sums, of_host, of_guest = carry
-    row = read_row(host, tiling, i, job.read)
+    row = read_row(host, tiling, i, job.read, job.matmul_config)
 
     def column(j, carry):
         sums, of_guest, of_row = carry
@@ -271,13 +279,13 @@ def _meet_row(job, host, guest, tiling, i, carry, columns, each_once, own):
     return sums, job.put(of_host, of_row, tiling, i), of_guest
 
 
-def read_row(host: Side, tiling: Tiling, i, read: Callable) -> Row:
-    """Block i of the host; `read` as in `Job`."""
+def read_row(host: Side, tiling: Tiling, i, read: Callable, matmul_config: distances.MatmulConfig) -> Row:
+    """Block i of the host; `read` and `matmul_config` as in `Job`."""
     instances = _tiles.read_instances(host.pairs, host.statistics, tiling, i)
     return Row(
         i,
         instances,
-        _tiles.expand(instances.lifted, instances.attention),
+        _products.expand(instances.lifted, instances.attention, matmul_config),
         read(host, tiling, i),
         _tiles.is_counted(host.pairs, tiling, i),
     )

@@ -4,7 +4,7 @@ The gradients are written out, not left to autodiff, because what a tile costs b
 memory traffic, and autodiff keeps, transposes and re-reads far more than is needed. The algebra, with the lifted
 representations `x'` of `distances.lift`:
 
-    <Co(x_i, y_j), Co(y_j, x_i)> = sum_a b_ja (sum_b a_ib x'_ia . y'_jb)  one product, rows expanded to [k s, k h]
+    <Co(x_i, y_j), Co(y_j, x_i)> = sum_ab b_ja a_ib x'_ia . y'_jb         large products, see `_products`
     |Co(x_i, y_j)|^2             = sum_ab b_ja b_jb (x'_ia . x'_ib)       gram of one side, attention of the other
 
 Letters: `n` pairs; `t` pairs of a block; `s = 2 t` instances, the block's images above its texts; `k` representations
@@ -13,7 +13,6 @@ inputs. In a tile the columns of the graph come first: arrays are `[columns, row
 memory in its order.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -228,19 +227,13 @@ def representation_gram_gradient(gradient, lifted):
     return jnp.stack(rows, 1)
 
 
-def expand(lifted, attention):
-    """`x'_ia a_ib` for all a, b: `[k, s, k h]`, a before i before b."""
-    s, k, h = lifted.shape
-    return (lifted.swapaxes(0, 1)[:, :, None, :] * attention[None, :, :, None]).reshape(k, s, k * h)
-
-
 def tile_terms(
     expanded, rows: Instances, columns: Instances, target, counted, discrepancy, matmul_config: MatmulConfig
 ) -> TermSums:
     """The terms of a tile, summed over both directions of each pair.
 
     Args:
-        expanded: `expand` of the rows.
+        expanded: `_products.expand` of the rows.
         rows: s instances.
         columns: s instances.
         target: `[t, t]`, `d` of Eq. 6, columns first.
@@ -289,37 +282,38 @@ def pull_back(slope, tile, expanded, rows: Instances, columns: Instances, matmul
     Args:
         slope: `[s, s]`, like the distances.
         tile: `tile_distances` of the other arguments.
-        expanded: `expand` of the rows.
+        expanded: `_products.expand` of the rows.
         rows: s instances.
         columns: s instances.
         matmul_config: how to multiply.
         own: the rows are the columns; there is no gradient for them then, as `tile_gradients` says.
     """
     slopes = _slopes(tile, jnp.where(jnp.abs(tile.cosine) >= 1, 0, slope))  # where the distance is clipped, 0
-    of_columns = _column_gradients(expanded, rows, columns, tile.parts, slopes, matmul_config)
-    of_rows = None if own else _row_gradients(rows, columns, slopes, matmul_config)
+    of_columns = _column_gradients(expanded, rows, columns, tile.kept, slopes, matmul_config)
+    of_rows = None if own else _row_gradients(rows, columns, tile.kept, slopes, matmul_config)
     return of_rows, of_columns
 
 
-def _column_gradients(expanded, rows, columns, parts, slopes, matmul_config):
+def _column_gradients(expanded, rows, columns, kept, slopes, matmul_config):
     of_pairs = matmul(rows.gram, slopes.squared_rows, (1, 1))
-    attention = jnp.stack([(slopes.inner * part).sum(1) for part in parts], 1)
-    lifted = _products.of_columns(slopes.inner, columns.attention, expanded, matmul_config)
+    lifted, attention = _products.of_columns(
+        slopes.inner, kept, columns.lifted, columns.attention, expanded, matmul_config
+    )
     return Instances(
-        lifted=lifted.reshape(columns.lifted.shape),
+        lifted=lifted,
         attention=attention + _attention_pairs_gradient(of_pairs, columns.attention),
         gram=matmul(_attention_pairs(rows.attention), slopes.squared_columns, (1, 1)),
     )
 
 
-def _row_gradients(rows, columns, slopes, matmul_config):
-    attention = _attention_pairs_gradient(matmul(columns.gram, slopes.squared_columns, (1, 0)), rows.attention)
-    lifted, of_inner = _products.of_rows(
-        slopes.inner, columns.attention, _flat(columns), rows.lifted, rows.attention, matmul_config
+def _row_gradients(rows, columns, kept, slopes, matmul_config):
+    of_pairs = matmul(columns.gram, slopes.squared_columns, (1, 0))
+    lifted, attention = _products.of_rows(
+        slopes.inner, kept, columns.lifted, columns.attention, rows.lifted, rows.attention, matmul_config
     )
     return Instances(
         lifted=lifted,
-        attention=attention + of_inner,
+        attention=attention + _attention_pairs_gradient(of_pairs, rows.attention),
         gram=matmul(_attention_pairs(columns.attention), slopes.squared_rows, (1, 0)),
     )
 
@@ -344,7 +338,7 @@ def _slopes(tile, slope):
 class Tile(NamedTuple):
     """The distances of a tile, `[s, s]`, and what their gradient needs; columns first, images before texts."""
 
-    parts: Sequence[jax.Array]  # k of them, the large product
+    kept: Any  # of `_products.inner_products`
     inner: jax.Array
     squared_rows: jax.Array  # |Co(row, column)|^2; infinite where it is no more than rounding: cosine and gradient 0
     squared_columns: jax.Array  # |Co(column, row)|^2
@@ -356,15 +350,14 @@ class Tile(NamedTuple):
 def tile_distances(expanded, rows, columns, matmul_config) -> Tile:
     """All distances of the s instances of the columns to the s of the rows, of which `expanded` is `expand`."""
     k = columns.attention.shape[1]
-    parts = _products.parts(_flat(columns), expanded, matmul_config)
-    inner = sum(columns.attention[:, a, None] * parts[a] for a in range(k))
-    squared_rows = matmul(_attention_pairs(columns.attention), rows.gram, (0, 0))
-    squared_columns = matmul(columns.gram, _attention_pairs(rows.attention), (0, 0))
+    inner, kept = _products.inner_products(columns.lifted, columns.attention, expanded, matmul_config)
+    squared_rows = _products.of_few(_attention_pairs(columns.attention), rows.gram, matmul_config)
+    squared_columns = _products.of_few(columns.gram, _attention_pairs(rows.attention), matmul_config)
     squared_rows = distances.without_cancellation(squared_rows, _trace(rows.gram, k)[None, :])
     squared_columns = distances.without_cancellation(squared_columns, _trace(columns.gram, k)[:, None])
     norm = jnp.sqrt(squared_rows) * jnp.sqrt(squared_columns)
     cosine = inner / norm
-    return Tile(parts, inner, squared_rows, squared_columns, norm, cosine, jnp.clip(1 - cosine, 0, 2))
+    return Tile(kept, inner, squared_rows, squared_columns, norm, cosine, jnp.clip(1 - cosine, 0, 2))
 
 
 def _quadrants(distance):
@@ -393,11 +386,6 @@ def _read_inputs(pairs, tiling, i):
 def _inverse_length(inputs):
     squared = jnp.square(distances.unit_scale(inputs)).sum(-1)
     return distances.inverse_root(squared, 1) / distances.magnitude(inputs)
-
-
-def _flat(instances):
-    """The lifted representations as a matrix: `[s, k h]`."""
-    return instances.lifted.reshape(len(instances.lifted), -1)
 
 
 def _attention_pairs(attention):

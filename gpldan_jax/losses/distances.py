@@ -28,12 +28,12 @@ class MatmulConfig(NamedTuple):
     Attributes:
         precision: as in `jax.lax.dot_general`.
         dtype: the operands are rounded to it; `None` leaves them. Sums are kept in the dtype of the operands.
-        looped: losses in tiles multiply one of the k representations after the other, see `_products`.
+        layout: of the products of losses in tiles, `"parts"`, `"loop"` or `"expanded"`, see `_products`.
     """
 
     precision: str = "highest"
     dtype: str | None = None
-    looped: bool = False
+    layout: str = "parts"
 
 
 EXACT_MATMUL = MatmulConfig()

@@ -18,10 +18,12 @@ from gpldan_jax.losses._tiles import Pairs
 
 _PRECISIONS = ("default", "high", "highest")
 _COMPUTE_DTYPES = ("float32", "bfloat16")
-# On CPUs products of tiles of 512 pairs run at their limit, and larger tiles would leave the caches; GPUs want more.
-# Larger tiles take several times as long to compile for TPUs.
+# On CPUs products of tiles of 512 pairs run at their limit, and larger tiles would leave the caches. Larger tiles take
+# several times as long to compile for TPUs. A GPU takes microseconds to start each of the kernels of a tile.
 _BLOCK_SIZES = {"cpu": 512, "tpu": 256}
-_BLOCK_SIZE = 1024
+_BLOCK_SIZE = 2048
+_LAYOUTS = {"cpu": "parts", "tpu": "loop"}  # of the products, see `_products`
+_LAYOUT = "expanded"
 
 
 class GraphPatternTerms(NamedTuple):
@@ -78,7 +80,7 @@ def graph_pattern_loss(
             and in reverse only (the default, also as `None`); `"dense"`, one matrix product for each distance matrix,
             differentiable in every way; or `"vmap"`, the formulas for one pair mapped over both axes: the
             definition, to read and to test against.
-        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU and 1024 on a
+        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU and 2048 on a
             GPU.
         precision: of the large matrix products, as in `jax.lax.dot_general`: `"highest"` is float32 everywhere,
             `"default"` lets recent GPUs and TPUs round to TF32 or bfloat16. Not for `"vmap"`.
@@ -222,7 +224,8 @@ def make_plan(discrepancy, block_size, precision, compute_dtype, mesh=None, axis
         compute_dtype = jnp.dtype(compute_dtype).name
         if compute_dtype not in _COMPUTE_DTYPES:
             raise ValueError(f"compute_dtype must be one of {', '.join(_COMPUTE_DTYPES)}, got {compute_dtype!r}")
-    matmul_config = distances.MatmulConfig(precision, compute_dtype, looped=jax.default_backend() == "tpu")
+    layout = _LAYOUTS.get(jax.default_backend(), _LAYOUT)
+    matmul_config = distances.MatmulConfig(precision, compute_dtype, layout)
     return _sweep.SweepPlan(block_size, discrepancy, matmul_config, mesh, axis)
 
 

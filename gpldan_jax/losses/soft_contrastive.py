@@ -66,7 +66,7 @@ def soft_contrastive(
         implementation: `"blocked"`, in tiles: memory linear in n where `similarity_rows` are given, and the gradient
             computed in the forward pass, once and in reverse only (the default, also as `None`); or `"dense"`, one
             matrix product for each distance matrix, differentiable in every way.
-        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU and 1024 on a
+        block_size: pairs on a side of a tile of `"blocked"`, at most; default 512 on a CPU, 256 on a TPU and 2048 on a
             GPU.
         precision: of the large matrix products, as in `graph_pattern_loss`.
         compute_dtype: of their operands, as in `graph_pattern_loss`.

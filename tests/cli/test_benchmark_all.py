@@ -38,7 +38,8 @@ def test_precisions_are_left_out_by_the_time_that_they_take():
     flags, left_out = plan("loss-256", SLOW)
     assert flags[flags.index("--precisions") + 1 :] == ["highest", "bfloat16"]
     assert plan("loss-65536", SLOW)[0] is None
-    assert "--sizes=8" in plan("features", SLOW)[0] and "--sizes=32" in plan("features", FAST)[0]
+    assert {"--sizes=8", "--seconds=8"} <= {*plan("features", SLOW)[0]}
+    assert {"--sizes=32", "--seconds=3"} <= {*plan("features", FAST)[0]}
 
 
 def test_pytorch_takes_part_where_it_computes_on_the_same_device():
@@ -60,7 +61,7 @@ FOUND = record(row(min_s=1.9), ceilings={"jax": {"highest": {"flops_per_s": 1e9,
 def outcomes(monkeypatch):
     """What parts give instead of being run, by their first two flags."""
     given = {}
-    monkeypatch.setattr(benchmark_all, "run_part", lambda flags, limit: given[flags[1]]() or (FOUND, None))
+    monkeypatch.setattr(benchmark_all, "run_part", lambda flags, limit, environment: given[flags[1]]() or (FOUND, None))
     return given
 
 

@@ -1,4 +1,4 @@
-"""The losses as they are compiled for TPUs, run on CPUs: products in loops, no halves of tiles, rings of neighbours."""
+"""The losses as they are compiled for GPUs and TPUs, run on CPUs: other products, no halves of tiles, rings."""
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,16 @@ def assert_agree(one, other):
         np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12)
 
 
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block_size", [4, 32])
-def test_graph_pattern(tpu, block_size):
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
+def test_graph_pattern(request, device, block_size):
+    request.getfixturevalue(device)
     arguments = batch(0, n=10, k=3, h=8)
     assert arguments[4].shape[1] > 6  # two parts and a rest
     where = np.arange(10) != 3
@@ -40,12 +47,36 @@ def test_graph_pattern(tpu, block_size):
         result = jax.grad(terms, has_aux=True)(arguments[:4], block_size=block_size)
         text = jax.jit(jax.grad(lambda x: terms(x, block_size=block_size)[0])).lower(arguments[:4]).as_text()
     assert_agree(result, expected)
-    assert text.count("stablehlo.while") >= 3  # over the inputs' widths, and in both directions over representations
+    if device == "tpu":  # loops over the inputs' widths, and in both directions over representations
+        assert text.count("stablehlo.while") >= 3
+    else:  # rows and columns of the tile with all 3 x 3 x 8
+        assert f"{20 if block_size == 32 else 8}x72xf64" in text
+
+
+@pytest.mark.slow
+@pytest.mark.optimized
+def test_bfloat16_of_a_gpu_is_as_precise_as_documented(gpu):
+    expected, expected_grads = large_value_and_gradients(jnp.float64, implementation="dense")
+    # A block size of its own, or jax would take the program of another test.
+    value, grads = large_value_and_gradients.__wrapped__(jnp.float32, compute_dtype="bfloat16", block_size=254)
+    with jax.enable_x64(True):
+        assert abs(value - expected) < 1e-5 * expected
+        for grad, expected_grad in zip(grads, expected_grads, strict=True):
+            assert 1e-4 < jnp.linalg.norm(grad - expected_grad) / jnp.linalg.norm(expected_grad) < 2e-2
+
+
+@pytest.mark.parametrize("n, size", [(1000, 1000), (1100, 550), (2048, 1024), (4096, 2048), (9000, 1800)])
+def test_a_gpu_has_two_blocks_where_they_keep_it_busy(n, size):
+    plan = _sweep.SweepPlan(2048, None, distances.MatmulConfig(layout="expanded"))
+    blocks, same = plan.tilings(n)
+    assert blocks == same and blocks.size == size and blocks.count * blocks.size >= n
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block_size", [4, 32])
-def test_soft_contrastive(tpu, block_size):
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
+def test_soft_contrastive(request, device, block_size):
+    request.getfixturevalue(device)
     features, options, _ = problem(4, scale=7.0, rows=True, within=0.5)
     with jax.enable_x64(True):
         expected = value_and_gradients(features, **options, implementation="dense")
