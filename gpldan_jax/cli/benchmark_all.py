@@ -37,15 +37,6 @@ def measure(chosen: Sequence[Part], out: Path, made: Mapping[str, Any], *, budge
         The record, as it stands in the file: `made` and `"parts"`, a list of dicts with the `"name"`, `"command"` and
         `"seconds"` of each, the `"record"` of its command, or `None` and why in `"failed"`, and what was `"left_out"`.
     """
-    with tempfile.TemporaryDirectory() as tuned:
-        # What XLA finds the fastest on a GPU, by trying, in one part is known in the others.
-        option = f"--xla_gpu_per_fusion_autotune_cache_dir={tuned}"
-        return _measure(chosen, out, made, budget, {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {option}"})
-
-
-def _measure(
-    chosen: Sequence[Part], out: Path, made: Mapping[str, Any], budget: float, environment: Mapping[str, str]
-) -> dict[str, Any]:
     started, speeds = time.monotonic(), None
     record: dict[str, Any] = {"benchmark": "all", **made, "budget_s": budget, "machine": None, "parts": []}
     for part in chosen:
@@ -62,7 +53,7 @@ def _measure(
             done["command"] = f"gpldan benchmark {' '.join(flags)}"
             print(f"{part.name}: at most {limit:.0f} s, of {left:.0f} s that are left", file=sys.stderr, flush=True)
             begun = time.monotonic()
-            found, done["failed"] = run_part(flags, limit, environment)
+            found, done["failed"] = run_part(flags, limit)
             done["seconds"] = time.monotonic() - begun
         if done["failed"]:
             print(f"{part.name}: {done['failed']}", file=sys.stderr, flush=True)
@@ -74,15 +65,8 @@ def _measure(
     return record
 
 
-def run_part(
-    flags: Sequence[str], limit: float, environment: Mapping[str, str] | None = None
-) -> tuple[dict[str, Any] | None, str | None]:
+def run_part(flags: Sequence[str], limit: float) -> tuple[dict[str, Any] | None, str | None]:
     """Runs one command of `gpldan benchmark` in a process of its own.
-
-    Args:
-        flags: of the command.
-        limit: seconds.
-        environment: variables that the process has beside those of this one.
 
     Returns:
         The record of its result file, and why there is none.
@@ -95,8 +79,7 @@ def run_part(
                 command,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
-                # PyTorch needs memory beside jax.
-                env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, **(environment or {})},
+                env={"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ},  # PyTorch needs memory beside jax
                 start_new_session=True,
             )
             try:

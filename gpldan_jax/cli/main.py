@@ -63,8 +63,9 @@ def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
     try:
         with signals.raised():
-            from gpldan_jax.cli import arguments, program_cache
+            from gpldan_jax.cli import arguments, gpu_compiler, program_cache
 
+            gpu_compiler.use_cublas()
             command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
             kept = None if name in _COMPILING else program_cache.keep_programs()
             if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):

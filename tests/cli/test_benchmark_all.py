@@ -61,7 +61,7 @@ FOUND = record(row(min_s=1.9), ceilings={"jax": {"highest": {"flops_per_s": 1e9,
 def outcomes(monkeypatch):
     """What parts give instead of being run, by their first two flags."""
     given = {}
-    monkeypatch.setattr(benchmark_all, "run_part", lambda flags, limit, environment: given[flags[1]]() or (FOUND, None))
+    monkeypatch.setattr(benchmark_all, "run_part", lambda flags, limit: given[flags[1]]() or (FOUND, None))
     return given
 
 
