@@ -9,10 +9,12 @@ distance; the loss follows from these. The second has the derivative of each dis
 and `_tiles.pull_back` takes it to the instances. Where a single tile holds all pairs, it is computed once.
 
 Letters: as in `_tiles`. An array `[2, 2, n]` has the modality of the others first, then that of the instance itself.
-The logits are `-s l` instead of `s c`; a softmax does not tell them apart.
+The quadrants of a tile are `[t, t]`, by the modality of the column, then of the row. The logits are `-s l` instead of
+`s c`; a softmax does not tell them apart.
 """
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -84,12 +86,14 @@ class _Entries(NamedTuple):
     """The targets of a tile, columns first, before the division by the sums of their rows.
 
     Attributes:
-        counted: `[2, t, 2, t]` bool.
+        across: `[t, t]` bool, what counts between modalities.
+        within: `[t, t]` bool, what counts within a modality, where a pair does not meet itself.
         of_rows: `[t, t]`, `W_ij` with i the pair of the row of the tile; 0 where not counted.
         of_columns: `[t, t]`, with i the pair of the column.
     """
 
-    counted: jax.Array
+    across: jax.Array
+    within: jax.Array
     of_rows: jax.Array
     of_columns: jax.Array
 
@@ -159,14 +163,14 @@ def _one_tile(host, tiling, weights, plan, has_gradient):
     row = _sweep.read_row(host, tiling, 0, _read_extra, plan.matmul_config)
     entries = _entries(row, host, tiling, 0, weights, plan, own=True)
     tile = _tiles.tile_distances(row.expanded, row.instances, row.instances, plan.matmul_config)
-    distance = _by_modality(tile.distance)
-    sums = _sums_of_rows(distance, entries, weights)
+    quadrants = _quadrants(tile.distance)
+    sums = _sums(quadrants, entries, weights, over=0)
     loss, inner, shares = _loss_of_sums(sums, host.pairs, weights, plan)
     if not has_gradient:
         return loss, inner, None, None
-    slope = _slope(distance, entries, shares, shares, weights)
+    slope = _slope(quadrants, entries, shares, None, weights)
     _, of_block = _tiles.pull_back(
-        (weights.scale * slope).reshape(tile.distance.shape),
+        weights.scale * slope,
         tile,
         row.expanded,
         row.instances,
@@ -175,19 +179,18 @@ def _one_tile(host, tiling, weights, plan, has_gradient):
         own=True,
     )
     gradient = _sweep.accumulate(_sweep.no_gradient(host), of_block, tiling, 0)
-    return loss, inner, gradient, (slope * distance).sum() / 2
+    return loss, inner, gradient, (slope * tile.distance).sum() / 2
 
 
 def _first_sweep(host, tilings, weights, plan):
     def visit(sums, row, guest, tiling, j, columns, share, own):
         entries = _entries(row, guest, tiling, j, weights, plan, own)
-        distance = _by_modality(
-            _tiles.tile_distances(row.expanded, row.instances, columns, plan.matmul_config).distance
-        )
-        of_rows = _sums_of_rows(distance, entries, weights, share)
+        tile = _tiles.tile_distances(row.expanded, row.instances, columns, plan.matmul_config)
+        quadrants = _quadrants(tile.distance)
+        of_rows = _sums(quadrants, entries, weights, share, over=0)
         if own:  # which as columns find the same
             return sums, None, of_rows
-        return sums, of_rows, _sums_of_columns(distance, entries, weights, share)
+        return sums, of_rows, _sums(quadrants, entries, weights, share, over=1)
 
     dtype, n = host.pairs.image.dtype, len(host.pairs.image)
     job = _sweep.Job(
@@ -208,10 +211,10 @@ def _second_sweep(host, tilings, weights, plan):
     def visit(sums, row, guest, tiling, j, columns, share, own):
         entries = _entries(row, guest, tiling, j, weights, plan, own)
         tile = _tiles.tile_distances(row.expanded, row.instances, columns, plan.matmul_config)
-        distance = _by_modality(tile.distance)
-        slope = _slope(distance, entries, row.extra.shares, _take_shares(guest, tiling, j), weights) * share
+        of_columns = None if own else _take_shares(guest, tiling, j)
+        slope = _slope(_quadrants(tile.distance), entries, row.extra.shares, of_columns, weights) * share
         found = _tiles.pull_back(
-            (weights.scale * slope).reshape(tile.distance.shape),
+            weights.scale * slope,
             tile,
             row.expanded,
             row.instances,
@@ -220,11 +223,11 @@ def _second_sweep(host, tilings, weights, plan):
             own,
         )
         each_pair = 0.5 if own else 1.0
-        return (sums[0] + each_pair * slope * distance,), *found
+        return (sums[0] + each_pair * slope * tile.distance,), *found
 
     job = _sweep.Job(
         read=_read_extra,
-        start=lambda tiling: (jnp.zeros((2, tiling.size, 2, tiling.size), host.pairs.image.dtype),),
+        start=lambda tiling: (jnp.zeros((2 * tiling.size, 2 * tiling.size), host.pairs.image.dtype),),
         visit=visit,
         empty=lambda instances: jax.tree.map(jnp.zeros_like, instances),
         merge=_sweep.add,
@@ -235,10 +238,10 @@ def _second_sweep(host, tilings, weights, plan):
     return gradient, _sweep.sum_over_devices(sums[0], plan)
 
 
-def _by_modality(distance):
-    """The distances `[s, s]` of a tile by modality and pair of the column, then of the row: `[2, t, 2, t]`."""
-    t = len(distance) // 2
-    return distance.reshape(2, t, 2, t)
+def _quadrants(distance):
+    """The quadrants of a tile `[s, s]`."""
+    image, text = jnp.split(distance, 2)
+    return jnp.split(image, 2, 1), jnp.split(text, 2, 1)
 
 
 def _read_extra(side, tiling, i) -> _Extra:
@@ -270,33 +273,23 @@ def _entries(row, guest, tiling, j, weights, plan, own) -> _Entries:
         return jnp.where(counted, jnp.where(is_partner, weights.own, jnp.maximum(similarity, 0)), 0)
 
     of_rows = weight(of_rows)
-    is_within = jnp.eye(2, dtype=bool)[:, None, :, None]
-    return _Entries(
-        counted[None, :, None, :] & ~(is_within & is_self[None, :, None, :]),
-        of_rows,
-        of_rows if of_columns is None else weight(of_columns),
-    )
+    return _Entries(counted, counted & ~is_self, of_rows, of_rows if of_columns is None else weight(of_columns))
 
 
-def _sums_of_rows(distance, entries, weights, share=1.0) -> _Sums:
-    return _sums(distance, entries.of_rows, entries.counted, weights, share)
-
-
-def _sums_of_columns(distance, entries, weights, share) -> _Sums:
-    # As if they were rows: what the rows are to the columns, the columns are to the rows.
-    distance, counted = (x.transpose(2, 3, 0, 1) for x in (distance, entries.counted))
-    return _sums(distance, entries.of_columns.T, counted, weights, share)
-
-
-def _sums(distance, targets, counted, weights, share) -> _Sums:
-    """The sums over the columns of a tile, as often as `share` says; `distance: [2, t, 2, t]`, `targets: [t, t]`."""
-    logits = jnp.where(counted, -weights.scale * distance, jnp.finfo(distance.dtype).min)
-    highest = logits.max(1)
-    normalizer = highest + jnp.log(jnp.exp(logits - highest[:, None]).sum(1))
-    moved = jnp.where(counted, targets[None, :, None, :] * distance, 0).sum(1)
-    # Of one modality with itself, where a pair does not meet itself.
-    weight = jnp.where(counted[0, :, 0], targets, 0).sum(0)
-    return _Sums(normalizer + jnp.log(jnp.asarray(share, distance.dtype)), share * moved, share * weight)
+def _sums(quadrants, entries, weights, share=1.0, *, over) -> _Sums:
+    """The sums of the rows, over the columns (0), or of the columns, over the rows (1), as often as `share` says."""
+    targets = (entries.of_rows, entries.of_columns)[over]
+    normalizers, sums = [], []
+    for others, own in itertools.product(range(2), repeat=2):
+        distance = quadrants[own][others] if over else quadrants[others][own]
+        counted = entries.within if others == own else entries.across
+        logits = jnp.where(counted, -weights.scale * distance, jnp.finfo(distance.dtype).min)
+        highest = logits.max(over, keepdims=True)
+        normalizers.append(highest.squeeze(over) + jnp.log(jnp.exp(logits - highest).sum(over)))
+        sums.append(jnp.where(counted, targets * distance, 0).sum(over))
+    normalizer, distance = (jnp.stack(x).reshape(2, 2, -1) for x in (normalizers, sums))
+    weight = jnp.where(entries.within, targets, 0).sum(over)
+    return _Sums(normalizer + jnp.log(jnp.asarray(share, distance.dtype)), share * distance, share * weight)
 
 
 def _loss_of_sums(sums: _Sums, pairs, weights, plan):
@@ -315,17 +308,29 @@ def _loss_of_sums(sums: _Sums, pairs, weights, plan):
     return cross + weights.within * inner, inner, _Shares(sums.normalizer, of_softmax, of_softmax / total)
 
 
-def _slope(distance, entries, of_rows: _Shares, of_columns: _Shares, weights):
-    """The derivative of the loss by the distances over `scale`, `[2, t, 2, t]`."""
-    logits = -weights.scale * distance
+def _slope(quadrants, entries, of_rows: _Shares, of_columns: _Shares | None, weights):
+    """The derivative of the loss by the distances over `scale`, `[s, s]`; no `of_columns` where they are the rows."""
 
-    def half(shares, targets):  # broadcast to the tile
-        softmax = jnp.exp(logits - shares.normalizer)
-        return shares.of_target * targets[None, :, None, :] - shares.of_softmax * softmax
+    def halves(targets, shares, axis):
+        def half(column, row):
+            others, own = (row, column) if axis else (column, row)
+            normalizer, of_softmax, of_target = (jnp.expand_dims(share[others, own], axis) for share in shares)
+            softmax = jnp.exp(-weights.scale * quadrants[column][row] - normalizer)
+            return of_target * targets - of_softmax * softmax
 
-    rows = _Shares(*(x[:, None] for x in of_rows))
-    columns = _Shares(*(x.transpose(1, 2, 0)[..., None] for x in of_columns))
-    return jnp.where(entries.counted, half(rows, entries.of_rows) + half(columns, entries.of_columns), 0)
+        return [[half(column, row) for row in range(2)] for column in range(2)]
+
+    rows = halves(entries.of_rows, of_rows, 0)
+    if of_columns is None:
+        columns = [[rows[row][column].T for row in range(2)] for column in range(2)]
+    else:
+        columns = halves(entries.of_columns, of_columns, 1)
+
+    def slope(column, row):
+        counted = entries.within if column == row else entries.across
+        return jnp.where(counted, rows[column][row] + columns[column][row], 0)
+
+    return jnp.block([[slope(column, row) for row in range(2)] for column in range(2)])
 
 
 def _no_sums(n, dtype) -> _Sums:
