@@ -26,6 +26,7 @@ extensions = [
     "result_tables",
 ]
 exclude_patterns = ["_build", "_kept"]
+source_suffix = {".rst": "restructuredtext", ".kept.md": "myst-nb", ".md": "myst-nb"}
 nitpicky = True
 # The site is built offline, so names of other libraries have no pages to link to; `docstrings` lists them.
 default_role = "code_or_link"

@@ -7,13 +7,14 @@ only those.
 
 import hashlib
 import json
-import os
 import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
+if TYPE_CHECKING:
+    import nbformat
 
 DOCS = Path(__file__).parents[1]
 KEPT = DOCS / "_kept"
@@ -27,33 +28,42 @@ def setup(app):
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def parsed(text: str) -> nbformat.NotebookNode:
+def parsed(text: str) -> "nbformat.NotebookNode":
     """A page as a notebook without outputs."""
-    from myst_nb.core.config import NbParserConfig
     from myst_nb.core.read import read_myst_markdown_notebook
+    from myst_parser.config.main import MdParserConfig
 
-    return read_myst_markdown_notebook(text, config=NbParserConfig(), add_source_map=True)
-
-
-def code_hash(notebook: nbformat.NotebookNode) -> str:
-    """The SHA-256 of the code of a notebook."""
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+    return read_myst_markdown_notebook(text, config=MdParserConfig(), add_source_map=True)
 
 
-def read(text: str) -> nbformat.NotebookNode:
-    """A page with its kept outputs; the page is found by its code."""
-    notebook = parsed(text)
-    wanted = code_hash(notebook)
+def code_hash(text: str) -> str:
+    """The SHA-256 of the code of a page."""
+    code = re.findall(r"^```\{code-cell\}.*?^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()
+
+
+def kept_outputs(text: str) -> list:
+    """The outputs of each code cell of a page; the page is found by its code, so that old outputs are never shown.
+
+    Raises:
+        ValueError: there are none for this code.
+    """
+    wanted = code_hash(text)
     for path in KEPT.glob("*.json"):
         kept = json.loads(path.read_text())
         if kept["code"] == wanted:
-            break
-    else:
-        title = re.search(r"^# (.*)", text, flags=re.MULTILINE)[1]
-        raise ValueError(f"no kept outputs of the page {title!r}: run `make notebooks`, which runs it and keeps them")
+            return kept["outputs"]
+    title = re.search(r"^# (.*)", text, flags=re.MULTILINE)[1]
+    raise ValueError(f"no kept outputs of the page {title!r}: run `make notebooks`, which runs it and keeps them")
+
+
+def read(text: str) -> "nbformat.NotebookNode":
+    """A page with its kept outputs."""
+    import nbformat
+
+    notebook = parsed(text)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for count, (cell, outputs) in enumerate(zip(cells, kept["outputs"], strict=True), 1):
+    for count, (cell, outputs) in enumerate(zip(cells, kept_outputs(text), strict=True), 1):
         cell.outputs = [nbformat.from_dict(output) for output in outputs]
         cell.execution_count = count
     return notebook
@@ -63,19 +73,18 @@ def execute(page: Path) -> None:
     """Runs a page in an empty folder and keeps its outputs."""
     from nbclient import NotebookClient
 
-    notebook = parsed(page.read_text())
+    notebook = parsed(text := page.read_text())
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": folder}})
         client.execute()
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    text = json.dumps({"code": code_hash(notebook), "outputs": outputs}, indent=1, ensure_ascii=False)
-    text = text.replace(folder, "/tmp/tutorial").replace(os.path.expanduser("~"), "~")
+    kept = json.dumps({"code": code_hash(text), "outputs": outputs}, indent=1, ensure_ascii=False)
     KEPT.mkdir(exist_ok=True)
-    (KEPT / f"{page.name.removesuffix(ENDING)}.json").write_text(text + "\n")
+    (KEPT / f"{page.name.removesuffix(ENDING)}.json").write_text(kept.replace(folder, "FOLDER") + "\n")
 
 
 if __name__ == "__main__":
-    for found in sorted((DOCS / "tutorials").glob(f"*{ENDING}")):
+    for found in sorted(DOCS.rglob(f"*{ENDING}")):
         if not sys.argv[1:] or found.name.removesuffix(ENDING) in sys.argv[1:]:
             print(f"running {found.name}", flush=True)
             execute(found)
