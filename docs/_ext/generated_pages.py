@@ -56,8 +56,10 @@ def _room_page(room, names):
     homes = public.homes()
     lines = [room, "=" * len(room), "", f".. automodule:: {room}", "   :no-members:", "   :no-index:", ""]
     lines += [".. py:module:: " + room, "", ".. py:currentmodule:: None", ""]
-    lines += [".. autosummary::", "   :nosignatures:", ""]
-    lines += [f"   ~{homes[name]}" for name in names if _has_docstring(room, name)] + [""]
+    lines += [".. list-table::", "   :widths: 35 65", ""]
+    for name in names:
+        lines += [f"   * - :py:obj:`~{homes[name]}`", f"     - {_summary(room, name)}"]
+    lines += [""]
     for name in names:
         if homes[name] != f"{room}.{name}":
             continue
@@ -70,9 +72,18 @@ def _room_page(room, names):
             continue
         lines += [f".. auto{kind}:: {room}.{name}"]
         if kind == "class":
-            lines += ["   :members:", f"   :exclude-members: {_INHERITED}"]
+            fields = ", ".join(getattr(value, "_fields", ()))  # of a named tuple, described with the class
+            lines += ["   :members:", f"   :exclude-members: {_INHERITED}{fields and f', {fields}'}"]
         lines += [""]
     return "\n".join(lines)
+
+
+def _summary(room, name):
+    """The first paragraph of the docstring."""
+    if not _has_docstring(room, name):
+        return " ".join(public.words_about(public.homes()[name].rpartition(".")[0], name))
+    text = inspect.getdoc(getattr(importlib.import_module(room), name)) or ""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def _has_docstring(room, name):

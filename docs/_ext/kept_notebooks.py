@@ -5,9 +5,12 @@ from `_kept/NAME.json`. `python docs/_ext/kept_notebooks.py` runs all such pages
 only those.
 """
 
+import atexit
 import hashlib
 import json
+import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,9 +26,20 @@ ENDING = ".kept.md"
 
 def setup(app):
     """Registers the pages."""
+    plain_kernels()
     app.config.nb_custom_formats = {ENDING: ["kept_notebooks.read", {}]}
     app.config.nb_execution_excludepatterns = [f"*{ENDING}"]
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def plain_kernels() -> None:
+    """Lets commands in a cell print as into a file: ipykernel asks them for colours and progress bars of a terminal."""
+    folder = tempfile.mkdtemp(prefix="ipython-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    startup = Path(folder) / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "plain.py").write_text("import os\nos.environ.pop('FORCE_COLOR', None)\n")
+    os.environ["IPYTHONDIR"] = folder
 
 
 def parsed(text: str) -> "nbformat.NotebookNode":
@@ -62,6 +76,7 @@ def read(text: str) -> "nbformat.NotebookNode":
     import nbformat
 
     notebook = parsed(text)
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}  # as a run sets it
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, (cell, outputs) in enumerate(zip(cells, kept_outputs(text), strict=True), 1):
         cell.outputs = [nbformat.from_dict(output) for output in outputs]
@@ -77,13 +92,25 @@ def execute(page: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": folder}})
         client.execute()
-    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [_joined(cell.outputs) for cell in notebook.cells if cell.cell_type == "code"]
     kept = json.dumps({"code": code_hash(text), "outputs": outputs}, indent=1, ensure_ascii=False)
     KEPT.mkdir(exist_ok=True)
     (KEPT / f"{page.name.removesuffix(ENDING)}.json").write_text(kept.replace(folder, "FOLDER") + "\n")
 
 
+def _joined(outputs):
+    """Outputs in which what was printed in pieces is one."""
+    found: list = []
+    for output in outputs:
+        if output.output_type == "stream" and found and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
 if __name__ == "__main__":
+    plain_kernels()
     for found in sorted(DOCS.rglob(f"*{ENDING}")):
         if not sys.argv[1:] or found.name.removesuffix(ENDING) in sys.argv[1:]:
             print(f"running {found.name}", flush=True)
