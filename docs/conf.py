@@ -54,6 +54,7 @@ nb_execution_in_temp = True
 nb_merge_streams = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "gpldan_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -71,10 +71,8 @@ def benchmark_table(name: str, rows: list[str], columns: list[str]) -> tuple[str
     chosen = [row for row in record["rows"] if not rows or row.get("implementation") in rows]
     if not chosen:
         raise ValueError(f"{name} has no rows of {', '.join(rows)}")
-    lines = [
-        [_FIELDS[column][0] for column in columns],
-        [":---" if column in ("implementation", "precision") else "---:" for column in columns],
-    ]
+    sides = [":---" if column in ("implementation", "precision") else "---:" for column in columns]
+    lines = [[_FIELDS[column][0] for column in columns], sides]
     for row in chosen:
         lines.append([_written(row, column) for column in columns])
     command = re.sub(r"^.*benchmark(\.py)? ", "", record["command"])
