@@ -1,5 +1,6 @@
 """Settings of the documentation site: `make docs` builds it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -46,6 +47,9 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+os.environ.setdefault(
+    "JAX_DISABLE_MOST_OPTIMIZATIONS", "True"
+)  # cells compile in half the time; their figures are small
 # The notebooks that take seconds are run by each build; `kept_notebooks` has the outputs of the others.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
