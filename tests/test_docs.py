@@ -117,9 +117,9 @@ def test_there_are_pages_with_python():
     assert len(PYTHON) >= 3
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path.name.endswith(kept_notebooks.ENDING)], ids=lambda path: path.name)
-def test_kept_outputs_are_of_the_code_of_the_page(path):
-    text, cell = path.read_text(), "```{code-cell} ipython3\n"
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(kept_notebooks.ENDING)])
+def test_kept_outputs_are_of_the_code_of_the_page(name):
+    text, cell = (ROOT / name).read_text(), "```{code-cell} ipython3\n"
     assert len(kept_notebooks.kept_outputs(text)) == len(fences(text, "{code-cell} ipython3"))
     with pytest.raises(ValueError, match="run `make notebooks`"):
         kept_notebooks.kept_outputs(text.replace(cell, f"{cell}changed = 1\n", 1))

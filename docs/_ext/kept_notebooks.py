@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parents[1]
 KEPT = DOCS / "_kept"
 ENDING = ".kept.md"
+_STARTUP = """
+import os, subprocess
+os.environ.pop("FORCE_COLOR", None)
+
+def bash(line, cell):  # IPython's own prints in pieces of 100 bytes
+    done = subprocess.run(["bash", "-c", cell], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, end="")
+    if "--no-raise-error" not in line:
+        done.check_returncode()
+
+get_ipython().register_magic_function(bash, "cell")
+"""
 
 
 def setup(app):
@@ -29,16 +41,25 @@ def setup(app):
     plain_kernels()
     app.config.nb_custom_formats = {ENDING: ["kept_notebooks.read", {}]}
     app.config.nb_execution_excludepatterns = [f"*{ENDING}"]
+    app.connect("env-get-outdated", lambda *_: [str(path.relative_to(DOCS))[: -len(ENDING)] for path in kept_pages()])
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
+def kept_pages() -> list[Path]:
+    """The pages whose outputs are kept; each build reads them, since their outputs may be new."""
+    return sorted(path for path in DOCS.rglob(f"*{ENDING}") if "_build" not in path.parts)
+
+
 def plain_kernels() -> None:
-    """Lets commands in a cell print as into a file: ipykernel asks them for colours and progress bars of a terminal."""
+    """Lets commands in a cell print as into a file: ipykernel asks them for colours and progress bars of a terminal.
+
+    The kernels that start later read the folder of this profile.
+    """
     folder = tempfile.mkdtemp(prefix="ipython-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     startup = Path(folder) / "profile_default" / "startup"
     startup.mkdir(parents=True)
-    (startup / "plain.py").write_text("import os\nos.environ.pop('FORCE_COLOR', None)\n")
+    (startup / "plain.py").write_text(_STARTUP)
     os.environ["IPYTHONDIR"] = folder
 
 
@@ -111,7 +132,7 @@ def _joined(outputs):
 
 if __name__ == "__main__":
     plain_kernels()
-    for found in sorted(DOCS.rglob(f"*{ENDING}")):
+    for found in kept_pages():
         if not sys.argv[1:] or found.name.removesuffix(ENDING) in sys.argv[1:]:
             print(f"running {found.name}", flush=True)
             execute(found)
