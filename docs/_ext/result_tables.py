@@ -58,13 +58,16 @@ class Scores(_Table):
 class Benchmark(_Table):
     """Rows of a file of `benchmarks/results`."""
 
-    option_spec: ClassVar = {"rows": directives.unchanged, "columns": directives.unchanged_required}
+    option_spec: ClassVar = {
+        "rows": directives.unchanged,
+        "columns": directives.unchanged_required,
+        "part": directives.unchanged,
+    }
 
     def run(self):
         self.env.note_dependency(str(BENCHMARKS / self.arguments[0]))
-        table, made = benchmark_table(
-            self.arguments[0], self.options.get("rows", "").split(), self.options["columns"].split()
-        )
+        rows, columns = self.options.get("rows", "").split(), self.options["columns"].split()
+        table, made = benchmark_table(self.arguments[0], rows, columns, self.options.get("part", ""))
         return self.parsed(f"{table}\n\n{made}")
 
 

@@ -64,10 +64,15 @@ def scores_table(names: list[str], methods: list[str], column: str, *, mean: boo
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def benchmark_table(name: str, rows: list[str], columns: list[str]) -> tuple[str, str]:
-    """A Markdown table of a file of `benchmarks/results`, and the sentence that says how the file was made."""
+def benchmark_table(name: str, rows: list[str], columns: list[str], part: str = "") -> tuple[str, str]:
+    """A Markdown table of a file of `benchmarks/results`, and the sentences that say how the file was made.
+
+    A file of `gpldan benchmark all` has several parts, of which one is chosen.
+    """
     path = BENCHMARKS / name
-    record = json.loads(path.read_text())
+    whole = record = json.loads(path.read_text())
+    if part:
+        record = next(of["record"] for of in whole["parts"] if of["name"] == part)
     chosen = [row for row in record["rows"] if not rows or row.get("implementation") in rows]
     if not chosen:
         raise ValueError(f"{name} has no rows of {', '.join(rows)}")
@@ -75,14 +80,21 @@ def benchmark_table(name: str, rows: list[str], columns: list[str]) -> tuple[str
     lines = [[_FIELDS[column][0] for column in columns], sides]
     for row in chosen:
         lines.append([_written(row, column) for column in columns])
-    command = re.sub(r"^.*benchmark(\.py)? ", "", record["command"])
+    command = re.sub(r"^.*benchmark(\.py)? ", "", whole["command"])
     command = re.sub(r" --(out|plot)[ =]\S+| --markdown", "", command)
-    machine = record["machine"]
+    machine = whole["machine"]
     cpu = machine.get("platform") == "cpu"
     device = f"{machine['cores']} cores of {machine['cpu']}" if cpu else machine["device_kind"]
     libraries = [f"{of} {found}" for of, found in machine["versions"].items() if of in ("python", "jax", "torch")]
-    made = f"Made by `gpldan benchmark {command}` on {device} ({', '.join(libraries)}), {record['date'][:10]}. "
+    made = f"Made by `gpldan benchmark {command}` on {device} ({', '.join(libraries)}), {whole['date'][:10]}. "
     made += f"The file is `benchmarks/results/{name}`."
+    if "fraction_of_ceiling" in columns:
+        rates = [
+            f"{library}, {precision}: {found['flops_per_s'] / 1e9:,.0f}"
+            for library, precisions in record["ceilings"].items()
+            for precision, found in precisions.items()
+        ]
+        made += f" Ceilings in Gflop/s: {'; '.join(rates)}."
     return "\n".join(f"| {' | '.join(line)} |" for line in lines), made
 
 
@@ -92,7 +104,8 @@ def _written(row, column):
     if value is None:
         return "not run" if column in ("median_s", "compile_s") and row.get("not_run") else ""
     if form == "time":
-        return f"{value * 1e3:,.1f} ms" if value < 1 else f"{value:,.2f} s"
+        digits = 2 if value < 0.01 else 1
+        return f"{value * 1e3:,.{digits}f} ms" if value < 1 else f"{value:,.2f} s"
     if form == "bytes":
         return f"{value / 1e6:,.1f} MB" if value < 1e9 else f"{value / 1e9:,.1f} GB"
     return form.format(value)
