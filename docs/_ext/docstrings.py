@@ -11,8 +11,26 @@ def setup(app):
     """Adds the role `code_or_link`, and the rewriting of docstrings."""
     app.add_role("code_or_link", _code_or_link)
     app.connect("autodoc-process-docstring", _keep_formulas, priority=100)  # before napoleon
+    app.connect("doctree-read", _link_names)
     app.connect("missing-reference", _missing)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _link_names(app, doctree):
+    """Makes links of public names in the code of a page; `compare` and the like may be words for something else."""
+    for code in list(doctree.findall(nodes.literal)):
+        text = code.astext().removesuffix("()")
+        if isinstance(code.parent, nodes.reference | sphinx.addnodes.pending_xref):
+            continue
+        if "_" not in text and not text[:1].isupper():
+            continue
+        if target := public.home_of(text):
+            code.replace_self(_link(code.deepcopy(), target, app.env.docname))
+
+
+def _link(code, target, page):
+    of = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True, "refdoc": page}
+    return sphinx.addnodes.pending_xref("", code, **of)
 
 
 def _code_or_link(name, rawtext, text, lineno, inliner, options=None, content=None):
@@ -20,10 +38,7 @@ def _code_or_link(name, rawtext, text, lineno, inliner, options=None, content=No
     target = public.home_of(text.removesuffix("()"))
     if target is None:
         return [code], []
-    page = inliner.document.settings.env.docname
-    of = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True, "refdoc": page}
-    link = sphinx.addnodes.pending_xref("", code, **of)
-    return [link], []
+    return [_link(code, target, inliner.document.settings.env.docname)], []
 
 
 def _keep_formulas(app, what, name, obj, options, lines):
