@@ -1,4 +1,4 @@
-"""The README's code runs as it stands."""
+"""The code of the README, and the longer commands of the documentation, run as they stand."""
 
 import configparser
 import os
@@ -18,6 +18,7 @@ from gpldan_jax.index import Index
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {name: (ROOT / "docs" / name).read_text() for name in ("howto/encoders.md", "howto/own-index.md")}
 
 
 def blocks(text):
@@ -29,8 +30,9 @@ WAYS = blocks(README.partition("\n## Three ways to use it\n")[2].partition("\n##
 
 
 def way(language, words):
-    """The one block that has these words."""
-    (code,) = (code for found, code in blocks(README) if found == language and words in code)
+    """The one block of the README or of these pages that has these words."""
+    of_all = [block for text in (README, *PAGES.values()) for block in blocks(text)]
+    (code,) = (code for found, code in of_all if found == language and words in code)
     return code
 
 
@@ -124,10 +126,10 @@ def test_a_folder_becomes_a_model(tmp_path, monkeypatch, quick_environment):
         Image.fromarray(pixels).save(f"photos/{row}.png")
         lines.append(f"{row}.png,picture {row % 7} of colours {row % 11}{row % 3},class {row % 3}")
     (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
-    code = way("sh", "--image_model=vgg19")
+    code = way("sh", "--config.train.selection=map --workdir=runs/photos")
     models = "--image_model=vgg19 --image_weights=vgg19-dcbb9e9d.pth --text_model=bert --text_path=bert-large-uncased"
     install, _, code = code.partition("\n")
-    assert install == "pip install -e '.[bert,features]'" and models in code
+    assert install == "pip install 'gpldan_jax[bert,features]'" and models in code
     options = extract._parser("gpldan extract").parse_args(shlex.split(f"--images=a --texts=b --out=c {models}"))
     assert options.text_model == "bert"
     code = code.replace(models, "--image_model=hog_hsv --text_model=bag_of_words")
@@ -154,9 +156,9 @@ def test_features_of_a_model_in_a_folder_become_a_search(tmp_path, monkeypatch, 
         Image.fromarray(pixels).save(f"photos/{row}.png")
         lines.append(f"{row}.png,a red chair {row % 7} of kind {row % 11}")
     (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
-    code = way("sh", "--image_model=transformers")
+    code = way("sh", "--workdir=runs/clip")
     install, _, code = code.partition("\n")
-    assert install == "pip install -e '.[features,transformers]'"
+    assert install == "pip install 'gpldan_jax[features,transformers]'"
     path = "clip-vit-base-patch32"
     for kind, other in (("image", "hog_hsv"), ("text", "bag_of_words")):
         assert f"--{kind}_model=transformers --{kind}_path={path}" in code
@@ -179,7 +181,7 @@ def test_the_loss_in_a_loop(data, capsys):
 
 
 def test_there_is_no_python_that_is_not_run():
-    assert [language for language, _ in blocks(README)].count("python") == 3
+    assert [language for language, _ in blocks(README)].count("python") == 2
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/results/README.md", "tools/README.md"])
@@ -205,7 +207,8 @@ def test_every_extra_that_is_named_can_be_installed():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras = set(setup["options.extras_require"])
-    sources = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "gpldan_jax").rglob("*.py")]
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
+    sources = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *pages, *(ROOT / "gpldan_jax").rglob("*.py")]
     named = set()
     for path in sources:
         for listed in re.findall(r"(?:gpldan_jax|'\.)\[([a-z,]+)\]", path.read_text()):
