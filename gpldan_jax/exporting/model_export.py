@@ -250,7 +250,7 @@ def _check_rows(model, modality):
         near = np.asarray(side.center) + known + 0.1 * rng.normal(size=known.shape)
         scaled = np.concatenate([scaled, near]).astype(np.float32)
         scaled = scaled[_is_clear(scaled, side, model.bank.neighbours)]
-    return (scaled * std + mean).astype(np.float32)
+    return (scaled * std + mean).astype(mean.dtype)
 
 
 def _is_clear(scaled, side, neighbours):

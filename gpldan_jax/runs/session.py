@@ -273,6 +273,8 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         interrupted.signal_number = int(processes.gathered(interrupted.signal_number).max())
         return bool(interrupted)
 
+    if line := dataset.empty.line():
+        console.print(line)
     limit, pairs = config["retrieval"]["bank"], len(dataset.train)
     if 0 < limit < pairs:
         used = models.pairs_used(pairs, limit)
