@@ -18,13 +18,16 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpldan_jax._files import TEMPORARY
+from gpldan_jax._files import TEMPORARY, is_running, naming
 
 LOCK, HOLDER = ".lock", ".lock-holder"
 _BEAT = 5.0  # seconds between two signs of life
 SILENT = 60.0  # seconds after which a process is perhaps gone: several beats, as file servers tell news late
 _LONGEST_COMMAND = 100  # characters, in messages
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+_WORKED_IN: list[Path] = []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +83,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     Raises:
         LockedError: another process holds it.
         NoLocksError: the file system has no locks.
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or is gone at the end.
 
     Example:
         >>> import tempfile
@@ -90,12 +93,15 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     """
     folder = Path(folder)
     lock = _acquired(folder)
+    _WORKED_IN.append(folder.absolute())
+    before = _identity(folder)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
     mine = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since, "command": command})
     ended = threading.Event()
     try:
-        (folder / HOLDER).write_text(mine, encoding="utf-8")
+        with naming(folder / HOLDER):
+            (folder / HOLDER).write_text(mine, encoding="utf-8")
     except BaseException:  # such as a full disk
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
@@ -103,6 +109,8 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     try:
         threading.Thread(target=_beat, args=(folder / HOLDER, ended), name="lock", daemon=True).start()
         yield
+        if _identity(folder) != before:  # what was written last is in another one, if anywhere
+            raise FileNotFoundError(errno.ENOENT, "the folder was deleted or moved while it was worked in", str(folder))
     finally:
         ended.set()
         is_mine = _has(folder / HOLDER, mine)
@@ -114,6 +122,19 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
                 f"the lock of {folder} was broken, and {_described(_holder_of(folder))} has written there since",
                 stacklevel=3,
             )
+
+
+def worked_in() -> list[Path]:
+    """Returns the folders whose locks this process has held, the last one last."""
+    return [*_WORKED_IN]
+
+
+def _identity(folder):
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def break_lock(folder: str | os.PathLike) -> None:
@@ -145,7 +166,7 @@ def break_lock(folder: str | os.PathLike) -> None:
     if holder.silence <= SILENT:
         ago = f", which gave a sign of life {holder.silence:.0f} seconds ago"
         raise LockedError(folder, holder, f"{ago}; its lock can be broken after {SILENT:g} seconds without one")
-    if holder.host == socket.gethostname() and _runs_here(holder.process):
+    if holder.host == socket.gethostname() and is_running(holder.process):
         raise LockedError(folder, holder, ", which runs on this machine; end it first")
     judged = (folder / HOLDER).read_bytes()
     claimed = folder / f"{TEMPORARY}{os.getpid()}-holder"
@@ -244,15 +265,3 @@ def _beat(path, ended):
             os.utime(path)
         except OSError:  # the folder is gone
             return
-
-
-def _runs_here(process):
-    if os.name == "nt":  # where a signal ends it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True

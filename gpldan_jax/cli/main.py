@@ -4,12 +4,11 @@ This module imports little, so that Ctrl-C is handled from nearly the first mome
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 import gpldan_jax
-from gpldan_jax.cli import signals
+from gpldan_jax.cli import failures, signals
 
 COMMANDS = {
     "demo": "make a page to search in of a folder of pictures and a table of captions",
@@ -34,10 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names.
 
     Returns:
-        The exit status: 0, 1 where a run failed, 2 for bad input, 130 or 143 where SIGINT or SIGTERM stopped it.
+        The exit status: 0; 1 where a run failed, or the machine refused room on a disk, permission or memory; 2 for bad
+        input; 130 or 143 where SIGINT or SIGTERM stopped it.
     """
     if argv is None:  # of the process, which ends then
-        return signals.finish(main(sys.argv[1:]))
+        failures.stay_quiet()  # also for threads that end with the process
+        return signals.finish(_flushed(main(sys.argv[1:])))
     name, *rest = list(argv) or ["--help"]
     try:
         if name in COMMANDS:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"gpldan_jax {gpldan_jax.__version__}")
             return 0
     except BrokenPipeError:  # the reader of the output, such as `head`, has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        failures.drop_output()
         return 0
     import difflib
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
     try:
-        with signals.raised():
+        with failures.quiet(), signals.raised():
             from gpldan_jax.cli import arguments, program_cache
 
             command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
@@ -70,10 +71,28 @@ def run_command(name: str, argv: Sequence[str], program: str) -> int:
             if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
                 print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
             with signals.raised(command.STOPPED):
-                return arguments.call(command.main, argv, program, stopped=command.STOPPED)
+                return _flushed(arguments.call(command.main, argv, program, stopped=command.STOPPED))
     except KeyboardInterrupt as interrupt:  # before or after the command itself, which says more
         print("stopped", file=sys.stderr)
         return signals.exit_status(interrupt)
+    except Exception as error:  # such as a library that cannot be loaded for want of memory
+        if line := failures.describe(error):
+            print(f"error: {line}", file=sys.stderr)
+            return failures.STATUS
+        raise
+
+
+def _flushed(status):
+    """The status of a process whose output is all written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        failures.drop_output()
+    except OSError as error:
+        print(f"error: {failures.describe(error) or error}", file=sys.stderr)
+        failures.drop_output()
+        return status or failures.STATUS
+    return status
 
 
 def _help():

@@ -140,10 +140,11 @@ def _form(to):
 def _whole_folder(out: Path) -> Iterator[Path]:
     """Yields a folder beside `out` to write to; its files are in `out` when the block ends, or nowhere if it fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.absolute().with_name(f"{_files.TEMPORARY}{os.getpid()}-{out.name}")
+    temporary = _files.temporary_beside(out.absolute())
     temporary.mkdir()
     try:
-        yield temporary
+        with _files.naming(out):
+            yield temporary
         for path in temporary.iterdir():
             _files.sync(path)
         if out.exists():
