@@ -87,7 +87,8 @@ def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[N
     try:
         yield
     except OSError as error:
-        if error.filename is None or (temporary is not None and str(error.filename) == str(temporary)):
+        # An error without a number has a message of its own.
+        if error.errno is not None and (error.filename is None or str(error.filename) == str(temporary)):
             error.filename = os.fspath(path)
         raise
 

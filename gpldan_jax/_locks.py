@@ -27,9 +27,6 @@ _LONGEST_COMMAND = 100  # characters, in messages
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
-_WORKED_IN: list[Path] = []
-
-
 @dataclasses.dataclass(frozen=True)
 class Holder:
     """The process that holds a lock.
@@ -66,6 +63,13 @@ class LockedError(OSError):
         return self.holder is not None and self.holder.silence > SILENT
 
 
+class VanishedError(OSError):
+    """The folder whose lock is held was deleted or moved."""
+
+    def __init__(self, folder: Path):
+        super().__init__(f"{folder}: the folder is gone: it was deleted or moved while this command worked in it")
+
+
 class NoLocksError(OSError):
     """The file system of a folder has no locks; the message says so, and what to do."""
 
@@ -83,7 +87,8 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     Raises:
         LockedError: another process holds it.
         NoLocksError: the file system has no locks.
-        OSError: the folder cannot be written to, or is gone at the end.
+        VanishedError: the folder was deleted or moved meanwhile.
+        OSError: the folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -93,7 +98,6 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     """
     folder = Path(folder)
     lock = _acquired(folder)
-    _WORKED_IN.append(folder.absolute())
     before = _identity(folder)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
@@ -108,9 +112,15 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         raise
     try:
         threading.Thread(target=_beat, args=(folder / HOLDER, ended), name="lock", daemon=True).start()
-        yield
+        try:
+            with naming(folder):
+                yield
+        except Exception as error:
+            if _identity(folder) != before:
+                raise VanishedError(folder) from error
+            raise
         if _identity(folder) != before:  # what was written last is in another one, if anywhere
-            raise FileNotFoundError(errno.ENOENT, "the folder was deleted or moved while it was worked in", str(folder))
+            raise VanishedError(folder)
     finally:
         ended.set()
         is_mine = _has(folder / HOLDER, mine)
@@ -122,11 +132,6 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
                 f"the lock of {folder} was broken, and {_described(_holder_of(folder))} has written there since",
                 stacklevel=3,
             )
-
-
-def worked_in() -> list[Path]:
-    """Returns the folders whose locks this process has held, the last one last."""
-    return [*_WORKED_IN]
 
 
 def _identity(folder):

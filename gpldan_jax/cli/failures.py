@@ -68,9 +68,6 @@ def describe(error: BaseException) -> str | None:
     for one in _chain(error):
         if line := _describe_one(one):
             return line
-    if gone := [folder for folder in _locks.worked_in() if not folder.is_dir()]:
-        what = "the folder is gone: it was deleted or moved while this command worked in it"
-        return f"{gone[-1]}: {what}; bring it back, or repeat the same command to start over"
     return None
 
 
@@ -125,6 +122,8 @@ def _chain(error):
 
 
 def _describe_one(error):
+    if isinstance(error, _locks.VanishedError):
+        return f"{error}; bring it back, or repeat the same command to start over"
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return _memory(error)
     if isinstance(error, OSError) and error.errno in _KINDS:
@@ -137,10 +136,8 @@ def _describe_one(error):
             found = _FILE.search(text)
             return _line(number, found[1] if found else getattr(error, "filename", None))
     if isinstance(error, OSError) and _PART_WRITTEN.search(text):
-        what = (
-            "the file could not be written to its end: the disk is full, or a quota or a limit of file sizes is reached"
-        )
-        return f"{_place(error.filename)}: {what}; free space there {_AGAIN}"
+        what = "the file could not be written to its end: a full disk, a quota or a limit of file sizes"
+        return f"{_place(None)}: {what}; free space there {_AGAIN}"
     if not isinstance(error, OSError) and _OF_MEMORY.search(text):
         return _memory(error)
     return None
@@ -158,7 +155,7 @@ def _memory(error):
 
 
 def _place(name):
-    """The file that could not be written; where an error does not name it, the output or the folder of the command."""
+    """The file that could not be written; where an error does not name it, perhaps it is the output."""
     if name is not None:
         return os.fsdecode(name)
     try:
@@ -166,8 +163,7 @@ def _place(name):
     except OSError:
         drop_output()
         return "standard output"
-    folders = _locks.worked_in()
-    return str(folders[-1]) if folders else "a file of this command"
+    return "the output, or a file of this command"
 
 
 def drop_output() -> None:

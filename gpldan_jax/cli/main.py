@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import gpldan_jax
+from gpldan_jax import _files
 from gpldan_jax.cli import failures, signals
 
 COMMANDS = {
@@ -38,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:  # of the process, which ends then
         failures.stay_quiet()  # also for threads that end with the process
-        return signals.finish(_flushed(main(sys.argv[1:])))
+        try:
+            status = main(sys.argv[1:])
+        except SystemExit as end:  # of argparse, after --help
+            status = end.code if isinstance(end.code, int) else 0
+        return signals.finish(_flushed(status))
     name, *rest = list(argv) or ["--help"]
     try:
         if name in COMMANDS:
@@ -52,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as `head`, has what it wanted
         failures.drop_output()
         return 0
+    except OSError as error:  # of an output that is not buffered
+        return _refused(error)
     import difflib
 
     near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -75,24 +82,30 @@ def run_command(name: str, argv: Sequence[str], program: str) -> int:
     except KeyboardInterrupt as interrupt:  # before or after the command itself, which says more
         print("stopped", file=sys.stderr)
         return signals.exit_status(interrupt)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # such as a library that cannot be loaded for want of memory
-        if line := failures.describe(error):
-            print(f"error: {line}", file=sys.stderr)
-            return failures.STATUS
+        if failures.describe(error):
+            return _refused(error)
         raise
 
 
 def _flushed(status):
     """The status of a process whose output is all written."""
     try:
-        sys.stdout.flush()
+        with _files.naming("standard output"):
+            sys.stdout.flush()
     except BrokenPipeError:
         failures.drop_output()
     except OSError as error:
-        print(f"error: {failures.describe(error) or error}", file=sys.stderr)
-        failures.drop_output()
-        return status or failures.STATUS
+        return _refused(error)
     return status
+
+
+def _refused(error):
+    print(f"error: {failures.describe(error) or error}", file=sys.stderr)
+    failures.drop_output()
+    return failures.STATUS
 
 
 def _help():
