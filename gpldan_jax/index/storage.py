@@ -127,7 +127,7 @@ class ArrayWriter:
     """Writes an array of known shape to a `.npy` file, some rows at a time; a context manager."""
 
     def __init__(self, folder: Path, kind: str, shape: Sequence[int], dtype: np.dtype | type):
-        self._kind, self._temporary = kind, folder / f"{TEMPORARY}{kind}.npy"
+        self._kind, self._temporary, self._path = kind, folder / f"{TEMPORARY}{kind}.npy", folder / f"{kind}.npy"
         self._shape, self._dtype = tuple(shape), np.dtype(dtype)
         self._digest, self._size = hashlib.sha256(), 0
 
@@ -156,7 +156,7 @@ class ArrayWriter:
         """
         view: Any = memoryview(data).cast("B") if len(data) else b""  # type: ignore[arg-type]  # before Python 3.12
         self._digest.update(view)
-        with naming(self._temporary):
+        with naming(self._path):
             self._file.write(view)
         self._size += len(view)
 
@@ -166,7 +166,7 @@ class ArrayWriter:
         Returns:
             The file.
         """
-        with naming(self._temporary):
+        with naming(self._path):
             self._file.flush()
         return _rename_to_final(self._temporary, self._kind, self._size, self._digest.hexdigest())
 
@@ -358,7 +358,7 @@ def _write_array(folder, kind, array):
 
 def _add_file(folder, kind, suffix, write: Callable[[Path], None]):
     temporary = folder / f"{TEMPORARY}{kind}{suffix}"
-    with naming(temporary):
+    with naming(folder / f"{kind}{suffix}", temporary):
         write(temporary)
     return _rename_to_final(temporary, kind, temporary.stat().st_size, sha256_of(temporary))
 

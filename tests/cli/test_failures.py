@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -177,6 +178,24 @@ sys.exit(arguments.call(lambda *_: np.ones(1 << 30), [], 'gpldan run', stopped='
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("error: not enough memory (Unable to allocate 8.00 GiB")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_without_permission(tmp_path):
+    code = """
+import os, sys
+from gpldan_jax import _files
+from gpldan_jax.cli import arguments
+if os.getuid() == 0:
+    os.setuid(65534)  # root may write anywhere
+sys.exit(arguments.call(lambda *_: _files.write_text(sys.argv[1], ''), [], 'gpldan run', stopped=''))
+"""
+    with tempfile.TemporaryDirectory() as folder:  # that others may enter, other than `tmp_path`
+        os.chmod(folder, 0o555)
+        path = os.path.join(folder, "results.json")
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+        os.chmod(folder, 0o755)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {path}: no permission; change the permissions")
 
 
 def test_a_folder_that_vanishes_is_said_whatever_fails_in_it(tmp_path, capsys):
