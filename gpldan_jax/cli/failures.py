@@ -47,6 +47,8 @@ _OF_MEMORY = re.compile(
     r"RESOURCE_EXHAUSTED|bad_alloc|Cannot allocate memory|cannot allocate memory|failed to map segment|out of memory|"
     r"Out of memory|can't start new thread"
 )
+# Extensions in C print why one that they import cannot be loaded, and raise an error that does not say it.
+_HIDDEN: list[ImportError] = []
 _PART_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # of NumPy, which does not say why
 _FILE = re.compile(r'file "(/[^"]+?)(?:\.orbax-checkpoint-tmp[^"]*)?"')  # of TensorStore
 
@@ -68,7 +70,7 @@ def describe(error: BaseException) -> str | None:
     for one in _chain(error):
         if line := _describe_one(one):
             return line
-    return None
+    return describe(_HIDDEN.pop()) if _HIDDEN and isinstance(error, ImportError) else None
 
 
 @contextlib.contextmanager
@@ -83,21 +85,30 @@ def quiet() -> Iterator[None]:
 
 def stay_quiet() -> Callable[[], None]:
     """Begins what `quiet` does; returns the function that ends it."""
-    hook, noise = sys.excepthook, _Noise()
+    hook, unraisable, noise = sys.excepthook, sys.unraisablehook, _Noise()
 
-    def ignore_closed_loops(kind, error, traceback):
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+    def is_noise(error):
+        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+    def show(kind, error, traceback):
+        if isinstance(error, ImportError) and describe(error):
+            _HIDDEN.append(error)
+        elif not is_noise(error):
             hook(kind, error, traceback)
 
+    def show_unraisable(found):
+        if not is_noise(found.exc_value):
+            unraisable(found)
+
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    sys.excepthook = ignore_closed_loops
+    sys.excepthook, sys.unraisablehook = show, show_unraisable
     for logger in loggers:
         logger.addFilter(noise)
 
     def restore():
         for logger in loggers:
             logger.removeFilter(noise)
-        sys.excepthook = hook
+        sys.excepthook, sys.unraisablehook = hook, unraisable
 
     return restore
 
@@ -149,7 +160,8 @@ def _line(number, name):
 
 
 def _memory(error):
-    reason = one_line(error)
+    lines = [line for line in str(error).splitlines() if _OF_MEMORY.search(line)]
+    reason = lines[-1].strip()[:200] if lines else one_line(error)
     reason = "" if reason == type(error).__name__ else f" ({reason})"
     return f"not enough memory{reason}; {_MEMORY}"
 

@@ -28,6 +28,9 @@ def noisy(argv, program):
     def fail():
         try: raise RuntimeError("Event loop is closed")
         except RuntimeError: sys.excepthook(*sys.exc_info())
+        class Loop:
+            def __del__(self): raise RuntimeError("Event loop is closed")
+        Loop()
     thread = threading.Thread(target=fail); thread.start(); thread.join()
     import logging
     logging.getLogger("absl").error("[thread=x] _SignalingThread.run() raised an exception: RESOURCE_EXHAUSTED")
@@ -126,14 +129,23 @@ def test_noise_of_threads_stays_out_and_the_error_does_not():
     assert done.stderr == "error: runs/a/results.json: the disk is full; free space there and repeat the same command\n"
 
 
+def test_an_import_that_an_extension_prints_is_the_reason(capsys):
+    with failures.quiet():
+        inner = ImportError("READ THIS\n\nOriginal error was: blas.so: failed to map segment from shared object")
+        sys.excepthook(ImportError, inner, None)  # as PyErr_Print does
+        line = refuse(ImportError("Encountered an error while initializing the extension."), capsys)
+    assert line.startswith("error: not enough memory (Original error was: blas.so: failed to map segment from shared")
+    assert failures.describe(ImportError("Encountered an error while initializing the extension.")) is None
+
+
 def test_only_that_noise_stays_out(capsys):
-    hook = sys.excepthook
+    hook, unraisable = sys.excepthook, sys.unraisablehook
     with failures.quiet():
         sys.excepthook(ValueError, ValueError("of a user's callback"), None)
         assert "of a user's callback" in capsys.readouterr().err
         record = logging.LogRecord("absl", logging.ERROR, "", 1, "another problem", (), None)
         assert logging.getLogger("absl").filter(record)
-    assert sys.excepthook is hook
+    assert sys.excepthook is hook and sys.unraisablehook is unraisable
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
