@@ -44,8 +44,10 @@ def test_without_scaling_only_zeros_are_empty_items(tmp_path, on_disk):
     assert found.items == {"image": (0, N), "text": (4, N)}
 
 
-def test_two_processes_count_together(tmp_path):
-    path, barrier, told, found = folder(tmp_path), threading.Barrier(2, timeout=60), {}, {}
+@pytest.mark.parametrize("offset", [0.0, 1.7e9])
+def test_two_processes_count_together(tmp_path, offset):
+    path, barrier, told, found = folder(tmp_path, offset), threading.Barrier(2, timeout=60), {}, {}
+    alone, expected = standardize(load_dataset("npz", path=path), image=True, text=False)
 
     def work(index):
         def tell(values, source):
@@ -57,15 +59,19 @@ def test_two_processes_count_together(tmp_path):
             return values
 
         raw = load_dataset("npz", path=path, on_disk=True, share=Share(index, 2, tell))
-        found[index] = standardize(raw, image=True, text=False)[0].empty
+        found[index] = standardize(raw, image=True, text=False)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found[0] == found[1]
-    assert found[0].items == {"image": (3, N), "text": (4, N)} and found[0].columns["image"] == (2, 40)
+    assert found[0][0].empty == found[1][0].empty == alone.empty
+    assert alone.empty.items == {"image": (3, N), "text": (4, N)}
+    for _, scaling in found.values():
+        assert scaling.image_mean.dtype == (np.float64 if offset else np.float32)
+        np.testing.assert_array_equal(scaling.image_mean, expected.image_mean)
+        np.testing.assert_array_equal(scaling.image_std, expected.image_std)
 
 
 def test_a_line_says_how_many():
