@@ -5,6 +5,7 @@ The system holds the lock (`filelock`), and releases it when the process ends, h
 is gone for ever; then `HOLDER` is silent, and `break_lock` removes both files.
 """
 
+import _thread
 import contextlib
 import dataclasses
 import errno
@@ -25,6 +26,9 @@ _BEAT = 5.0  # seconds between two signs of life
 SILENT = 60.0  # seconds after which a process is perhaps gone: several beats, as file servers tell news late
 _LONGEST_COMMAND = 100  # characters, in messages
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+_HELD: dict[Path, tuple[int, int] | None] = {}  # the folders whose locks are held, and which ones they were then
+_ENDING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +82,8 @@ class NoLocksError(OSError):
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Holds the lock of a folder that exists, so that no second process writes there.
 
+    If the folder is deleted or moved, the main thread is interrupted within some seconds, as by Ctrl-C.
+
     Args:
         folder: the folder.
 
@@ -111,18 +117,22 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         lock.release()
         raise
     try:
-        threading.Thread(target=_beat, args=(folder / HOLDER, ended), name="lock", daemon=True).start()
+        _HELD[folder.absolute()] = before
+        interrupt = _thread.interrupt_main if threading.current_thread() is threading.main_thread() else None
+        arguments = (folder / HOLDER, ended, interrupt)
+        threading.Thread(target=_beat, args=arguments, name="lock", daemon=True).start()
         try:
             with naming(folder):
                 yield
-        except Exception as error:
-            if _identity(folder) != before:
+        except (Exception, KeyboardInterrupt) as error:
+            if _is_gone(folder):
                 raise VanishedError(folder) from error
             raise
-        if _identity(folder) != before:  # what was written last is in another one, if anywhere
-            raise VanishedError(folder)
+        check_there(folder)  # what was written last is in another one, if anywhere
     finally:
-        ended.set()
+        with _ENDING:
+            ended.set()
+        _HELD.pop(folder.absolute(), None)
         is_mine = _has(folder / HOLDER, mine)
         if is_mine:
             (folder / HOLDER).unlink(missing_ok=True)
@@ -132,6 +142,23 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
                 f"the lock of {folder} was broken, and {_described(_holder_of(folder))} has written there since",
                 stacklevel=3,
             )
+
+
+def check_there(folder: str | os.PathLike) -> None:
+    """Checks that a folder whose lock this process holds is still the same one.
+
+    Raises:
+        VanishedError: it was deleted or moved; what is written there now is in a new folder.
+    """
+    folder = Path(folder)
+    if _is_gone(folder):
+        raise VanishedError(folder)
+
+
+def _is_gone(folder):
+    before = _HELD.get(folder.absolute())
+    # Both, because some file servers number their files anew, and a user may delete one of ours.
+    return before is not None and _identity(folder) != before and not (folder / HOLDER).exists()
 
 
 def _identity(folder):
@@ -264,9 +291,15 @@ def _described(holder):
     return f"{holder.text}, without a sign of life for {number} {unit}{'s' * (number > 1)}"
 
 
-def _beat(path, ended):
+def _beat(path, ended, interrupt):
     while not ended.wait(_BEAT):
         try:
+            check_there(path.parent)
             os.utime(path)
-        except OSError:  # the folder is gone
+        except VanishedError:  # the block may work for hours, and make the folder anew
+            with _ENDING:
+                if interrupt and not ended.is_set():
+                    interrupt()
             return
+        except OSError:  # such as a file server that does not answer
+            continue
