@@ -103,7 +103,10 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         True
     """
     folder = Path(folder)
-    lock = _acquired(folder)
+    try:
+        lock = _acquired(folder)
+    except FileNotFoundError as error:
+        raise VanishedError(folder) from error
     before = _identity(folder)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
@@ -112,9 +115,11 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     try:
         with naming(folder / HOLDER):
             (folder / HOLDER).write_text(mine, encoding="utf-8")
-    except BaseException:  # such as a full disk
+    except BaseException as error:  # such as a full disk
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+        if isinstance(error, FileNotFoundError):
+            raise VanishedError(folder) from error
         raise
     try:
         _HELD[folder.absolute()] = before

@@ -84,6 +84,11 @@ def test_a_holder_that_is_silent_is_named_with_since_when(tmp_path, held, ago, s
     assert files(tmp_path) == [_locks.LOCK, _locks.HOLDER]
 
 
+def test_a_folder_that_vanishes_before_it_is_locked(tmp_path):
+    with pytest.raises(_locks.VanishedError, match="run: the folder is gone"), _locks.locked(tmp_path / "run"):
+        pass
+
+
 def test_who_works_in_a_folder_that_vanishes_is_interrupted(tmp_path, monkeypatch):
     monkeypatch.setattr(_locks, "_BEAT", 0.01)
     folder = tmp_path / "run"
