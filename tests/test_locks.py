@@ -84,7 +84,11 @@ def test_a_holder_that_is_silent_is_named_with_since_when(tmp_path, held, ago, s
     assert files(tmp_path) == [_locks.LOCK, _locks.HOLDER]
 
 
-def test_a_folder_that_vanishes_before_it_is_locked(tmp_path):
+def test_a_folder_that_vanishes_before_it_is_locked(tmp_path, monkeypatch):
+    def gone(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+
+    monkeypatch.setattr(_locks, "_acquired", gone)
     with pytest.raises(_locks.VanishedError, match="run: the folder is gone"), _locks.locked(tmp_path / "run"):
         pass
 

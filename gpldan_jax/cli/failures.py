@@ -67,9 +67,11 @@ def describe(error: BaseException) -> str | None:
         'runs/emoji/results.json: the disk is full; free space there and repeat the same command'
         >>> describe(ValueError("epochs must be at least 1"))
     """
-    for one in _chain(error):
-        if line := _describe_one(one):
-            return line
+    chain = _chain(error)
+    for words in (_by_type, _by_text):  # a message of ours may quote the text of its cause, which knows the file
+        for one in chain:
+            if line := words(one):
+                return line
     return describe(_HIDDEN.pop()) if _HIDDEN and isinstance(error, ImportError) else None
 
 
@@ -116,7 +118,11 @@ def stay_quiet() -> Callable[[], None]:
 class _Noise(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        return "_SignalingThread.run() raised" not in text and "exception was never retrieved" not in text
+        return (
+            "_SignalingThread.run() raised" not in text
+            and "exception was never retrieved" not in text
+            and "Metadata file does not" not in text
+        )
 
 
 def _chain(error):
@@ -132,13 +138,17 @@ def _chain(error):
     return seen
 
 
-def _describe_one(error):
+def _by_type(error):
     if isinstance(error, _locks.VanishedError):
         return f"{error}; bring it back, or repeat the same command to start over"
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return _memory(error)
     if isinstance(error, OSError) and error.errno in _KINDS:
         return _line(error.errno, error.filename)
+    return None
+
+
+def _by_text(error):
     if isinstance(error, OSError) and error.errno is not None:
         return None
     text = str(error)

@@ -68,7 +68,7 @@ def refuse(error, capsys):
 def test_each_refusal_is_one_line_with_the_file_and_what_to_do(number, what, capsys):
     error = OSError(number, os.strerror(number), "runs/a/results.json")
     assert refuse(error, capsys).startswith(f"error: runs/a/results.json: {what}")
-    wrapped = WorkdirError("cannot write to the workdir")
+    wrapped = WorkdirError(f"cannot write to the workdir: {os.strerror(number)}")
     wrapped.__cause__ = error
     assert refuse(wrapped, capsys).startswith(f"error: runs/a/results.json: {what}")
 
@@ -278,7 +278,7 @@ def test_a_file_system_that_is_read_only(tmp_path, command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kilobytes", [24, 150, 400, 900])
+@pytest.mark.parametrize("kilobytes", [24, 150, 300])
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(run, features, tmp_path, kilobytes):
     flags = (*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=3")
     whole = run(*flags, f"--workdir={tmp_path / 'whole'}", optimized=True)
@@ -323,7 +323,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 sys.exit(main.main(sys.argv[2:]))
 """
     flags = ["run", "--dataset=npz", *SMALL, f"--data={features}", "--config.train.epochs=3"]
-    for limit in (500, 5000, 50_000):
+    for limit in (500, 5000):
         command = [sys.executable, "-c", code, str(limit), *flags, f"--workdir={tmp_path / str(limit)}"]
         done = subprocess.run(command, env=os.environ | quick_environment, capture_output=True, text=True)
         lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
