@@ -49,6 +49,8 @@ _OF_MEMORY = re.compile(
 )
 # Extensions in C print why one that they import cannot be loaded, and raise an error that does not say it.
 _HIDDEN: list[ImportError] = []
+_REFUSED: list[str] = []  # what was said of it
+_NOISE = ("_SignalingThread.run() raised", "exception was never retrieved", "Metadata file does not exist")
 _PART_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # of NumPy, which does not say why
 _FILE = re.compile(r'file "(/[^"]+?)(?:\.orbax-checkpoint-tmp[^"]*)?"')  # of TensorStore
 
@@ -71,22 +73,28 @@ def describe(error: BaseException) -> str | None:
     for words in (_by_type, _by_text):  # a message of ours may quote the text of its cause, which knows the file
         for one in chain:
             if line := words(one):
+                _REFUSED.append(line)
                 return line
     return describe(_HIDDEN.pop()) if _HIDDEN and isinstance(error, ImportError) else None
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps out of stderr what the threads of Orbax and TensorStore print about an error that is also raised."""
+    """Keeps out of stderr what the threads of Orbax and TensorStore print about an error that is also raised.
+
+    After such an error it goes on, because they also print when the process ends.
+    """
     restore = stay_quiet()
-    try:
-        yield
-    finally:
+    refused = len(_REFUSED)
+    yield
+    if len(_REFUSED) == refused:
         restore()
 
 
 def stay_quiet() -> Callable[[], None]:
     """Begins what `quiet` does; returns the function that ends it."""
+    if getattr(sys.excepthook, "__module__", "") == __name__:  # it has begun
+        return lambda: None
     hook, unraisable, noise = sys.excepthook, sys.unraisablehook, _Noise()
 
     def is_noise(error):
@@ -118,11 +126,7 @@ def stay_quiet() -> Callable[[], None]:
 class _Noise(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        return (
-            "_SignalingThread.run() raised" not in text
-            and "exception was never retrieved" not in text
-            and "Metadata file does not" not in text
-        )
+        return not any(words in text for words in _NOISE)
 
 
 def _chain(error):
