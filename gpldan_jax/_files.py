@@ -1,13 +1,18 @@
 """One way to write a file and to hash; and the checks that commands make before they start to work.
 
 Every file of this package is written under a temporary name and renamed once it is whole and on the disk. The temporary
-name begins with `TEMPORARY`, so that a folder can tell what an interrupted process left there.
+name begins with `TEMPORARY`, so that a folder can tell what an interrupted process left there; who writes the same file
+again removes it.
 """
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +25,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path` to write to, and renames it to `path` when the block ends.
 
     A reader sees the old file or the whole new one. If the block fails, `path` stays as it was and the temporary file
-    is removed. Folders that do not exist are made. The temporary path has the same suffix as `path`.
+    is removed; that of a process that was killed is removed too. Folders that do not exist are made. The temporary path
+    has the same suffix as `path`. An `OSError` that names no file, such as that of a full disk, names `path`.
 
     Example:
         >>> import tempfile
@@ -32,13 +38,59 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = temporary_beside(path)
+    with naming(path, temporary):
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Returns the path under which this process makes a file or a folder before it is renamed to `path`.
+
+    What other processes of this machine left under such a name, and are gone, is removed.
+    """
+    mark = f"{TEMPORARY}{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]}-"
+    for other in path.parent.glob(f"{mark}*-{glob.escape(path.name)}"):
+        process = other.name.removeprefix(mark).removesuffix(f"-{path.name}")
+        if process.isdecimal() and not is_running(int(process)):
+            shutil.rmtree(other) if other.is_dir() else other.unlink(missing_ok=True)
+    return path.with_name(f"{mark}{os.getpid()}-{path.name}")
+
+
+def is_running(process: int) -> bool:
+    """Returns whether a process of this machine runs, as far as that can be known."""
+    if os.name == "nt":  # where a signal ends it
+        return True
     try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike, temporary: Path | None = None) -> Iterator[None]:
+    """Makes an `OSError` inside that names no file, or a temporary one, name `path`: a write to a full disk names none.
+
+    Example:
+        >>> with naming("figure.txt"):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device: 'figure.txt'
+    """
+    try:
+        yield
+    except OSError as error:
+        # An error without a number has a message of its own.
+        if error.errno is not None and (error.filename is None or str(error.filename) == str(temporary)):
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -93,5 +145,8 @@ def check_writable(path: Path, suffixes: tuple[str, ...], *, or_folder: bool = F
     if is_folder and path.exists() and not path.is_dir():
         raise ValueError(f"cannot write {path}: expected a folder, found a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if (path.is_dir() and not is_folder) or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if (path.is_dir() and not is_folder) or not folder.is_dir():
         raise ValueError(f"cannot write {path}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EROFS if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise ValueError(f"cannot write {path}") from OSError(number, os.strerror(number), str(path))

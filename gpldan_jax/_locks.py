@@ -5,6 +5,7 @@ The system holds the lock (`filelock`), and releases it when the process ends, h
 is gone for ever; then `HOLDER` is silent, and `break_lock` removes both files.
 """
 
+import _thread
 import contextlib
 import dataclasses
 import errno
@@ -18,13 +19,16 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpldan_jax._files import TEMPORARY
+from gpldan_jax._files import TEMPORARY, is_running, naming
 
 LOCK, HOLDER = ".lock", ".lock-holder"
 _BEAT = 5.0  # seconds between two signs of life
 SILENT = 60.0  # seconds after which a process is perhaps gone: several beats, as file servers tell news late
 _LONGEST_COMMAND = 100  # characters, in messages
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+_HELD: dict[Path, tuple[int, int] | None] = {}  # the folders whose locks are held, and which ones they were then
+_ENDING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,13 @@ class LockedError(OSError):
         return self.holder is not None and self.holder.silence > SILENT
 
 
+class VanishedError(OSError):
+    """The folder whose lock is held was deleted or moved."""
+
+    def __init__(self, folder: Path):
+        super().__init__(f"{folder}: the folder is gone: it was deleted or moved while this command worked in it")
+
+
 class NoLocksError(OSError):
     """The file system of a folder has no locks; the message says so, and what to do."""
 
@@ -70,6 +81,8 @@ class NoLocksError(OSError):
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike) -> Iterator[None]:
     """Holds the lock of a folder that exists, so that no second process writes there.
+
+    If the folder is deleted or moved, the main thread is interrupted within some seconds, as by Ctrl-C.
 
     Args:
         folder: the folder.
@@ -80,6 +93,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
     Raises:
         LockedError: another process holds it.
         NoLocksError: the file system has no locks.
+        VanishedError: the folder was deleted or moved meanwhile.
         OSError: the folder cannot be written to.
 
     Example:
@@ -89,22 +103,41 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
         True
     """
     folder = Path(folder)
-    lock = _acquired(folder)
+    try:
+        lock = _acquired(folder)
+    except FileNotFoundError as error:
+        raise VanishedError(folder) from error
+    before = _identity(folder)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     command = " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
     mine = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since, "command": command})
     ended = threading.Event()
     try:
-        (folder / HOLDER).write_text(mine, encoding="utf-8")
-    except BaseException:  # such as a full disk
+        with naming(folder / HOLDER):
+            (folder / HOLDER).write_text(mine, encoding="utf-8")
+    except BaseException as error:  # such as a full disk
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+        if isinstance(error, FileNotFoundError):
+            raise VanishedError(folder) from error
         raise
     try:
-        threading.Thread(target=_beat, args=(folder / HOLDER, ended), name="lock", daemon=True).start()
-        yield
+        _HELD[folder.absolute()] = before
+        interrupt = _thread.interrupt_main if threading.current_thread() is threading.main_thread() else None
+        arguments = (folder / HOLDER, ended, interrupt)
+        threading.Thread(target=_beat, args=arguments, name="lock", daemon=True).start()
+        try:
+            with naming(folder):
+                yield
+        except (Exception, KeyboardInterrupt) as error:
+            if _is_gone(folder):
+                raise VanishedError(folder) from error
+            raise
+        check_there(folder)  # what was written last is in another one, if anywhere
     finally:
-        ended.set()
+        with _ENDING:
+            ended.set()
+        _HELD.pop(folder.absolute(), None)
         is_mine = _has(folder / HOLDER, mine)
         if is_mine:
             (folder / HOLDER).unlink(missing_ok=True)
@@ -114,6 +147,31 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
                 f"the lock of {folder} was broken, and {_described(_holder_of(folder))} has written there since",
                 stacklevel=3,
             )
+
+
+def check_there(folder: str | os.PathLike) -> None:
+    """Checks that a folder whose lock this process holds is still the same one.
+
+    Raises:
+        VanishedError: it was deleted or moved; what is written there now is in a new folder.
+    """
+    folder = Path(folder)
+    if _is_gone(folder):
+        raise VanishedError(folder)
+
+
+def _is_gone(folder):
+    before = _HELD.get(folder.absolute())
+    # Both, because some file servers number their files anew, and a user may delete one of ours.
+    return before is not None and _identity(folder) != before and not (folder / HOLDER).exists()
+
+
+def _identity(folder):
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def break_lock(folder: str | os.PathLike) -> None:
@@ -145,7 +203,7 @@ def break_lock(folder: str | os.PathLike) -> None:
     if holder.silence <= SILENT:
         ago = f", which gave a sign of life {holder.silence:.0f} seconds ago"
         raise LockedError(folder, holder, f"{ago}; its lock can be broken after {SILENT:g} seconds without one")
-    if holder.host == socket.gethostname() and _runs_here(holder.process):
+    if holder.host == socket.gethostname() and is_running(holder.process):
         raise LockedError(folder, holder, ", which runs on this machine; end it first")
     judged = (folder / HOLDER).read_bytes()
     claimed = folder / f"{TEMPORARY}{os.getpid()}-holder"
@@ -238,21 +296,15 @@ def _described(holder):
     return f"{holder.text}, without a sign of life for {number} {unit}{'s' * (number > 1)}"
 
 
-def _beat(path, ended):
+def _beat(path, ended, interrupt):
     while not ended.wait(_BEAT):
         try:
+            check_there(path.parent)
             os.utime(path)
-        except OSError:  # the folder is gone
+        except VanishedError:  # the block may work for hours, and make the folder anew
+            with _ENDING:
+                if interrupt and not ended.is_set():
+                    interrupt()
             return
-
-
-def _runs_here(process):
-    if os.name == "nt":  # where a signal ends it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
+        except OSError:  # such as a file server that does not answer
+            continue

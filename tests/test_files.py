@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -45,3 +47,32 @@ def test_a_folder_is_a_path_without_a_suffix(tmp_path):
         _files.check_writable(tmp_path / "file", (".npz",), or_folder=True)
     with pytest.raises(ValueError, match=r"new.v2 must end in .npz; or name a folder, without a dot"):
         _files.check_writable(tmp_path / "new.v2", (".npz",), or_folder=True)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
+    code = """
+import os, signal, sys
+from gpldan_jax import _files
+with _files.replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    for name in ("results.json", "other-results.json"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)])
+    assert len(list(tmp_path.glob(f"{_files.TEMPORARY}*"))) == 2
+    _files.write_json(tmp_path / "results.json", {})
+    left = sorted(os.listdir(tmp_path))
+    assert len(left) == 2 and left[0].endswith("-other-results.json") and left[1] == "results.json"
+
+
+def test_what_a_running_process_writes_is_left_alone(tmp_path):
+    path = tmp_path / "results.json"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        mine = _files.temporary_beside(path)
+        theirs = mine.with_name(mine.name.replace(str(os.getpid()), str(other.pid)))
+        theirs.write_text("half")
+        _files.write_json(path, {})
+        assert theirs.exists()
+        other.communicate(b"\n")
+    _files.write_json(path, {})
+    assert not theirs.exists()

@@ -84,6 +84,27 @@ def test_a_holder_that_is_silent_is_named_with_since_when(tmp_path, held, ago, s
     assert files(tmp_path) == [_locks.LOCK, _locks.HOLDER]
 
 
+def test_a_folder_that_vanishes_before_it_is_locked(tmp_path, monkeypatch):
+    def gone(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+
+    monkeypatch.setattr(_locks, "_acquired", gone)
+    with pytest.raises(_locks.VanishedError, match="run: the folder is gone"), _locks.locked(tmp_path / "run"):
+        pass
+
+
+def test_who_works_in_a_folder_that_vanishes_is_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(_locks, "_BEAT", 0.01)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(_locks.VanishedError, match="run: the folder is gone: it was deleted"), _locks.locked(folder):
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()  # as whoever writes there next would
+        for _ in range(3000):  # of a work that takes hours
+            time.sleep(0.01)
+        pytest.fail("nobody interrupted it")
+
+
 def test_a_silent_lock_of_another_machine_can_be_broken(tmp_path, held):
     held(HOUR)
     _locks.break_lock(tmp_path)

@@ -17,7 +17,7 @@ from typing import Any
 from gpldan_jax import _checksums, _deprecated, _locks, config
 from gpldan_jax._extras import install_command
 from gpldan_jax._files import one_line
-from gpldan_jax.cli import signals
+from gpldan_jax.cli import failures, signals
 
 _DATASET_CONFIG = Path(__file__).with_name("dataset_config.py")
 _WHERE_DATA_ARE = (
@@ -87,7 +87,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def call(work: Callable[[Sequence[str], str], int], argv: Sequence[str], program: str, *, stopped: str) -> int:
-    """Runs a command: bad input is one line and exit status 2, an interruption the line `stopped` and 130."""
+    """Runs a command: bad input is one line and exit status 2, an interruption the line `stopped` and 130.
+
+    What the machine refuses is one line and `failures.STATUS`.
+    """
     formatwarning = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for users, without our line numbers
     try:
@@ -135,12 +138,14 @@ def _call(work, argv, program, stopped):
         return signals.exit_status(interrupt)
     except BrokenPipeError:
         raise
-    except OSError as error:
-        print(f"error: {error if isinstance(error, _locks.LockedError) else one_line(error)}", file=sys.stderr)
-        _say_how_to_break_a_lock(error, argv)
-        return 2
-    except (ImportError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if line := failures.describe(error):
+            print(f"error: {line}", file=sys.stderr)
+            return failures.STATUS
+        if not isinstance(error, OSError | ImportError | ValueError):
+            raise
+        is_whole = isinstance(error, ImportError | ValueError | _locks.LockedError)
+        print(f"error: {error if is_whole else one_line(error)}", file=sys.stderr)
         _say_how_to_break_a_lock(error, argv)
         # To import the module here would load jax, and a wrong flag should not wait for that.
         data = sys.modules.get("gpldan_jax.data")

@@ -4,12 +4,12 @@ This module imports little, so that Ctrl-C is handled from nearly the first mome
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 import gpldan_jax
-from gpldan_jax.cli import signals
+from gpldan_jax import _files
+from gpldan_jax.cli import failures, signals
 
 COMMANDS = {
     "demo": "make a page to search in of a folder of pictures and a table of captions",
@@ -34,10 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names.
 
     Returns:
-        The exit status: 0, 1 where a run failed, 2 for bad input, 130 or 143 where SIGINT or SIGTERM stopped it.
+        The exit status: 0; 1 where a run failed, or the machine refused room on a disk, permission or memory; 2 for bad
+        input; 130 or 143 where SIGINT or SIGTERM stopped it.
     """
     if argv is None:  # of the process, which ends then
-        return signals.finish(main(sys.argv[1:]))
+        failures.stay_quiet()  # also for threads that end with the process
+        try:
+            status = main(sys.argv[1:])
+        except SystemExit as end:  # of argparse, after --help
+            status = end.code if isinstance(end.code, int) else 0
+        return signals.finish(_flushed(status))
     name, *rest = list(argv) or ["--help"]
     try:
         if name in COMMANDS:
@@ -49,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"gpldan_jax {gpldan_jax.__version__}")
             return 0
     except BrokenPipeError:  # the reader of the output, such as `head`, has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        failures.drop_output()
         return 0
+    except OSError as error:  # of an output that is not buffered
+        return _refused(error)
     import difflib
 
     near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -62,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
     try:
-        with signals.raised():
+        with failures.quiet(), signals.raised():
             from gpldan_jax.cli import arguments, gpu_compiler, program_cache
 
             gpu_compiler.use_cublas()
@@ -71,10 +79,34 @@ def run_command(name: str, argv: Sequence[str], program: str) -> int:
             if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
                 print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
             with signals.raised(command.STOPPED):
-                return arguments.call(command.main, argv, program, stopped=command.STOPPED)
+                return _flushed(arguments.call(command.main, argv, program, stopped=command.STOPPED))
     except KeyboardInterrupt as interrupt:  # before or after the command itself, which says more
         print("stopped", file=sys.stderr)
         return signals.exit_status(interrupt)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # such as a library that cannot be loaded for want of memory
+        if failures.describe(error):
+            return _refused(error)
+        raise
+
+
+def _flushed(status):
+    """The status of a process whose output is all written."""
+    try:
+        with _files.naming("standard output"):
+            sys.stdout.flush()
+    except BrokenPipeError:
+        failures.drop_output()
+    except OSError as error:
+        return _refused(error)
+    return status
+
+
+def _refused(error):
+    print(f"error: {failures.describe(error) or error}", file=sys.stderr)
+    failures.drop_output()
+    return failures.STATUS
 
 
 def _help():

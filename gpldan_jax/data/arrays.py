@@ -5,7 +5,6 @@ numbers or text, or an error says which value is neither. Neither pandas nor PyT
 """
 
 import numbers
-import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +12,6 @@ import numpy as np
 from gpldan_jax.data.files.checks import DataError, first_few
 
 Missing = Literal["nan", "unlabelled", "refuse"]
-_ROWS = 4096  # that are looked at together
-_FEW = 16  # rows: fewer may be nearly equal by chance
-_LOST = 0.01  # rounding to float32 in ranges of a column: fewer than about a hundred different values are left of it
 
 
 def as_array(values: Any, what: str, *, missing: Missing = "nan") -> np.ndarray:
@@ -93,52 +89,6 @@ def check_ids(ids: Any, n: int) -> np.ndarray:
     if len(values) < n:
         raise ValueError(f"ids must be all different, {values[counts > 1][0].item()!r} comes {counts.max()} times")
     return array
-
-
-def check_precision(values: np.ndarray, where: str) -> None:
-    """Checks that the columns of a matrix keep their differences in float32.
-
-    Numbers with a large offset, such as times in seconds, or very small ones can be all different in float64 and nearly
-    all equal in float32. A model of them would learn nothing.
-
-    Args:
-        values: `[n, d]` finite real numbers, before they become float32; fewer than 16 rows are not checked.
-        where: what they are, for messages.
-
-    Raises:
-        DataError: no column that varies keeps its differences.
-
-    Warns:
-        UserWarning: some columns do not keep them.
-
-    Example:
-        >>> check_precision(1.7e9 + np.arange(40.0).reshape(20, 2), "mine.npz image")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        gpldan_jax.data.files.checks.DataError: mine.npz image: float32 has too few digits for 2 of 2 columns: ...
-    """
-    if (values.dtype.kind in "bf" and values.dtype.itemsize <= 4) or len(values) < _FEW:
-        return
-    low, high = values[0].astype(float), values[0].astype(float)
-    rounding, single = np.zeros_like(low), values[0].astype(np.float32)
-    varies = np.zeros(values.shape[1], bool)  # also in float32
-    for start in range(0, len(values), _ROWS):
-        block = values[start : start + _ROWS].astype(float)
-        cut = block.astype(np.float32)
-        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
-        rounding = np.maximum(rounding, np.abs(block - cut).max(axis=0))
-        varies |= (np.abs(cut - single) >= np.finfo(np.float32).tiny).any(axis=0)
-    different = high > low
-    lost = different & (~varies | (rounding > _LOST * (high - low)))
-    if not lost.any():
-        return
-    column = int(lost.argmax())
-    message = (
-        f"{where}: float32 has too few digits for {lost.sum()} of {len(lost)} columns: column {column} is from "
-        f"{low[column]:.17g} to {high[column]:.17g}; subtract the mean, and divide by the standard deviation, before"
-    )
-    if (lost | ~different).all():
-        raise DataError(message)
-    warnings.warn(message, stacklevel=3)
 
 
 def _from_objects(array: np.ndarray, what: str, missing: Missing) -> np.ndarray:

@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpldan_jax.data.arrays import check_precision
 from gpldan_jax.data.files.checks import DataError, name_rows
 from gpldan_jax.data.files.npy import MappedFile
+from gpldan_jax.data.precision import needs_float64
 from gpldan_jax.models.column_statistics import Share, own_blocks, own_share, row_blocks
 
 
 class FeaturesOnDisk:
-    """Features that are read from `.npy` files where rows are asked for, `[n, d]` float32.
+    """Features that are read from `.npy` files where rows are asked for, `[n, d]`.
 
     `features[rows]` reads rows: a number, a slice, or an array of numbers or bools. `take` chooses rows without reading
     them, `np.asarray(features)` reads all. Nothing else of an array works.
 
     Attributes:
+        dtype: of the rows: float32, or float64 where features need it and are not scaled yet.
         rows_read: how many rows were read so far through this object; those that `take` returns count for themselves.
         share: which of several processes reads which rows for statistics; `None` for one process. All must ask for
             them together.
@@ -52,7 +53,8 @@ class FeaturesOnDisk:
     ):
         """Takes the parts of a matrix in their order, the rows that are used, and what scales blocks of rows."""
         self.share = share
-        self._files, self._scale, self.dtype = tuple(files), scale, np.dtype(dtype)
+        self._files, self._scale, self._kept = tuple(files), scale, np.dtype(dtype)
+        self.dtype = self._kept if scale is None else np.dtype(np.float32)
         self._ends = np.cumsum([len(file.values) for file in files])
         self._rows = rows if isinstance(rows, np.ndarray) else range(int(self._ends[-1]))[rows]
         self.rows_read = 0
@@ -61,6 +63,11 @@ class FeaturesOnDisk:
     def shape(self) -> tuple[int, int]:
         """`(n, d)`."""
         return len(self._rows), self._files[0].values.shape[1]
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether rows are scaled when they are read."""
+        return self._scale is not None
 
     @property
     def nbytes(self) -> int:
@@ -83,17 +90,17 @@ class FeaturesOnDisk:
         if isinstance(rows, int | np.integer):
             return self[np.array([rows])][0]
         with np.errstate(over="ignore"):  # the check of the features looks for overflows
-            values = np.ascontiguousarray(self._read(self._chosen(rows)), self.dtype)
+            values = np.ascontiguousarray(self._read(self._chosen(rows)), self._kept)
         self.rows_read += len(values)
         return values if self._scale is None else self._scale(values)
 
     def take(self, rows: slice | ArrayLike) -> "FeaturesOnDisk":
         """Returns the features of some rows; nothing is read."""
-        return FeaturesOnDisk(self._files, _as_slice(self._chosen(rows)), self._scale, share=self.share)
+        return self._like(_as_slice(self._chosen(rows)))
 
     def scaled(self, scale: Callable[[np.ndarray], np.ndarray]) -> "FeaturesOnDisk":
         """Returns features that `scale` scales when they are read."""
-        return FeaturesOnDisk(self._files, _as_slice(self._rows), scale, share=self.share)
+        return FeaturesOnDisk(self._files, _as_slice(self._rows), scale, self._kept, self.share)
 
     def is_of(self, other: "FeaturesOnDisk") -> bool:
         """Returns whether other features are rows of the same files, scaled alike."""
@@ -102,12 +109,18 @@ class FeaturesOnDisk:
     def joined(self, parts: Sequence["FeaturesOnDisk"]) -> "FeaturesOnDisk":
         """Returns the rows of several features of the same files, in order; nothing is read."""
         rows = np.concatenate([np.asarray(part._rows) for part in parts])
-        return FeaturesOnDisk(self._files, _as_slice(rows), self._scale, share=self.share)
+        return self._like(_as_slice(rows))
 
     def stored(self) -> "FeaturesOnDisk":
         """Returns the same rows with the dtype that they have in the files, and not scaled."""
-        dtype = np.result_type(*(file.values.dtype for file in self._files))
-        return FeaturesOnDisk(self._files, _as_slice(self._rows), dtype=dtype, share=self.share)
+        return self.astype(np.result_type(*(file.values.dtype for file in self._files)))
+
+    def astype(self, dtype: np.dtype | type) -> "FeaturesOnDisk":
+        """Returns the same rows, not scaled, with another dtype; nothing is read."""
+        return FeaturesOnDisk(self._files, _as_slice(self._rows), None, dtype, self.share)
+
+    def _like(self, rows):
+        return FeaturesOnDisk(self._files, rows, self._scale, self._kept, self.share)
 
     def _chosen(self, rows):
         if isinstance(rows, slice):
@@ -132,24 +145,25 @@ class FeaturesOnDisk:
             return _read_part(self._files[0], rows)
         rows = np.asarray(rows)
         parts, starts = np.searchsorted(self._ends, rows, side="right"), [0, *self._ends.tolist()]
-        found = np.empty((len(rows), self.shape[1]), self.dtype)
+        found = np.empty((len(rows), self.shape[1]), self._kept)
         for part in np.unique(parts).tolist():
             of_part = parts == part
             found[of_part] = _read_part(self._files[part], rows[of_part] - starts[part])
         return found
 
 
-def as_features(array: ArrayLike | FeaturesOnDisk, *, where: str, to_train_on: bool = False) -> np.ndarray:
-    """Checks a feature matrix of real numbers or bools, `[n, d]`, and converts it to float32; `where` is for messages.
+def as_features(array: ArrayLike | FeaturesOnDisk, *, where: str, dtype: np.dtype | type | None = None) -> Any:
+    """Checks a feature matrix of real numbers or bools, `[n, d]`; `where` is for messages.
 
-    Features `to_train_on` must also keep their differences in float32, see `check_precision`.
+    The result is float32. Only features for which float32 has too few digits stay float64 until they are scaled, see
+    `gpldan_jax.data.precision`. A `dtype` says which it is, for features that are scaled as others were before.
 
     Returns:
-        `[n, d]` float32, C-contiguous, finite. An array that is already so is returned as it is, and `FeaturesOnDisk`.
+        `[n, d]`, C-contiguous, finite. An array that is already so is returned as it is, and `FeaturesOnDisk`.
 
     Raises:
         DataError: objects, strings or complex numbers, another number of axes, NaN, Inf or values outside the float32
-            range; the message names the first rows. What `check_precision` refuses.
+            range; the message names the first rows.
     """
     values: Any = array if isinstance(array, FeaturesOnDisk) else np.asarray(array)
     given: Any = values.stored() if isinstance(values, FeaturesOnDisk) else values
@@ -161,9 +175,13 @@ def as_features(array: ArrayLike | FeaturesOnDisk, *, where: str, to_train_on: b
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(values, dtype=np.float32)
     _check_finite(values, where)
-    if to_train_on:
-        check_precision(given, where)
-    return values
+    if isinstance(values, FeaturesOnDisk) and values.is_scaled:
+        return values
+    if dtype is None:
+        dtype = np.float64 if needs_float64(given) else np.float32
+    if dtype == values.dtype:
+        return values
+    return given.astype(dtype) if isinstance(given, FeaturesOnDisk) else np.ascontiguousarray(given, dtype)
 
 
 def _check_finite(values: Any, where: str) -> None:

@@ -17,16 +17,17 @@ from gpldan_jax.data.labels import normalize_groups, normalize_labels
 from gpldan_jax.data.paired import Pairs
 
 
-def feature_rows(values: Any, what: str, width: int | None = None) -> np.ndarray:
+def feature_rows(values: Any, what: str, width: int | None = None, dtype: np.dtype | None = None) -> np.ndarray:
     """Checks a feature matrix that is an argument.
 
     Args:
         values: `[n, d]`, as in `as_array`, at least one row; finite real numbers.
         what: the argument, for messages.
         width: d, as in `fit`; `None` for any.
+        dtype: of the features that these are scaled with, as in `as_features`; `None` for what these need.
 
     Returns:
-        `[n, d]` float32.
+        `[n, d]` float32, or float64 where float32 has too few digits.
 
     Raises:
         TypeError: a sparse matrix.
@@ -40,7 +41,7 @@ def feature_rows(values: Any, what: str, width: int | None = None) -> np.ndarray
 
     if sparse.issparse(values):
         raise TypeError(f"{what} must be a dense array, got a sparse {type(values).__name__}; use its toarray()")
-    features = as_features(as_array(values, what), where=what, to_train_on=width is None)
+    features = as_features(as_array(values, what), where=what, dtype=dtype)
     if not len(features):
         raise ValueError(f"{what} must have rows, got shape {list(features.shape)}")
     if width is not None and features.shape[1] != width:
@@ -49,7 +50,12 @@ def feature_rows(values: Any, what: str, width: int | None = None) -> np.ndarray
 
 
 def check_pairs(
-    images: Any, texts: Any, labels: ArrayLike | None = None, groups: ArrayLike | None = None, prefix: str = ""
+    images: Any,
+    texts: Any,
+    labels: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    prefix: str = "",
+    dtypes: Mapping[str, np.dtype] | None = None,
 ) -> Pairs:
     """Checks pairs that are arguments.
 
@@ -59,6 +65,7 @@ def check_pairs(
         labels: in any form that `normalize_labels` and `as_array` take; missing ones stand for no class.
         groups: `[n]`, whole numbers or strings.
         prefix: of the arguments' names in messages.
+        dtypes: under "image" and "text" the `dtype` of `feature_rows`.
 
     Returns:
         The pairs.
@@ -71,7 +78,9 @@ def check_pairs(
         >>> check_pairs([[1, 2]], [[3]], labels=["cat"]).labels
         array(['cat'], dtype='<U3')
     """
-    images, texts = feature_rows(images, f"{prefix}images"), feature_rows(texts, f"{prefix}texts")
+    dtypes = dtypes or {}
+    images = feature_rows(images, f"{prefix}images", dtype=dtypes.get("image"))
+    texts = feature_rows(texts, f"{prefix}texts", dtype=dtypes.get("text"))
     if len(images) != len(texts):
         shapes = f"{list(images.shape)} and {list(texts.shape)}"
         raise ValueError(f"{prefix}images and texts must have as many rows, got {shapes}")

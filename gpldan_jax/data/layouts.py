@@ -45,12 +45,12 @@ def _read_wikipedia_cnn(paths: Sequence[Path], shape: Shape) -> FileContents:
 def _read_wikipedia_raw(paths: Sequence[Path], shape: Shape) -> FileContents:
     path, train_list, test_list = paths
     arrays = read_stored(path, ["I_tr", "T_tr", "I_te", "T_te"])
-    parts = []
+    parts: list[Pairs] = []
     for part, list_path, count in (("tr", train_list, shape.splits[0]), ("te", test_list, shape.held_out)):
         rows = read_list(list_path)
         if len(rows) != count:
             raise DataError(f"{list_path}: expected {count} lines, found {len(rows)}")
-        images, texts = stored_pairs(arrays[f"I_{part}"], arrays[f"T_{part}"], shape, count)
+        images, texts = stored_pairs(arrays[f"I_{part}"], arrays[f"T_{part}"], shape, count, like=parts)
         parts.append(Pairs(images, texts, np.array([row[2] for row in rows], np.int64)))
     return _train_and_held_out(shape, *parts)
 
@@ -59,10 +59,10 @@ def _read_xmedia(paths: Sequence[Path], shape: Shape) -> FileContents:
     counts = {"tr": shape.splits[0], "te": shape.held_out}
     kinds = ("I_{}_CNN", "T_{}_BOW", "{}ImgCat", "{}TxtCat")
     arrays = read_stored(paths[0], [kind.format(part) for part in counts for kind in kinds])
-    parts = []
+    parts: list[Pairs] = []
     for part, count in counts.items():
         image, text, image_class, text_class = (arrays[kind.format(part)] for kind in kinds)
-        images, texts = stored_pairs(image, text, shape, count)
+        images, texts = stored_pairs(image, text, shape, count, like=parts)
         labels = stored_labels(image_class, count)
         differ = labels != stored_labels(text_class, count)
         if differ.any():
@@ -101,9 +101,9 @@ def _read_six_files(paths: Sequence[Path], shape: Shape) -> FileContents:
     arrays: dict[str, Stored] = {}
     for path in paths:
         arrays |= read_stored(path, [path.stem])
-    parts = []
+    parts: list[Pairs] = []
     for part, count in (("train", shape.splits[0]), ("test", shape.held_out)):
-        images, texts = stored_pairs(arrays[f"{part}_img"], arrays[f"{part}_txt"], shape, count)
+        images, texts = stored_pairs(arrays[f"{part}_img"], arrays[f"{part}_txt"], shape, count, like=parts)
         parts.append(Pairs(images, texts, stored_labels(arrays[f"{part}_img_lab"], count)))
     return _train_and_held_out(shape, *parts)
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from gpldan_jax.data.feature_arrays import as_features, take_rows
 from gpldan_jax.data.files.checks import DataError, first_few
+from gpldan_jax.data.information import NOTHING_COUNTED, WithoutInformation
 from gpldan_jax.data.labels import encode_labels, is_labelled, normalize_groups, normalize_labels
 from gpldan_jax.models.column_statistics import row_blocks
 
@@ -43,8 +44,9 @@ class PairedSplit:
     """The pairs of one split; row i of each array is pair i.
 
     Attributes:
-        images: `[n, d_i]` float32, an array or `FeaturesOnDisk`.
-        texts: `[n, d_t]` float32, the same.
+        images: `[n, d_i]` float32, an array or `FeaturesOnDisk`; float64 where float32 has too few digits and they are
+            not scaled yet.
+        texts: `[n, d_t]`, the same.
         labels: `[n]` int32 class indices, -1 for a pair without a class; or `[n, C]` bool, a column for each class,
             where pairs have several; or `None`.
         groups: `[n]`, whole numbers or strings, the same for pairs that belong together, such as five texts of one
@@ -141,6 +143,7 @@ class PairedDataset:
             {"extractor": name, ...}, "text": ...}`; `None` where that is not known. Not part of the fingerprint.
         file_rows: for each split the rows of its pairs in their file, for `gpldan_jax.data.describe`; `None` where that
             is not known. Not part of the fingerprint.
+        empty: what of the features carries no information, counted by `standardize`.
 
     Raises:
         DataError: an empty training split, widths that differ between splits, labels in some splits only, or labels
@@ -160,6 +163,7 @@ class PairedDataset:
     synthetic: bool = False
     features: Mapping[str, Any] | None = None
     file_rows: tuple[np.ndarray, ...] | None = None
+    empty: WithoutInformation = NOTHING_COUNTED
 
     def __post_init__(self):
         if not len(self.train):
@@ -263,8 +267,9 @@ def paired_dataset(
     checked: list[Pairs] = []
     for split, (raw_images, raw_texts, raw_labels) in zip(SPLITS, (train, validation, test), strict=True):
         where = f"{name} {split}"
-        images = as_features(raw_images, where=f"{where} images", to_train_on=split == "train")
-        texts = as_features(raw_texts, where=f"{where} texts", to_train_on=split == "train")
+        kept = (checked[0].images.dtype, checked[0].texts.dtype) if checked else (None, None)
+        images = as_features(raw_images, where=f"{where} images", dtype=kept[0])
+        texts = as_features(raw_texts, where=f"{where} texts", dtype=kept[1])
         if len(images) != len(texts):
             raise DataError(f"{where}: expected as many texts as images, found {_counts(images, texts)}")
         labels = raw_labels

@@ -138,14 +138,24 @@ def map_stored(path: Path, keys: Iterable[str], share: Share | None = None) -> d
 
 
 def stored_pairs(
-    image: Stored, text: Stored, shape: Shape | None, count: int | None = None, *, columns: bool = False
+    image: Stored,
+    text: Stored,
+    shape: Shape | None,
+    count: int | None = None,
+    *,
+    columns: bool = False,
+    like: Sequence[Pairs] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the checked images and texts of `count` pairs (`None`: any number), stored as rows or as columns."""
+    """Returns the checked images and texts of `count` pairs (`None`: any number), stored as rows or as columns.
+
+    The first of `like` are the training pairs that these are scaled with, where another array holds them.
+    """
+    kept = (like[0].images.dtype, like[0].texts.dtype) if like else (None, None)
     image_width, text_width = (shape.image, shape.text) if shape else (None, None)
-    images = stored_features(image, image_width, columns)
+    images = stored_features(image, image_width, columns, kept[0])
     if count is not None:
         check_count(image, images, count)
-    texts = stored_features(text, text_width, columns)
+    texts = stored_features(text, text_width, columns, kept[1])
     check_equal_counts(image, text, images, texts)
     return images, texts
 
@@ -156,9 +166,9 @@ def check_equal_counts(image: Stored, text: Stored, images: np.ndarray, texts: n
         raise DataError(f"{text.where}: expected as many rows as {image.key} has, {len(images)}, found {len(texts)}")
 
 
-def stored_features(stored: Stored, width: int | None, columns: bool) -> np.ndarray:
+def stored_features(stored: Stored, width: int | None, columns: bool, dtype: np.dtype | None = None) -> np.ndarray:
     """Returns checked features, stored as rows or as columns; `width` is their expected number, `None` for any."""
-    features = as_features(stored.values.T if columns else stored.values, where=stored.where, to_train_on=True)
+    features = as_features(stored.values.T if columns else stored.values, where=stored.where, dtype=dtype)
     if width is not None and features.shape[1] != width:
         hint = " (transposed?)" if len(features) == width else ""
         raise DataError(

@@ -275,7 +275,8 @@ class GPLDAN(BaseEstimator):
         check_is_fitted(self, "model_")
         sides = (features, None) if view == "image" else (None, features)
         check_column_names(*sides, {view: self._names.get(view)}, stacklevel=4)
-        return feature_rows(features, f"{view}s", getattr(self, f"n_{view}_features_in_"))
+        dtype = self.model_.standardization.dtypes[view]
+        return feature_rows(features, f"{view}s", getattr(self, f"n_{view}_features_in_"), dtype)
 
     def transform_images(self, images) -> np.ndarray:
         """Turns images into one vector each, for any vector store; see `gpldan_jax.models.pooled_vectors`.
@@ -367,9 +368,10 @@ class GPLDAN(BaseEstimator):
     def _evaluated(self, images, texts, labels, groups):
         """The distances of the different images and texts of some pairs, and the pairs."""
         check_column_names(images, texts, self._names)
-        split = scored_pairs(images, texts, labels, groups)
-        images = feature_rows(split.images[split.image_rows()], "images", self.n_image_features_in_)
-        texts = feature_rows(split.texts[split.text_rows()], "texts", self.n_text_features_in_)
+        dtypes = self.model_.standardization.dtypes
+        split = scored_pairs(images, texts, labels, groups, dtypes=dtypes)
+        images = feature_rows(split.images[split.image_rows()], "images", self.n_image_features_in_, dtypes["image"])
+        texts = feature_rows(split.texts[split.text_rows()], "texts", self.n_text_features_in_, dtypes["text"])
         return self.model_.distances(images, texts), split
 
     def plot(self, images=None, texts=None, labels=None, *, groups=None) -> "Figure":

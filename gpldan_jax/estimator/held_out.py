@@ -1,6 +1,7 @@
 """The dataset of a fit: which pairs are trained on, and which are held out to choose the epoch."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def fit_dataset(
     rows: Any = slice(None)
     held_out: Any = slice(0)
     if validation is not None:
-        validation = _check_validation(validation, pairs.labels)
+        validation = _check_validation(validation, pairs)
     elif selection != "last":
         rows, held_out = _hold_out(pairs, validation_fraction, seed)
     splits = (pairs.take(rows), validation or pairs.take(held_out), pairs.take(slice(0)))
@@ -64,7 +65,9 @@ def fit_dataset(
     return dataset
 
 
-def scored_pairs(images: Any, texts: Any, labels: Any = None, groups: Any = None) -> PairedSplit:
+def scored_pairs(
+    images: Any, texts: Any, labels: Any = None, groups: Any = None, dtypes: Mapping[str, np.dtype] | None = None
+) -> PairedSplit:
     """Returns the pairs that a fitted estimator is scored on.
 
     Args:
@@ -72,6 +75,7 @@ def scored_pairs(images: Any, texts: Any, labels: Any = None, groups: Any = None
         texts: `[n, d_t]`, their partners.
         labels: as in `GPLDAN.fit`, or `None`.
         groups: as in `GPLDAN.fit`, or `None`.
+        dtypes: as in `gpldan_jax.data.frames.check_pairs`.
 
     Returns:
         The pairs.
@@ -83,7 +87,7 @@ def scored_pairs(images: Any, texts: Any, labels: Any = None, groups: Any = None
         >>> len(scored_pairs(np.eye(3), np.eye(3)))
         3
     """
-    pairs = check_pairs(images, texts, labels, groups)
+    pairs = check_pairs(images, texts, labels, groups, dtypes=dtypes)
     return dataset_from_checked("GPLDAN.score", (pairs, pairs.take(slice(0)), pairs.take(slice(0)))).train
 
 
@@ -100,11 +104,12 @@ def _hold_out(pairs: Pairs, fraction: float, seed: int) -> tuple[np.ndarray, np.
     return rows, held_out
 
 
-def _check_validation(validation: Any, labels: Any) -> Pairs:
+def _check_validation(validation: Any, train: Pairs) -> Pairs:
     if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
         raise ValueError("validation must be (images, texts) or (images, texts, labels)")
     images, texts, found = (*validation, None)[:3]
-    pairs = check_pairs(images, texts, found, prefix="validation ")
-    if (labels is None) != (pairs.labels is None):
+    dtypes = {"image": train.images.dtype, "text": train.texts.dtype}
+    pairs = check_pairs(images, texts, found, prefix="validation ", dtypes=dtypes)
+    if (train.labels is None) != (pairs.labels is None):
         raise ValueError("labels must be given for the training and the validation pairs, or for neither")
     return pairs

@@ -37,11 +37,12 @@ def train_model(
 
     Raises:
         gpldan_jax.training.NotFinite: a loss became NaN or infinite.
+        gpldan_jax.data.DataError: all columns of the images or of the texts are constant.
 
     Example:
         >>> import numpy as np
         >>> from gpldan_jax.config import default_config, with_values
-        >>> split = data.PairedSplit(np.random.default_rng(0).normal(size=(20, 6)), np.ones((20, 5)))
+        >>> split = data.PairedSplit(np.random.default_rng(0).normal(size=(20, 6)), np.eye(20, 5))
         >>> small = {"model.hidden": 8, "model.width": 8, "model.parts": 2, "train.batch_size": 10, "train.epochs": 2}
         >>> config = with_values(default_config(), small | {"train.selection": "recall"})
         >>> model, history = train_model(config, data.PairedDataset("mine", split, split, split))
@@ -50,10 +51,13 @@ def train_model(
     """
     scale = {side: config["dataset"][f"{side}_scaling"] == "standardize" for side in ("image", "text")}
     dataset, standardization = data.standardize(dataset, **scale)
+    dataset.empty.check(dataset.name)
     options = training.train_options(config)
     steps = training.steps_per_epoch(len(dataset.train), options["batch_size"], options["remainder"])
     shown = {"epochs": options["epochs"], "steps": steps, "criterion": options["criterion"]}
     callbacks, history = list(callbacks), list[Record]()
+    if verbose and (line := dataset.empty.line()):
+        make_console().print(line)
     with fit_progress(verbose, **shown) as (show, on_step):
 
         def report(record: Record) -> None:

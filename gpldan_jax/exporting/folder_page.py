@@ -59,7 +59,7 @@ def folder_page(model: TrainedModel, to: str, recall: Mapping[str, float], pairs
     """
     k, h = model.projector.parts, model.projector.width // model.projector.parts
     made = feature_extractors(model.metadata)
-    widths = {name: len(getattr(model.standardization, f"{name}_mean")) for name in ("image", "text")}
+    means = {name: getattr(model.standardization, f"{name}_mean") for name in ("image", "text")}
     trained = f", trained on {model.metadata['dataset']}" if model.metadata.get("dataset") else ""
     lines = [
         f"# The encoders of a GPLDAN model, for {_TITLES[to]}",
@@ -73,10 +73,10 @@ def folder_page(model: TrainedModel, to: str, recall: Mapping[str, float], pairs
             "of the bank have the same features, rounding decides which of them count: a distance may then differ from",
             "that of gpldan_jax in its third digit.",
         ]
-    lines += ["", "| input | shape, float32 | |", "|---|---|---|"]
-    for name, width in widths.items():
+    lines += ["", "| input | shape and dtype | |", "|---|---|---|"]
+    for name, mean in means.items():
         extractor = f", made by {made[name]}" if made.get(name) else ""
-        lines.append(f"| {name} features | [n, {width}] | finite, not scaled{extractor} |")
+        lines.append(f"| {name} features | [n, {len(mean)}] {mean.dtype} | finite, not scaled{extractor} |")
     lines += [
         "",
         "| output | shape, float32 | |",

@@ -140,10 +140,11 @@ def _form(to):
 def _whole_folder(out: Path) -> Iterator[Path]:
     """Yields a folder beside `out` to write to; its files are in `out` when the block ends, or nowhere if it fails."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.absolute().with_name(f"{_files.TEMPORARY}{os.getpid()}-{out.name}")
+    temporary = _files.temporary_beside(out.absolute())
     temporary.mkdir()
     try:
-        yield temporary
+        with _files.naming(out):
+            yield temporary
         for path in temporary.iterdir():
             _files.sync(path)
         if out.exists():
@@ -250,7 +251,7 @@ def _check_rows(model, modality):
         near = np.asarray(side.center) + known + 0.1 * rng.normal(size=known.shape)
         scaled = np.concatenate([scaled, near]).astype(np.float32)
         scaled = scaled[_is_clear(scaled, side, model.bank.neighbours)]
-    return (scaled * std + mean).astype(np.float32)
+    return (scaled * std + mean).astype(mean.dtype)
 
 
 def _is_clear(scaled, side, neighbours):

@@ -42,10 +42,12 @@ def load(path: str | Path | None = None) -> dict[str, np.ndarray]:
         path: of `weights.npz`; by default the file beside this one.
 
     Returns:
-        The arrays by name, float32. No pickle is read.
+        The arrays by name, float32; the scaling float64 where the model scales in float64. No pickle is read.
     """
     with np.load(path or Path(__file__).with_name("weights.npz"), allow_pickle=False) as file:
-        return {name: file[name].astype(np.float32) if file[name].ndim else file[name] for name in file.files}
+        arrays = {name: file[name] for name in file.files}
+    is_kept = {name: not of.ndim or name.startswith("standardization/") for name, of in arrays.items()}
+    return {name: of if is_kept[name] else of.astype(np.float32) for name, of in arrays.items()}
 
 
 def encode(weights: dict[str, np.ndarray], features: np.ndarray, modality: str) -> Encoded:
@@ -64,8 +66,8 @@ def encode(weights: dict[str, np.ndarray], features: np.ndarray, modality: str) 
     """
     if modality not in ("image", "text"):
         raise ValueError(f"modality must be 'image' or 'text', got {modality!r}")
-    features = np.asarray(features, np.float32)
-    width = len(weights[f"standardization/{modality}_mean"])
+    mean = weights[f"standardization/{modality}_mean"]
+    features, width = np.asarray(features, mean.dtype), len(mean)
     if features.ndim != 2 or features.shape[1] != width or not len(features) or not np.isfinite(features).all():
         raise ValueError(f"{modality} features must be finite numbers [n, {width}], got {list(features.shape)}")
     blocks = [_encode(weights, features[start : start + _BLOCK], modality) for start in range(0, len(features), _BLOCK)]
@@ -93,6 +95,7 @@ def distances(images: Encoded, texts: Encoded) -> np.ndarray:
 
 def _encode(weights, features, modality):
     scaled = (features - weights[f"standardization/{modality}_mean"]) / weights[f"standardization/{modality}_std"]
+    scaled = scaled.astype(np.float32)
     hidden = np.maximum(_linear(weights, f"{modality}_hidden", scaled), 0)
     values = _linear(weights, "shared", hidden)
     if "bank/joint" in weights:

@@ -71,15 +71,19 @@ class _Graph:
         self.nodes.append(self.onnx.helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
-    def model(self, name: str, inputs: dict[str, tuple], outputs: dict[str, tuple], about: str):
+    def model(
+        self, name: str, inputs: dict[str, tuple], outputs: dict[str, tuple], about: str, *, is_double: bool = False
+    ):
         """Returns the checked model, with float32 inputs and outputs of these shapes; a string is an axis of any size.
+
+        With `is_double`, inputs are float64.
 
         The checker also infers all shapes, so that a node that does not fit is found here.
         """
-        helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
+        helper, kinds = self.onnx.helper, self.onnx.TensorProto
         values = [
             [helper.make_tensor_value_info(key, kind, shape) for key, shape in shapes.items()]
-            for shapes in (inputs, outputs)
+            for shapes, kind in ((inputs, kinds.DOUBLE if is_double else kinds.FLOAT), (outputs, kinds.FLOAT))
         ]
         graph = helper.make_graph(self.nodes, name, *values, initializer=self.constants, doc_string=about)
         model = helper.make_model(
@@ -97,8 +101,9 @@ def encoder_graph(model: TrainedModel, modality: str) -> Any:
         modality: `"image"` or `"text"`.
 
     Returns:
-        The ONNX model. Its input is `features` `[batch, d]`, not scaled; its outputs are `representations`
-        `[batch, k, h]`, `attention` `[batch, k]` and `vectors` `[batch, h]`, all float32.
+        The ONNX model. Its input is `features` `[batch, d]`, not scaled, float32, or float64 where the model scales in
+        float64; its outputs are `representations` `[batch, k, h]`, `attention` `[batch, k]` and `vectors` `[batch, h]`,
+        float32.
 
     Raises:
         ImportError: the package `onnx` is missing.
@@ -108,8 +113,11 @@ def encoder_graph(model: TrainedModel, modality: str) -> Any:
     """
     graph, k, width = _Graph(), model.projector.parts, model.projector.width
     mean, std = (getattr(model.standardization, f"{modality}_{of}") for of in ("mean", "std"))
-    shift, scale = graph.constant(np.float32(mean), "mean"), graph.constant(np.float32(std), "std")
+    shift, scale = graph.constant(mean, "mean"), graph.constant(std, "std")
     scaled = graph.add("Div", graph.add("Sub", "features", shift), scale)
+    is_double = mean.dtype == np.float64  # features whose offset or scale float32 has too few digits for
+    if is_double:
+        scaled = graph.add("Cast", scaled, to=graph.onnx.TensorProto.FLOAT)
     hidden = graph.add("Relu", _linear(graph, model.parameters, f"{modality}_hidden", scaled))
     values = _linear(graph, model.parameters, "shared", hidden)
     if model.bank is not None:
@@ -123,7 +131,8 @@ def encoder_graph(model: TrainedModel, modality: str) -> Any:
         "attention": ("batch", k),
         "vectors": ("batch", width // k),
     }
-    return graph.model(modality, {"features": ("batch", len(mean))}, outputs, f"GPLDAN: the encoder of {modality}s")
+    about = f"GPLDAN: the encoder of {modality}s"
+    return graph.model(modality, {"features": ("batch", len(mean))}, outputs, about, is_double=is_double)
 
 
 def distance_graph(model: TrainedModel) -> Any:

@@ -145,7 +145,7 @@ def write_folder(folder: Path, arrays: Arrays, scratch: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     made.mkdir(parents=True)
     for name, value in arrays.items():
-        with open(made / f"{name}.npy", "wb") as file:
+        with _files.naming(folder / f"{name}.npy"), open(made / f"{name}.npy", "wb") as file:
             _write_npy(file, value)
         _files.sync(made / f"{name}.npy")
     _checksums.write_folder(made, {})

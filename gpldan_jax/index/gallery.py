@@ -77,11 +77,13 @@ def encode(
     Raises:
         ValueError: features that are not finite, or for which the output of the network is not finite.
     """
-    scale = getattr(model.standardization, f"{modality}s")
+    scale, dtype = getattr(model.standardization, f"{modality}s"), model.standardization.dtypes[modality]
     parameters, bank = model.on_device
     size = min(_BLOCK, 1 << (len(features) - 1).bit_length())  # all of one size, so that they compile once
     for start in range(0, len(features), size):
-        block = as_features(features[start : start + size], where=f"{modality} features from row {start} on")
+        block = as_features(
+            features[start : start + size], where=f"{modality} features from row {start} on", dtype=dtype
+        )
         with np.errstate(over="ignore"):  # an overflow is reported below
             block = scale(block)
         padded = np.pad(block, ((0, size - len(block)), (0, 0)))

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from gpldan_jax._checksums import DamagedError, check_record, write_record
-from gpldan_jax._files import TEMPORARY, one_line, sha256_of, sync
+from gpldan_jax._files import TEMPORARY, naming, one_line, sha256_of, sync
 from gpldan_jax._locks import HOLDER, LOCK, LockedError, NoLocksError, locked
 from gpldan_jax.index.candidates import VectorIndex
 from gpldan_jax.index.gallery import EncodedBatch, Gallery, Segment
@@ -127,7 +127,7 @@ class ArrayWriter:
     """Writes an array of known shape to a `.npy` file, some rows at a time; a context manager."""
 
     def __init__(self, folder: Path, kind: str, shape: Sequence[int], dtype: np.dtype | type):
-        self._kind, self._temporary = kind, folder / f"{TEMPORARY}{kind}.npy"
+        self._kind, self._temporary, self._path = kind, folder / f"{TEMPORARY}{kind}.npy", folder / f"{kind}.npy"
         self._shape, self._dtype = tuple(shape), np.dtype(dtype)
         self._digest, self._size = hashlib.sha256(), 0
 
@@ -156,7 +156,8 @@ class ArrayWriter:
         """
         view: Any = memoryview(data).cast("B") if len(data) else b""  # type: ignore[arg-type]  # before Python 3.12
         self._digest.update(view)
-        self._file.write(view)
+        with naming(self._path):
+            self._file.write(view)
         self._size += len(view)
 
     def finish(self) -> File:
@@ -165,7 +166,8 @@ class ArrayWriter:
         Returns:
             The file.
         """
-        self._file.flush()
+        with naming(self._path):
+            self._file.flush()
         return _rename_to_final(self._temporary, self._kind, self._size, self._digest.hexdigest())
 
 
@@ -356,7 +358,8 @@ def _write_array(folder, kind, array):
 
 def _add_file(folder, kind, suffix, write: Callable[[Path], None]):
     temporary = folder / f"{TEMPORARY}{kind}{suffix}"
-    write(temporary)
+    with naming(folder / f"{kind}{suffix}", temporary):
+        write(temporary)
     return _rename_to_final(temporary, kind, temporary.stat().st_size, sha256_of(temporary))
 
 

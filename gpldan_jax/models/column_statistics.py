@@ -16,6 +16,10 @@ import numpy as np
 _BLOCK_VALUES = 1 << 21  # of a block: 16 MB in float64
 
 
+NOISE = 2.0**-44
+"""Relative differences this small are what operations in float64 leave of equal numbers."""
+
+
 class ColumnStatistics(NamedTuple):
     """What the columns of a matrix are like.
 
@@ -95,11 +99,14 @@ def column_mean(features: Any, dtype: type = np.float64) -> np.ndarray:
     return _sum(features, lambda block: block, dtype) / dtype(len(features))
 
 
-def column_range(features: Any) -> tuple[np.ndarray, np.ndarray]:
+def column_range(
+    features: Any, look: Callable[[np.ndarray], None] = lambda block: None
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the smallest and the largest value of each column.
 
     Args:
         features: `[n, d]`, at least one row, an array or what returns rows for a slice.
+        look: called with each block of rows that this process reads.
 
     Returns:
         Two arrays `[d]`, dtype of `features`.
@@ -108,14 +115,23 @@ def column_range(features: Any) -> tuple[np.ndarray, np.ndarray]:
         >>> column_range(np.array([[1.0, 2.0], [3.0, 2.0]]))
         (array([1., 2.]), array([3., 2.]))
     """
-    return _whole_range(features, [(block.min(axis=0), block.max(axis=0)) for block in own_blocks(features)])
+    ranges = []
+    for block in own_blocks(features):
+        look(block)
+        ranges.append((block.min(axis=0), block.max(axis=0)))
+    return _whole_range(features, ranges)
 
 
-def column_statistics(features: Any) -> ColumnStatistics:
+Look = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+"""Takes a block of rows that this process reads, the mean `[d]` and the range `[d]` of each column."""
+
+
+def column_statistics(features: Any, look: Look = lambda block, mean, spread: None) -> ColumnStatistics:
     """Returns the mean, the standard deviation and the range of each column, with the bits of NumPy's functions.
 
     Args:
         features: `[n, d]` float32, at least one row, an array or what returns rows for a slice.
+        look: called with each block, when the mean is known.
 
     Returns:
         The statistics; sums are in float64.
@@ -126,13 +142,64 @@ def column_statistics(features: Any) -> ColumnStatistics:
     """
     ranges: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def look(block):
+    def note_range(block):
         ranges.append((block.min(axis=0), block.max(axis=0)))
         return block
 
-    mean = _sum(features, look, np.float64) / len(features)
-    squares = _sum(features, lambda block: np.square(block - mean), np.float64)
-    return ColumnStatistics(mean, np.sqrt(squares / len(features)), *_whole_range(features, ranges))
+    def squares_of(block):
+        look(block, mean, ranges_of(low, high))
+        return np.square(block - mean)
+
+    mean = _sum(features, note_range, np.float64) / len(features)
+    low, high = _whole_range(features, ranges)
+    squares = _sum(features, squares_of, np.float64)
+    return ColumnStatistics(mean, np.sqrt(squares / len(features)), low, high)
+
+
+def exact_statistics(features: Any, look: Look = lambda block, mean, spread: None) -> ColumnStatistics:
+    """Returns what `column_statistics` returns, for features whose offset or scale would cost it digits.
+
+    Args:
+        features: `[n, d]` float64, at least one row, an array or what returns rows for a slice.
+        look: called with each block, when the mean is known.
+
+    Returns:
+        The statistics, computed of the differences from the first row, in ranges of each column.
+
+    Example:
+        >>> exact_statistics(1e9 + np.array([[1.0, 2.0], [3.0, 2.0]])).mean - 1e9
+        array([2., 2.])
+    """
+    low, high = column_range(features)
+    first, spread = features[0], np.where(high > low, high - low, 1)
+    mean = _sum(features, lambda block: (block - first) / spread, np.float64) / len(features)
+    whole = first + spread * mean
+
+    def squares_of(block):
+        look(block, whole, spread)
+        return np.square((block - first) / spread - mean)
+
+    squares = _sum(features, squares_of, np.float64)
+    return ColumnStatistics(whole, spread * np.sqrt(squares / len(features)), low, high)
+
+
+def ranges_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns the differences of the largest and the smallest values, `[d]` float64, where float32 may overflow."""
+    return np.subtract(high, low, dtype=np.float64)
+
+
+def varying_columns(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns which columns vary by more than the rounding of float64, `[d]` bool.
+
+    Args:
+        low: `[d]`, the smallest values.
+        high: `[d]`, the largest values.
+
+    Example:
+        >>> varying_columns(np.array([0.0, 0.1, 1.7e9]), np.array([0.0, 0.1 + 1e-16, 1.7e9 + 1]))
+        array([False, False,  True])
+    """
+    return ranges_of(low, high) > NOISE * np.maximum(np.abs(low), np.abs(high))
 
 
 def own_share(features: Any) -> Share | None:

@@ -29,6 +29,7 @@ MODEL_FILE, CARD_FILE = "model.safetensors", "README.md"
 
 _HEADER = "gpldan_jax"
 _CHECKSUMS = "checksums"
+_BLOCK_VALUES = 1 << 20  # that are scaled in float64 at a time
 _SETTINGS = ("hidden", "width", "parts")
 _BANK_SIDE = tuple(field.name for field in dataclasses.fields(BankSide))
 
@@ -38,10 +39,11 @@ class Standardization:
     """How inputs are scaled: the means and standard deviations of the training split.
 
     Attributes:
-        image_mean: `[d_i]` float32; 0 where images are not scaled.
-        image_std: `[d_i]` float32; 1 where images are not scaled.
-        text_mean: `[d_t]` float32; 0 where texts are not scaled.
-        text_std: `[d_t]` float32; 1 where texts are not scaled.
+        image_mean: `[d_i]` float32; 0 where images are not scaled. float64 where float32 has too few digits for the
+            features: these are scaled before they become float32.
+        image_std: `[d_i]`, of the same dtype; 1 where images are not scaled.
+        text_mean: `[d_t]`, as `image_mean`.
+        text_std: `[d_t]`, as `image_std`.
     """
 
     image_mean: np.ndarray
@@ -49,13 +51,30 @@ class Standardization:
     text_mean: np.ndarray
     text_std: np.ndarray
 
+    @property
+    def dtypes(self) -> dict[str, np.dtype]:
+        """The dtype in which features are scaled, under `"image"` and `"text"`."""
+        return {"image": self.image_mean.dtype, "text": self.text_mean.dtype}
+
     def images(self, features: np.ndarray) -> np.ndarray:
-        """Returns image features `[n, d_i]` float32, scaled."""
-        return (features - self.image_mean) / self.image_std
+        """Returns image features `[n, d_i]`, scaled, float32."""
+        return _scaled(features, self.image_mean, self.image_std)
 
     def texts(self, features: np.ndarray) -> np.ndarray:
-        """Returns text features `[n, d_t]` float32, scaled."""
-        return (features - self.text_mean) / self.text_std
+        """Returns text features `[n, d_t]`, scaled, float32."""
+        return _scaled(features, self.text_mean, self.text_std)
+
+
+def _scaled(features, mean, std):
+    """The one place where features are scaled: in the dtype of the mean, and float32 then."""
+    if mean.dtype != np.float64:
+        return (np.asarray(features, mean.dtype) - mean) / std
+    scaled = np.empty(np.shape(features), np.float32)
+    step = max(1, _BLOCK_VALUES // len(mean))
+    for start in range(0, len(scaled), step):
+        rows = slice(start, start + step)
+        scaled[rows] = (features[rows] - mean) / std
+    return scaled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +185,7 @@ class TrainedModel:
             shape, dtype = list(values.shape), values.dtype
             raise ValueError(f"{modality}s must be real numbers [n, {width}] with n of at least 1, got {dtype} {shape}")
         with np.errstate(over="ignore"):  # an overflow is reported below
-            scaled = getattr(self.standardization, f"{modality}s")(np.asarray(values, np.float32))
+            scaled = getattr(self.standardization, f"{modality}s")(values)
         finite = np.isfinite(scaled).all(axis=1)
         if not finite.all():
             raise ValueError(f"{modality}s: row {int(finite.argmin())} has NaN, Inf or a number too large for float32")

@@ -44,8 +44,14 @@ class RunData:
 def load(
     config: Mapping[str, Any], *, on_disk: bool = False, share: Share | None = None
 ) -> tuple[data.PairedDataset, data.Standardization]:
-    """Loads the dataset that the group `dataset` of a config names, scaled as the group says."""
-    return _scale(config, load_unscaled(config, on_disk=on_disk, share=share))
+    """Loads the dataset that the group `dataset` of a config names, scaled as the group says, to train on.
+
+    Raises:
+        DataError: as `data.load_dataset`; or all columns of the images or of the texts are constant.
+    """
+    dataset, scaling = _scale(config, load_unscaled(config, on_disk=on_disk, share=share))
+    dataset.empty.check(dataset.name)
+    return dataset, scaling
 
 
 def load_unscaled(

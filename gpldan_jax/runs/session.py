@@ -23,6 +23,7 @@ from gpldan_jax.runs.kept_neighbours import kept_neighbourhoods
 from gpldan_jax.runs.provenance import versions
 from gpldan_jax.runs.run_data import load as load
 from gpldan_jax.runs.run_data import load_unscaled as load_unscaled
+from gpldan_jax.runs.scalars import ScalarWriter, scalars_of
 from gpldan_jax.training.mesh import on_one_device
 
 Config = Mapping[str, Mapping[str, Any]]
@@ -273,6 +274,8 @@ def _train(config, dataset, checkpoints, directory, console, interrupted, mesh):
         interrupted.signal_number = int(processes.gathered(interrupted.signal_number).max())
         return bool(interrupted)
 
+    if line := dataset.empty.line():
+        console.print(line)
     limit, pairs = config["retrieval"]["bank"], len(dataset.train)
     if 0 < limit < pairs:
         used = models.pairs_used(pairs, limit)
@@ -340,15 +343,15 @@ def _say_what_is_drawn(config, dataset, console):
 def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]:
     """Yields the function that writes and prints the record of each epoch."""
     first = processes.is_first()
-    writer = _tensorboard(directory / workdirs.TENSORBOARD, resumed_step) if first else None
+    writer = ScalarWriter(directory / workdirs.TENSORBOARD, resumed_step) if first else None
 
     def report(record):
         record = _as_reported(record, dataset)
         if first:
             workdirs.append_record(directory / workdirs.METRICS, record)
         console.print(f"{dataset.title}  {line(record)}")
-        for name, value in _scalars(record) if writer else ():
-            writer.add_scalar(f"synthetic/{name}" if dataset.synthetic else name, value, record["step"])
+        for name, value in scalars_of(record) if writer else ():
+            writer.add(f"synthetic/{name}" if dataset.synthetic else name, value, record["step"])
 
     try:
         yield report
@@ -359,19 +362,3 @@ def _reporting(directory, dataset, console, line, resumed_step) -> Iterator[Any]
 
 def _as_reported(record, dataset):
     return record | {"synthetic": True} if dataset.synthetic else record
-
-
-def _scalars(record):
-    for name, value in record.items():
-        if name == "validation":
-            yield from ((f"validation/{metric}", directions["average"]) for metric, directions in value.items())
-        elif name not in ("epoch", "step", "selected", "synthetic"):
-            yield f"train/{name}", value
-
-
-def _tensorboard(directory, step):
-    try:
-        import tensorboardX
-    except ImportError:
-        return None
-    return tensorboardX.SummaryWriter(str(directory), purge_step=step or None)

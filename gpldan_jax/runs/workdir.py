@@ -152,7 +152,8 @@ def change_epochs(directory: Path, epochs: int) -> None:
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Adds a line with its CRC to a JSON-lines file."""
-    with open(path, "a", encoding="utf-8") as file:
+    _locks.check_there(path.parent)  # else `open` would begin a new file
+    with _files.naming(path), open(path, "a", encoding="utf-8") as file:
         file.write(_checksums.checked_line(record) + "\n")
 
 

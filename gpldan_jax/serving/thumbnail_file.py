@@ -6,6 +6,7 @@ it is whole; after an interruption the next build goes on with the thumbnails th
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -119,7 +120,7 @@ def build_thumbnails(
     part, names = folder / _PART, []
     if not part.exists() and (folder / FILE).exists():
         shutil.copyfile(folder / FILE, part)
-    with _opened(part) as (connection, known):
+    with _full_disk_named(folder / FILE), _opened(part) as (connection, known):
         for start in range(0, len(pictures), _BATCH):
             batch = [_named(picture) for picture in pictures[start : start + _BATCH]]
             new = {name: content for name, content in batch if name and name not in known}
@@ -155,6 +156,17 @@ def _opened(part: Path) -> Iterator[tuple[sqlite3.Connection, set[str]]]:
         connection.execute(_TABLE)
     with contextlib.closing(connection):
         yield connection, known
+
+
+@contextlib.contextmanager
+def _full_disk_named(path):
+    """Makes what SQLite says of a full disk an `OSError` with the name of the file."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def _named(picture: Path | np.ndarray) -> tuple[str, bytes | np.ndarray]:

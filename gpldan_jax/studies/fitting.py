@@ -168,6 +168,8 @@ def fit_and_show(
 ) -> list[Row]:
     """Calls `fit_all`, prints a line for each fit and, on a terminal, a progress bar."""
     console = _console.make_console()
+    if line := dataset.empty.line():
+        console.print(line)
     bar = _console.progress_bar(console, f"{dataset.title}  fits")
     task = bar.add_task("", total=sum(_fit_count(method, seeds) for method in methods))
     with bar:

@@ -122,6 +122,8 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
     chunks = [members[start : start + size] for start in range(0, len(members), size)]
     title = f"{search.dataset.title}  {len(search.grid.points())} points, {len(members)} runs"
     console.print(f"{title} of {epochs} epochs, {size} at a time")
+    if line := search.dataset.empty.line():
+        console.print(line)
     for name in (_SLICES, _MODELS):
         (search.folder / name).mkdir(exist_ok=True)
     results: list[Result] = []

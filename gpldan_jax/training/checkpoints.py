@@ -36,7 +36,10 @@ class Checkpoints:
         self._ocp = ocp
         self.directory = Path(directory).absolute()
         # Synchronous: a crash loses the epoch under way and nothing before it.
-        options = ocp.CheckpointManagerOptions(max_to_keep=None, enable_async_checkpointing=False)
+        # What a process left there that was killed while it wrote is deleted.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
         self._latest: int | None = None  # the last answer of `latest`, as long as nothing is saved
         self._before: set[int] | None = None  # the last saved step and what it needs

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpldan_jax.data import DataError
-from gpldan_jax.data.arrays import as_array, check_precision
+from gpldan_jax.data.arrays import as_array
 from tests import containers
 from tests.containers import NA, Column
 
@@ -82,38 +82,3 @@ def test_numbers_of_other_libraries():
     assert half.dtype == np.float32 and half.tolist() == [0.5, 2]
     torch = pytest.importorskip("torch", reason="torch is not installed")
     assert as_array(torch.tensor([0.5, 2], dtype=torch.bfloat16), "distances").tolist() == [0.5, 2]
-
-
-@pytest.mark.parametrize(
-    "spoil", [lambda x: 1.7e9 + x, lambda x: 1e-42 * x, lambda x: 2**53 - (1000 * x).astype(np.int64)]
-)
-def test_columns_that_are_all_equal_in_float32_are_refused(spoil):
-    values = spoil(np.random.default_rng(0).normal(size=(5000, 3)))
-    with pytest.raises(DataError, match=r"^a: float32 has too few digits for 3 of 3 columns: column 0 is from .* to "):
-        check_precision(values, "a")
-    check_precision(values[:15], "a")  # a few rows may be nearly equal
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.random.default_rng(0).normal(size=(5000, 3)),
-        1e4 + np.random.default_rng(0).normal(size=(5000, 3)),
-        np.ones((20, 3)),
-        1.7e9 + np.zeros((20, 3)),
-        np.eye(20) > 0,
-        np.arange(60).reshape(20, 3),
-        1.7e9 + np.arange(60, dtype=np.float32).reshape(20, 3),  # has no more digits to lose
-        np.arange(20)[:, None] * 86_400.0 + 1.7e9,  # days as seconds
-    ],
-)
-def test_columns_that_keep_their_differences_pass(values):
-    check_precision(values, "a")
-
-
-def test_some_columns_without_their_differences_are_a_warning():
-    values = np.random.default_rng(0).normal(size=(50, 4))
-    values[:, 2] += 1e12
-    with pytest.warns(UserWarning, match=r"float32 has too few digits for 1 of 4 columns: column 2 is from 99999999"):
-        check_precision(values, "a")

@@ -115,7 +115,6 @@ def test_what_is_wrong_is_said_as_of_features_in_memory(tmp_path):
     assert "NaN, Inf or overflow in rows 700, 1500 (counted from 0)" in refusal(folder(tmp_path, images=broken))
     assert "expected real numbers, found <U" in refusal(folder(tmp_path, images=IMAGES.astype(str)))
     assert "expected shape [rows, features]" in refusal(folder(tmp_path, images=IMAGES[:, 0]))
-    assert "float32 has too few digits" in refusal(folder(tmp_path, images=1e9 + RNG.normal(size=(N, 2))))
     wide = np.full((N, 2), 1e-30, np.float32)
     wide[1990:] = 3e38  # in test alone
     wide[0] = 2e-30

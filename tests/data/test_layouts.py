@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from gpldan_jax.data import MissingFilesError, load_dataset
+from gpldan_jax.data.layouts import SIX_FILES
+from gpldan_jax.data.stored import Shape
 from tests.data.files.mat_objects import MatObject, categorical, strings, table, write_objects5, write_objects73
 from tests.data.files.writers import IMAGES, mat5_bytes, npz_bytes, save, write_mat73
 from tests.data.loading import SIZES, refused, sizes
@@ -348,6 +350,20 @@ def test_the_six_files_of_the_dscmr_code(tmp_path):
     assert named.fingerprint() == data.fingerprint()
     save(tmp_path, "test_img.mat", mat5_bytes({"test_img": values["test_img"][:100]}))
     assert "[test_img]: expected 200 pairs, found 100" in refused("pascal", path=tmp_path)
+
+
+def test_held_out_files_are_kept_as_the_training_files_are(tmp_path):
+    """Alone, the held-out images would not need float64: they are all the same."""
+    rng = np.random.default_rng(0)
+    arrays = {"train_img": 1.7e9 + rng.normal(size=(20, 3)), "test_img": np.full((4, 3), 1.7e9 + 0.3)}
+    arrays |= {"train_txt": rng.normal(size=(20, 2)), "test_txt": rng.normal(size=(4, 2))}
+    arrays |= {"train_img_lab": np.arange(20)[:, None] % 2, "test_img_lab": np.arange(4)[:, None] % 2}
+    files = []
+    for name, values in arrays.items():
+        files.append(save(tmp_path, f"{name}.mat", mat5_bytes({name: values})))
+    splits = SIX_FILES.read(files, Shape((20, 2, 2), image=3, text=2, classes=2)).splits
+    assert [part.images.dtype for part in splits] == [np.float64] * 3 and splits[0].texts.dtype == np.float32
+    assert (splits[1].images == 1.7e9 + 0.3).all()
 
 
 def xmedia(**changes):

@@ -8,6 +8,8 @@ from gpldan_jax.estimator import trainer
 from tests.estimator.test_gpldan import SMALL, same
 from tests.training import tiny
 
+AFTER_TRAINING = 2e-3  # of distances: the rounding of inputs that are scaled in float64, through some steps
+
 
 @pytest.fixture(scope="module")
 def pairs():
@@ -97,3 +99,27 @@ def test_folds_of_other_sizes_are_no_other_compilation(pairs):
     for n, alpha in ((90, 1), (97, 0.5), (120, 2.0)):
         GPLDAN(**SMALL, alpha=alpha, random_state=0).fit(images[:n], texts[:n])
     assert train_step._cache_size() == programs
+
+
+@pytest.mark.parametrize("spoil", [lambda x: 1.7e9 + x, lambda x: 1e-42 * x], ids=["large offset", "tiny"])
+def test_an_offset_and_a_scale_change_nothing(pairs, spoil, tmp_path):
+    images, texts = (np.asarray(side, float) for side in pairs)
+    expected = fitted((images, texts)).distances(images, texts)
+    model = fitted((spoil(images), spoil(texts)))
+    assert model.model_.standardization.image_mean.dtype == np.float64
+    model.save(tmp_path / "model.safetensors")
+    for of in (model, GPLDAN.load(tmp_path / "model.safetensors")):
+        np.testing.assert_allclose(of.distances(spoil(images), spoil(texts)), expected, atol=AFTER_TRAINING)
+        one = of.distances(spoil(images[:1]), spoil(texts[:1]))  # as float32 would have it, all rows are one
+        np.testing.assert_allclose(one, expected[:1, :1], atol=AFTER_TRAINING)
+    assert model.score(spoil(images), spoil(texts)) == pytest.approx(fitted(pairs).score(images, texts), abs=0.02)
+
+
+def test_constant_features_are_refused_and_others_are_counted(pairs, capsys):
+    images, texts = pairs
+    with pytest.raises(ValueError, match=r"GPLDAN.fit train texts: all 8 columns are constant, so there is nothing"):
+        fitted((images, np.full((60, 8), 0.1)))
+    images = images.copy()
+    images[:, :2] = 3
+    fitted((images, texts), verbose=2)
+    assert "no information in 2 of 10 image columns (constant in training)\n" in capsys.readouterr().out

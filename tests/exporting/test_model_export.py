@@ -1,5 +1,6 @@
 """The folder of an export: what it holds, that its README runs, and what is refused."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -160,8 +161,28 @@ def test_pairs_of_a_bank_at_one_place_are_not_compared():
 
 def test_the_page_says_what_the_vectors_are_worth():
     page = folder_page(trained_models.model(bank=True), "onnx", {"image": 0.912, "text": 0.73}, "9 test images")
-    assert "the bank of 12 training pairs" in page and "| image features | [n, 5] |" in page
+    assert "the bank of 12 training pairs" in page and "| image features | [n, 5] float32 |" in page
     assert "91.2% of the ten texts nearest to an image and 73.0% of the ten images nearest to a text" in page
     assert "approximates one minus the distance" in page and "(measured on 9 test images)" in page
     page = folder_page(trained_models.model(parts=1), "numpy", {}, "")
     assert "bank" not in page and "is one minus their" in page and "| vectors | [n, 8] |" in page
+
+
+@pytest.mark.parametrize("to", ["numpy", "onnx"])
+def test_an_export_scales_in_float64_where_the_model_does(to, tmp_path):
+    if to == "onnx":
+        need_onnx()
+    model = trained_models.model()
+    near = model.encode_images(IMAGES)
+    scaling = dataclasses.replace(
+        model.standardization,
+        image_mean=model.standardization.image_mean.astype(float) + 1.7e9,
+        image_std=model.standardization.image_std.astype(float),
+    )
+    dataclasses.replace(model, standardization=scaling).save(tmp_path / "model.safetensors")
+    export_model(tmp_path / "model.safetensors", to, tmp_path / "out")  # which compares it with the model
+    assert "| image features | [n, 5] float64 |" in (tmp_path / "out" / "README.md").read_text()
+    assert "| text features | [n, 4] float32 |" in (tmp_path / "out" / "README.md").read_text()
+    encoders, _ = getattr(model_export, f"_read_{to}")(tmp_path / "out")
+    found = encoders["image"](1.7e9 + IMAGES)
+    np.testing.assert_allclose(found[0], near.parts, atol=1e-5)

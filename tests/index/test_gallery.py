@@ -1,16 +1,18 @@
 """Encoded items, against the formulas of Eq. 2-5 and against the distances of the evaluation."""
 
+import dataclasses
 import itertools
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpldan_jax.index.gallery import EncodedBatch, encode_representation, exact_distances
+from gpldan_jax.index.gallery import EncodedBatch, encode, encode_representation, exact_distances
 from gpldan_jax.index.nearest import all_distances
 from gpldan_jax.losses import co_attention_distances
 from gpldan_jax.models import Representation
 from tests.index import galleries
+from tests.models import trained_models
 
 ROUNDING = 1e-6  # of parts in float32, from which values are made in float32; of distances near 0, their square root
 
@@ -65,3 +67,12 @@ def test_long_collections_are_encoded_block_by_block(monkeypatch):
     assert done == [8, 16, 24, 30]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_items_with_a_large_offset_are_encoded_as_those_without():
+    model, images = trained_models.model(), np.random.default_rng(0).normal(size=(6, 5))
+    scaling = model.standardization
+    mean, std = scaling.image_mean.astype(float) + 1.7e9, scaling.image_std.astype(float)
+    far = dataclasses.replace(model, standardization=dataclasses.replace(scaling, image_mean=mean, image_std=std))
+    (expected,), (found,) = encode(model, images, "image"), encode(far, 1.7e9 + images, "image")
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)

@@ -177,3 +177,41 @@ def test_help_lists_the_flags():
     for flag in ("--config", "--workdir", "--fresh"):
         assert flag in done.stdout.replace("--[no]", "--")
     assert "configs/emoji.py" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_features_with_a_large_offset_train_as_those_without(run, features, tmp_path, on_disk):
+    with np.load(features) as arrays:
+        known = dict(arrays)
+    known["image"][:, :3] = 0.5
+    figures, models_ = {}, {}
+    for name, offset in (("near", 0.0), ("far", 1.7e9)):
+        arrays = known | {side: known[side] + offset for side in ("image", "text")}
+        (tmp_path / name).mkdir()
+        for key, values in arrays.items():
+            np.save(tmp_path / name / f"{key}.npy", values)
+        flags = (*SMALL, f"--data={tmp_path / name}", "--config.train.epochs=5", f"--workdir={tmp_path / name}-run")
+        done = run(*flags, *(["--config.mesh.resident=false"] if on_disk else []))
+        assert done.returncode == 0, done.stderr
+        assert "no information in 3 of 30 image columns (constant in training)\n" in done.stdout
+        results = json.loads((tmp_path / f"{name}-run" / "results.json").read_text())
+        figures[name] = results["test"]["map@50"]["average"], results["test"]["recall@10"]["average"]
+        models_[name] = models.load_model(tmp_path / f"{name}-run")
+        assert figures[name][1] > 2 * results["chance"]["recall@10"]
+    assert figures["far"] == pytest.approx(figures["near"], abs=0.02)
+    assert models_["far"].standardization.image_mean.dtype == np.float64
+    distances = [
+        models_[name].distances(known["image"][:20] + offset, known["text"][:20] + offset)
+        for name, offset in (("near", 0.0), ("far", 1.7e9))
+    ]
+    np.testing.assert_allclose(*distances, atol=0.02)
+
+
+@pytest.mark.slow
+def test_features_without_information_are_refused_by_name(run, features, tmp_path):
+    with np.load(features) as arrays:
+        np.savez(tmp_path / "flat.npz", **(dict(arrays) | {"text": np.full((1000, 20), 0.1)}))
+    done = run(*SMALL, f"--data={tmp_path / 'flat.npz'}", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+    assert done.stderr.startswith("error: flat train texts: all 20 columns are constant, so there is nothing to learn")
