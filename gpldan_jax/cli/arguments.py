@@ -365,6 +365,8 @@ def _read_config_file(file: str, overrides: Sequence[str]) -> dict[str, dict[str
     except (AttributeError, KeyError) as error:  # ml_collections quotes its message twice
         message = str(error).strip("'\"").replace("\\n", ". ").replace("\\'", "'")
         raise ValueError(f"unknown config key {message}") from error
+    except SyntaxError as error:  # of a config file that is damaged
+        raise ValueError(f"{file.partition(':')[0]} cannot be read as Python: {one_line(error)}") from error
     except (flags.Error, OSError) as error:
         # Where a config file itself fails, the message ends with its traceback, whose last line says why.
         reason = str(error).strip().splitlines()[-1]

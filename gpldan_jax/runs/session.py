@@ -70,7 +70,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         finished = directory / workdirs.RESULTS
         with processes.together():
             results = _read_results(finished) if finished.exists() else None
-            lost = _lost_model(directory) if first and results else ""
+            lost = _lost_file(directory, results) if first and results else ""
         is_finished, is_lost = map(bool, training.from_first_process([float(bool(results)), float(bool(lost))]))
         interrupted = stack.enter_context(processes.interruption())
         if is_finished and previous == epochs and not is_lost:
@@ -203,13 +203,20 @@ def _read_results(path):
     return results
 
 
-def _lost_model(directory):
-    """Why the model of a finished run cannot be used; empty where it can."""
+def _lost_file(directory, results):
+    """Why the model or the records of a finished run cannot be used; empty where they can."""
     path = directory / workdirs.MODEL
     try:
         models.load_model(path)
     except ValueError as error:
         return _files.one_line(error) if path.exists() else f"{path} is gone"
+    path = directory / workdirs.METRICS
+    try:
+        workdirs.read_records(path, results.get("epochs"))
+    except (OSError, ValueError) as error:
+        # Without checkpoints nothing can be made again, and these lines are no result.
+        if any((directory / workdirs.CHECKPOINTS).glob("[0-9]*")):
+            return _files.one_line(error) if path.exists() else f"{path} is gone"
     return ""
 
 

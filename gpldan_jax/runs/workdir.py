@@ -32,6 +32,7 @@ DATA_PATH = "data_path"
 _PLACES = (f"{COMPUTING_GROUP}.", "dataset.path")
 _DIGITS = 12  # of a fingerprint, in messages
 _ABSENT = object()
+_CONFIG_NEEDS = {"config": dict, "data": str}
 
 
 class WorkdirError(ValueError):
@@ -251,16 +252,35 @@ def _read_lines(path, text):
         before, with_crc = epoch, has_crc
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file without its checksum; raises `WorkdirError` where it is damaged."""
+def read_json(path: Path, needs: Mapping[str, type] | None = None) -> Any:
+    """Reads a JSON file without its checksum.
+
+    Args:
+        path: of the file.
+        needs: the keys that it must have, with the type of each value; of `config.json` they are known.
+
+    Returns:
+        Its content.
+
+    Raises:
+        WorkdirError: it cannot be read, is damaged, or lacks something.
+    """
     again = "delete it, and the same command makes it again"
     advice = "use fresh to start over" if path.name == CONFIG else again
+    needs = _CONFIG_NEEDS if path.name == CONFIG else needs or {}
     try:
-        return _checksums.read_record(path)
+        found = _checksums.read_record(path)
     except _checksums.DamagedError as error:
         raise WorkdirError(f"{error}; {advice}") from error
     except OSError as error:
         raise WorkdirError(f"{path} cannot be read ({error.strerror or error}); {advice}") from error
+    if needs and not isinstance(found, dict):
+        raise WorkdirError(f"{path} is damaged: expected a JSON object, found {type(found).__name__}; {advice}")
+    for key, kind in needs.items():
+        if not isinstance(found.get(key), kind):
+            what = f"found {type(found[key]).__name__}" if key in found else "there is none"
+            raise WorkdirError(f"{path} is damaged: expected {key!r} as {kind.__name__}, {what}; {advice}")
+    return found
 
 
 def _is_ours(name):

@@ -139,14 +139,23 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
                 found = _train_slice(search, chunk, size, path.with_suffix(""), on_epoch, should_stop)
                 _checksums.write_record(path, {"results": [dataclasses.asdict(result) for result in found]})
                 console.print(f"{title}  slice {index + 1}/{len(chunks)}  {time.perf_counter() - started:.1f} s")
-            records = workdirs.read_json(path)
-            if isinstance(records, dict):  # of older versions it is a list
-                records = records["results"]
-            results += [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
+            results += _read_slice(path, chunk)
             bar.update(task, completed=len(results) * epochs)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             _delete_models(search, results)
     return results
+
+
+def _read_slice(path: Path, chunk: Sequence[Member]) -> list[Result]:
+    """Returns the results of a finished slice."""
+    records = workdirs.read_json(path)
+    if not isinstance(records, list):  # it is one in older versions
+        records = workdirs.read_json(path, {"results": list})["results"]
+    try:
+        return [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
+    except (TypeError, ValueError) as error:
+        again = "delete it, and the same command makes it again"
+        raise workdirs.WorkdirError(f"{path} is damaged: expected the results of {len(chunk)} runs; {again}") from error
 
 
 def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
@@ -155,7 +164,7 @@ def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
     if not path.exists():
         members = members[: search.slice_size]
         _checksums.write_record(path, {"slice": min(_fitting_size(search, members), len(members))})
-    return workdirs.read_json(path)["slice"]
+    return workdirs.read_json(path, {"slice": int})["slice"]
 
 
 def _fitting_size(search: _Sweep, members: Sequence[Member]) -> int:

@@ -7,14 +7,13 @@ import os
 import re
 import sqlite3
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpldan_jax import _checksums
 from gpldan_jax._files import TEMPORARY, one_line
 from gpldan_jax.data.files.npy import is_npy_folder
+from gpldan_jax.data.files.npz import check_archive
 from gpldan_jax.index import storage
 from gpldan_jax.models import load_model
 from gpldan_jax.runs import workdir as workdirs
@@ -164,14 +163,7 @@ def _features(folder):
 
 
 def _archive(path):
-    """A `.npz` is a ZIP archive, which has a CRC-32 of each array."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            wrong = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise _checksums.DamagedError(one_line(error)) from error
-    if wrong:
-        raise _checksums.DamagedError(f"the CRC-32 of its array {wrong.removesuffix('.npy')} differs")
+    check_archive(path)  # a `.npz` is a ZIP archive, which has a CRC-32 of each array
     return ""
 
 

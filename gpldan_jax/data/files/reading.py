@@ -79,12 +79,13 @@ def read_arrays(
         return {key: file.read(key, budget) for key in wanted}
 
 
-def map_arrays(path: str | os.PathLike, keys: Iterable[str]) -> dict[str, list[MappedFile]]:
+def map_arrays(path: str | os.PathLike, keys: Iterable[str], *, check: bool = True) -> dict[str, list[MappedFile]]:
     """Maps arrays of a folder of `.npy` files from disk.
 
     Args:
         path: of the folder, see `gpldan_jax.data.files.npy`.
         keys: the arrays.
+        check: whether to compare the files that `extract` wrote with their SHA-256, which reads all of them once.
 
     Returns:
         The files of each array by key, in the order of their rows.
@@ -102,7 +103,7 @@ def map_arrays(path: str | os.PathLike, keys: Iterable[str]) -> dict[str, list[M
     path = Path(path)
     with _one_line_errors(path):
         folder = NpyFolder(path)
-        return {key: folder.map(key) for key in keys}
+        return {key: folder.map(key, check=check) for key in keys}
 
 
 def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
