@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--seed", type=int, default=0, help="decides the faults; default %(default)s")
     add("--damages", type=int, default=0, metavar="N", help="how many files to damage")
     add("--interruptions", type=int, default=0, metavar="N", help="how many signals to send")
-    add("--disks", type=int, default=0, metavar="N", help="how many full disks to make")
+    add("--disks", type=int, default=0, metavar="N", help="how many full disks to make for each command")
     add("--readers", type=int, default=0, metavar="N", help="how many mutated inputs each reader gets")
     add("--minutes", type=float, default=60, help="begin nothing new after so long; default %(default)s")
     add("--folder", type=Path, help="where to work: an earlier one is used again; default: a new one that is deleted")
@@ -144,11 +144,12 @@ def _counted(records, count, title):
 
 def _report(records):
     """Prints the table, then a line for each finding; returns the exit status."""
-    from soaking.damages import BAD, OUTCOMES
+    from soaking import damages, full_disks, interruptions
 
-    outcomes = [*OUTCOMES, *dict.fromkeys(record["outcome"] for record in records if record["outcome"] not in OUTCOMES)]
+    bad = {*damages.BAD, *interruptions.BAD, *full_disks.BAD, "WRONG"}
+    outcomes = dict.fromkeys([*damages.OUTCOMES, *(record["outcome"] for record in records)])
     counts = Counter((record["kind"], record["case"], record["outcome"]) for record in records)
-    shown = [outcome for outcome in outcomes if any(of == outcome for *_, of in counts) or outcome in BAD]
+    shown = [outcome for outcome in outcomes if any(of == outcome for *_, of in counts) or outcome in (damages.SILENT, "TRACEBACK")]
     rows = list(dict.fromkeys((kind, case) for kind, case, _ in counts))
     width = max([len(f"{kind}: {case}") for kind, case in rows], default=0)
     for number, outcome in enumerate(shown, start=1):
@@ -161,7 +162,7 @@ def _report(records):
     print(f"{'all':<{width}}" + "".join(f"{totals[outcome]:>7}" for outcome in shown))
     faults = len({(record["kind"], record["seed"]) for record in records})
     print(f"{faults} faults, {len(records)} trials")
-    findings = [record for record in records if record["outcome"] in BAD]
+    findings = [record for record in records if record["outcome"] in bad]
     for record in findings:
         where = f"{record['case']} {record['file']}, {record['done']}, {record['command']}"
         print(f"{record['outcome']}: {where} ({record['kind']} {record['seed']}): {record['said']}")

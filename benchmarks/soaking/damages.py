@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import signal
-import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from soaking import workspace
 from soaking.faults import damage
+from soaking.leaving import digest, leavings, new_lines, plain
 from soaking.workspace import Called, call
 
 SAME, REPAIRED, REFUSED = "same", "repaired and said", "refused by name"
@@ -28,7 +27,6 @@ OUTCOMES = (SAME, REPAIRED, REFUSED, UNKNOWN, UNVERIFIED, UNNAMED, SILENT, TRACE
 BAD = (UNNAMED, SILENT, TRACEBACK, HANG, CRASH)
 _LONGEST = 60  # seconds of a command
 _DERIVED = {"README.md", "sweep.csv", "table2.csv", "table2.md", ".lock", ".lock-holder"}  # read by no command
-_TIMES = re.compile(r"\b\d+(\.\d+)? (s|ms|min)\b|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?")
 
 
 @dataclass(frozen=True)
@@ -181,12 +179,14 @@ def trials(root: Path, seed: int, number: int, references: dict[tuple[str, str],
             continue
         if (case.name, command) not in references:
             copy = _fresh_copy(root, case)
+            _outcome(root, copy, argv(root, copy), case)  # the first time says that it compiles
+            copy = _fresh_copy(root, case)
             references[case.name, command] = _outcome(root, copy, argv(root, copy), case)
         copy = _fresh_copy(root, case)
         path = copy / name if copy.is_dir() else copy
         rng.setstate(state)
         done = damage(path, rng)
-        wrong = _digest(path) if path.exists() else None
+        wrong = digest(path) if path.exists() else None
         try:
             called, left = _outcome(root, copy, argv(root, copy), case)
         except TimeoutError:
@@ -259,12 +259,7 @@ def _outcome(root, copy, argv, case):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
-    left = {}
-    for folder in (copy if copy.is_dir() else copy.parent, root / "trial-out"):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name.endswith(case.leaves) and not {"checkpoints", "slices"} & set(path.parts):
-                left[str(path.relative_to(root))] = _digest(path)
-    return called, left
+    return called, leavings(root, [copy if copy.is_dir() else copy.parent, root / "trial-out"], case.leaves)
 
 
 def _serve(folder):
@@ -305,33 +300,6 @@ def _serve(folder):
     return Called(status, out.getvalue(), err.getvalue(), failure)
 
 
-def _digest(path):
-    """What a file holds, without times."""
-    if path.name == "pictures.sqlite":
-        with sqlite3.connect(path) as connection:
-            try:
-                rows = connection.execute("SELECT name, file FROM pictures ORDER BY name").fetchall()
-            except sqlite3.Error as error:
-                rows = [str(error)]
-        connection.close()
-        return hashlib.sha256(repr(rows).encode()).hexdigest()
-    if path.suffix == ".npz":
-        try:
-            with np.load(path) as arrays:
-                return hashlib.sha256(repr([(name, arrays[name].tobytes()) for name in arrays]).encode()).hexdigest()
-        except Exception as error:  # a damaged archive raises of every kind
-            return repr(error)
-    content = path.read_bytes()
-    if path.suffix in (".json", ".jsonl"):
-        text = content.decode(errors="replace")
-        text = re.sub(r'"seconds": [0-9.e+-]+|, "crc32": "\w+"|"sha256": "\w+"|"bytes": \d+', "#", text)
-        content = text.encode()
-        if path.name == "index.json":
-            # The names of files hold the hash of their content, which is what counts.
-            content = "\n".join(sorted(re.findall(r'"file": "([^"]+)"', text))).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
 def _judge(reference, found, case, command, path):
     (before, left_before), (called, left) = reference, found
     said = " | ".join(line for line in called.err.strip().splitlines()) or called.failure
@@ -340,10 +308,10 @@ def _judge(reference, found, case, command, path):
     is_named = _is_named(path, [before.err, before.out], called.err + called.out)
     if command == "verify":
         return _judge_verify(called, case, path)
-    same = _plain(called.out) == _plain(before.out) and left == left_before
+    same = plain(called.out) == plain(before.out) and left == left_before
     if called.status == before.status == 0:
         if is_named:
-            return (REPAIRED if left == left_before else UNKNOWN), said or _new_lines(before.out, called.out)
+            return (REPAIRED if left == left_before else UNKNOWN), said or new_lines(before.out, called.out)
         # A command that makes something anew says more than one that finds it finished.
         if same or (command in case.makers and left == left_before):
             return SAME, ""
@@ -351,9 +319,9 @@ def _judge(reference, found, case, command, path):
             return UNKNOWN if case.own else UNVERIFIED, ""
         lost = left_before.keys() - left.keys()
         differ = sorted(name for name in left.keys() & left_before.keys() if left[name] != left_before[name])
-        return SILENT, f"{_new_lines(before.out, called.out)[:200]}; other: {differ}; lost: {sorted(lost)}"
+        return SILENT, f"{new_lines(before.out, called.out)[:200]}; other: {differ}; lost: {sorted(lost)}"
     errors = [line for line in called.err.splitlines() if line.startswith("error: ")]
-    lines = 5 if "looked for" in called.err else 2  # of data that are not there, what would do
+    lines = 8 if "looked for" in called.err else 2  # of data that are not there, what would do
     if called.status not in (1, 2) or len(errors) != 1 or len(called.err.splitlines()) > lines or not is_named:
         return UNNAMED, f"status {called.status}: {said[:300] or called.out[-300:]}"
     return REFUSED, errors[0][:200]
@@ -374,20 +342,11 @@ def _judge_verify(called, case, path):
 
 def _is_named(path, before, text):
     """Whether new lines of the output name the damaged file, its folder or, in a checkpoint, the step."""
-    known = set(_plain("\n".join(before)).splitlines())
+    known = set(plain("\n".join(before)).splitlines())
     # A long line is broken to fit a terminal; in one piece, names are found again.
-    new = "".join(line for line in _plain(text).splitlines() if line not in known).replace(" ", "")
+    new = "".join(line for line in plain(text).splitlines() if line not in known).replace(" ", "")
     names = [path.name, *(str(parent) for parent in list(path.parents)[:6] if "trial" in parent.parts[:-1])]
     return any(name.replace(" ", "") in new for name in names)
-
-
-def _new_lines(before, after):
-    known = set(_plain(before).splitlines())
-    return " | ".join(line for line in _plain(after).splitlines() if line not in known)
-
-
-def _plain(text):
-    return "\n".join(re.sub(r" +", " ", _TIMES.sub("#", line)).strip() for line in text.splitlines())
 
 
 def work(root: Path, seed: int, first: int, count: int, out: Path, until: float) -> None:

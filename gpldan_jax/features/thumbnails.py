@@ -4,6 +4,9 @@ Letters: `h` x `w` pixels.
 """
 
 import io
+import sqlite3
+import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,6 +15,8 @@ from gpldan_jax._extras import needed_for
 SIDE = 256
 """The longer side of a thumbnail, in pixels; a smaller picture keeps its size."""
 MEDIA_TYPE = "image/webp"
+THUMBNAIL_TABLE = "CREATE TABLE IF NOT EXISTS pictures (name TEXT PRIMARY KEY, crc INTEGER, file BLOB)"
+"""The table of a database of thumbnails; `crc` is the CRC-32 of `file`."""
 _QUALITY = 80
 _FAST_AND_EXACT = {"lossless": True, "quality": 0, "method": 0}  # the quality of a lossless file is only its size
 _EXACT = 128  # up to this side a picture is kept to the pixel: icons would show the losses, and are small anyway
@@ -45,3 +50,31 @@ def make_thumbnail(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
     image.save(file, "webp", **(_FAST_AND_EXACT if exact else {"quality": _QUALITY}))
     return file.getvalue()
+
+
+def intact_thumbnails(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yields the names of the thumbnails in a database that are what was written there, by their CRC-32.
+
+    Args:
+        connection: to a database with the table `THUMBNAIL_TABLE`.
+    """
+    for name, crc, file in connection.execute("SELECT name, crc, file FROM pictures"):
+        if isinstance(file, bytes) and zlib.crc32(file) == crc:
+            yield name
+
+
+def check_thumbnails(connection: sqlite3.Connection) -> None:
+    """Checks the structure of a database of thumbnails, and each thumbnail; `ValueError` says what is damaged.
+
+    Args:
+        connection: as for `intact_thumbnails`.
+    """
+    try:
+        (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if answer != "ok":
+            raise ValueError(str(answer))
+        (count,) = connection.execute("SELECT count(*) FROM pictures").fetchone()
+        if lost := count - sum(1 for _ in intact_thumbnails(connection)):
+            raise ValueError(f"the CRC-32 of {lost} of {count} thumbnails differs")
+    except sqlite3.Error as error:
+        raise ValueError(str(error)) from error

@@ -35,6 +35,15 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     data may lie at another path. Of several processes all call it; the first one prints and writes. `fresh` deletes the
     run found there first.
     """
+    try:
+        with processes.alone():
+            return _run(config, directory, fresh)
+    except processes.LostProcessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(config: Config, directory: Path, fresh: bool) -> int:
     config = with_newer_settings(config)
     first = processes.is_first()
     console = _console.make_console(quiet=not first)
@@ -65,6 +74,7 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
                 config = with_values(config, {"dataset.path": known["dataset"]["path"]})
                 if not dataset.synthetic:
                     dataset = dataclasses.replace(dataset, name=written.get("dataset", dataset.name))
+        processes.check_shared(directory)
         epochs = config["train"]["epochs"]
         previous = int(training.from_first_process(float(known["train"]["epochs"] if first else 0)))
         finished = directory / workdirs.RESULTS

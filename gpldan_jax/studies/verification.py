@@ -1,5 +1,6 @@
 """Compares what lies on the disk with its checksums: runs, checkpoints, models, indexes, comparisons, feature files."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -14,6 +15,7 @@ from gpldan_jax import _checksums
 from gpldan_jax._files import TEMPORARY, one_line
 from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.data.files.npz import check_archive
+from gpldan_jax.features.thumbnails import check_thumbnails
 from gpldan_jax.index import storage
 from gpldan_jax.models import load_model
 from gpldan_jax.runs import workdir as workdirs
@@ -169,16 +171,13 @@ def _archive(path):
 
 def _pictures(path):
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        finally:
-            connection.close()
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as connection:
+            check_thumbnails(connection)
     except sqlite3.Error as error:
         raise _checksums.DamagedError(one_line(error)) from error
-    if answer != "ok":
-        raise _checksums.DamagedError(str(answer))
-    return "only its structure was checked"
+    return ""
 
 
 def _metrics(path):
