@@ -144,11 +144,13 @@ def _counted(records, count, title):
 
 def _report(records):
     """Prints the table, then a line for each finding; returns the exit status."""
-    from soaking import damages, full_disks, interruptions
+    from soaking import damages, full_disks, interruptions, readers
 
-    bad = {*damages.BAD, *interruptions.BAD, *full_disks.BAD, "WRONG"}
+    bad = {*damages.BAD, *interruptions.BAD, *full_disks.BAD, *readers.BAD}
     outcomes = dict.fromkeys([*damages.OUTCOMES, *(record["outcome"] for record in records)])
-    counts = Counter((record["kind"], record["case"], record["outcome"]) for record in records)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for record in records:
+        counts[record["kind"], record["case"], record["outcome"]] += record.get("count", 1)
     shown = [outcome for outcome in outcomes if any(of == outcome for *_, of in counts) or outcome in (damages.SILENT, "TRACEBACK")]
     rows = list(dict.fromkeys((kind, case) for kind, case, _ in counts))
     width = max([len(f"{kind}: {case}") for kind, case in rows], default=0)
@@ -158,10 +160,12 @@ def _report(records):
     for kind, case in rows:
         cells = "".join(f"{counts[kind, case, outcome]:>7}" for outcome in shown)
         print(f"{f'{kind}: {case}':<{width}}{cells}")
-    totals = Counter(record["outcome"] for record in records)
+    totals: Counter[str] = Counter()
+    for (_, _, outcome), count in counts.items():
+        totals[outcome] += count
     print(f"{'all':<{width}}" + "".join(f"{totals[outcome]:>7}" for outcome in shown))
-    faults = len({(record["kind"], record["seed"]) for record in records})
-    print(f"{faults} faults, {len(records)} trials")
+    faults = len({(record["kind"], record["seed"]) for record in records if record["kind"] == "damage"})
+    print((f"{faults} damages, " if faults else "") + f"{totals.total()} trials")
     findings = [record for record in records if record["outcome"] in bad]
     for record in findings:
         where = f"{record['case']} {record['file']}, {record['done']}, {record['command']}"

@@ -18,7 +18,7 @@ LOST = (
     "continue the run"
 )
 """What is said where JAX's runtime has ended a process."""
-_NOISE = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d|\*\*\* |WARNING: All log messages before absl")
+_NOISE = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d|\*\*\* |WARNING: All log messages before absl|(ERROR|WARNING):absl:")
 _OURS = ("error: ", "warning: ", "stopped")
 _POLL = 0.2  # seconds
 

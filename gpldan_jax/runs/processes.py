@@ -6,6 +6,7 @@ Several processes, on one machine or many, use JAX's own distributed runtime.
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.training.mesh import from_first_process
 
 _FILE_SERVER = 30.0  # seconds after which a file server shows a new file to all
+_COLLECTIVE = re.compile(r"Gloo|NCCL|coordination service|UNAVAILABLE: ")
 _left_alone = False
 _of_all: BaseException | None = None  # the failure that all processes know of
 
@@ -113,7 +115,8 @@ def alone() -> Iterator[None]:
         yield
     except BaseException as error:
         _left_alone = jax.process_count() > 1 and error is not _of_all
-        if _left_alone and isinstance(error, jax.errors.JaxRuntimeError):
+        # What the libraries for collectives raise has no class of its own.
+        if _left_alone and (isinstance(error, jax.errors.JaxRuntimeError) or _COLLECTIVE.search(str(error))):
             raise LostProcessError(
                 f"another process of this run has ended, or can no longer be reached ({one_line(error)[:100]}); when "
                 "all have ended, the same commands continue the run"

@@ -13,6 +13,10 @@ from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.index.storage import MANIFEST
 
 
+MADE_OF = "collection.json"
+"""The file of a collection of a run, written last: it has an index of images and one of texts."""
+
+
 def load_indexes(folder: str | os.PathLike, *, verify: bool = True, modality: str | None = None) -> dict[str, Index]:
     """Opens the indexes of a collection.
 
@@ -31,6 +35,9 @@ def load_indexes(folder: str | os.PathLike, *, verify: bool = True, modality: st
     folders = [folder / modality for modality in MODALITIES if (folder / modality / MANIFEST).exists()]
     if (folder / MANIFEST).exists():
         folders = [folder]
+    elif len(folders) == 1 and (folder / MADE_OF).exists():
+        (lost,) = {folder / modality / MANIFEST for modality in MODALITIES} - {folders[0] / MANIFEST}
+        raise DamagedIndexError(f"{lost} is missing; build the collection again")
     if not folders:
         raise DamagedIndexError(f"{folder} is no collection: there is no image/{MANIFEST} and no text/{MANIFEST}")
     if modality and folder / modality in folders:
@@ -55,6 +62,14 @@ def check_candidates(candidates: int, least: int, indexes: Mapping[str, Index], 
             f"{folder}: candidates need a vector index, and that of the {lacking[0]}s has none; make one with "
             "Index.with_candidates"
         )
+
+
+def warn_if_lost(indexes: Mapping[str, Index], thumbnails: Path) -> None:
+    """Warns where the file of the thumbnails that the index of the images names is not there."""
+    if "image" in indexes and thumbnails.parent.joinpath("image", MANIFEST).exists() and not thumbnails.exists():
+        names = indexes["image"].gallery.field("picture")
+        if names is not None and any(names):
+            warnings.warn(f"{thumbnails} is missing, so the page shows no pictures; build it again", stacklevel=3)
 
 
 def warn_if_old(indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from gpldan_jax import _files
 from gpldan_jax.features import read_images
 from gpldan_jax.features.pictures import read_file
-from gpldan_jax.features.thumbnails import SIDE, THUMBNAIL_TABLE, intact_thumbnails, make_thumbnail
+from gpldan_jax.features.thumbnails import SIDE, THUMBNAIL_TABLE, check_thumbnails, make_thumbnail
 
 FILE = "pictures.sqlite"
 _PART = f"{_files.TEMPORARY}{FILE}"
@@ -141,15 +141,13 @@ def build_thumbnails(
 
 @contextlib.contextmanager
 def _opened(part: Path) -> Iterator[tuple[sqlite3.Connection, set[str]]]:
-    """Opens the file of a build, with the names in it; a new one where that of an interrupted build is damaged."""
+    """Opens the file of a build, with the names in it; a new one where that of an earlier build is damaged."""
     connection = sqlite3.connect(part)
     try:
         connection.execute(THUMBNAIL_TABLE)
-        known = set(intact_thumbnails(connection))
-        with connection:
-            lost = connection.execute("SELECT name FROM pictures").fetchall()
-            connection.executemany("DELETE FROM pictures WHERE name = ?", [of for of in lost if of[0] not in known])
-    except sqlite3.DatabaseError:
+        check_thumbnails(connection)
+        known = {name for (name,) in connection.execute("SELECT name FROM pictures")}
+    except (sqlite3.DatabaseError, ValueError):
         connection.close()
         for leftover in (part, part.with_name(f"{part.name}-journal")):
             leftover.unlink(missing_ok=True)

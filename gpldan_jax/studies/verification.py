@@ -17,6 +17,7 @@ from gpldan_jax.data.files.npy import is_npy_folder
 from gpldan_jax.data.files.npz import check_archive
 from gpldan_jax.features.thumbnails import check_thumbnails
 from gpldan_jax.index import storage
+from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import load_model
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_search import BEST
@@ -25,6 +26,7 @@ OK, DAMAGED, UNKNOWN = "ok", "damaged", "no checksum"
 
 _RECORDS = ("config", "results", "sweep", "slices", "table2", "table3", "settings", "collection", r"seed-\d+", r"\d{4}")
 _RECORD = re.compile(rf"({'|'.join(_RECORDS)})\.json")
+_COLLECTION = "collection.json"  # of a collection of a run, with an index of each modality
 _OLDER = "of an older version"
 
 
@@ -95,6 +97,10 @@ def _folder(folder: Path) -> Iterator[Checked]:
         for name in (workdirs.METRICS, workdirs.MODEL):
             if not (folder / name).exists():
                 yield Checked(folder / name, DAMAGED, "it is missing, and the run is finished")
+    if (folder / _COLLECTION).exists():
+        for name in MODALITIES:
+            if not (folder / name / storage.MANIFEST).exists():
+                yield Checked(folder / name / storage.MANIFEST, DAMAGED, "it is missing, and the collection is finished")
 
 
 def _file(path: Path) -> Iterator[Checked]:
