@@ -151,7 +151,11 @@ def _report(records):
     counts: Counter[tuple[str, str, str]] = Counter()
     for record in records:
         counts[record["kind"], record["case"], record["outcome"]] += record.get("count", 1)
-    shown = [outcome for outcome in outcomes if any(of == outcome for *_, of in counts) or outcome in (damages.SILENT, "TRACEBACK")]
+    shown = [
+        outcome
+        for outcome in outcomes
+        if any(of == outcome for *_, of in counts) or outcome in (damages.SILENT, "TRACEBACK")
+    ]
     rows = list(dict.fromkeys((kind, case) for kind, case, _ in counts))
     width = max([len(f"{kind}: {case}") for kind, case in rows], default=0)
     for number, outcome in enumerate(shown, start=1):

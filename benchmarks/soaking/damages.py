@@ -118,7 +118,9 @@ def _cases() -> list[Case]:
     return [
         Case("finished run", "finished", run_commands, leaves=(*_LEFT, ".npy", "index.json"), makers=("run",)),
         Case("stopped run", "stopped", {"run": stopped}, leaves=(*_LEFT, "neighbours.npz"), makers=("run",)),
-        Case("collection", "collection", collection, leaves=("index.json", "pictures.sqlite"), makers=("search build",)),
+        Case("collection", "collection", collection, makers=("search build",), leaves=(
+            "index.json", "pictures.sqlite",
+        )),
         Case("sweep", "sweep", {
             "sweep": lambda root, copy: workspace.sweep_flags(root / "made" / "features.npz", copy),
             "report": run_commands["report"], "best.py": best,

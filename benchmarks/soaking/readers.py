@@ -20,7 +20,23 @@ UNNAMED, SLOW, OTHER = "refused without a name", "SLOW", "TRACEBACK"
 BAD = (UNNAMED, SLOW, OTHER)
 _LONGEST = 1.0  # seconds
 _TOKENS = (
-    *(b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r\n", b"\n\n", b'"', b"'", b",", b"\t", b"{", b"}", b"[", b"]", b":", b"\\"),
+    *(
+        b"\x00",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\r\n",
+        b"\n\n",
+        b'"',
+        b"'",
+        b",",
+        b"\t",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b"\\",
+    ),
     *(b"null", b"true", b"NaN", b"Infinity", b"-1", b"0", b"1e999", b"9" * 400, b"[" * 3000, b'{"a":' * 2000),
     *(b"\xed\xa0\x80", b"\\ud800", b"../../etc/passwd", b"&amp;", b"<text>", b"(", b")", b"<f8", b"|O", b"1.5"),
 )

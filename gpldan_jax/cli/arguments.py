@@ -353,6 +353,7 @@ def _read_config_file(file: str, overrides: Sequence[str]) -> dict[str, dict[str
     from ml_collections import config_flags
 
     values, path = flags.FlagValues(), file.partition(":")[0]
+    sys.modules.pop("config_config", None)  # an earlier config file, whose names ml_collections would keep
     arguments = ["gpldan", f"--config={file}", *overrides]
     config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=arguments)
     try:

@@ -5,7 +5,6 @@ takes the memory of the device with it, does not take the others along. The resu
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess

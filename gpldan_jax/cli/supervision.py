@@ -24,7 +24,7 @@ _POLL = 0.2  # seconds
 
 
 def supervised(work: Callable[[], int], must_leave: Callable[[], bool]) -> int:
-    """Does the work in a child process, and returns its exit status; without `fork`, or with jax loaded, it does it here.
+    """Does the work in a child process; where there is no `fork`, or jax is loaded already, in this one.
 
     Args:
         work: returns an exit status, after it has printed its errors.

@@ -24,7 +24,14 @@ from gpldan_jax.index.gallery import MODALITIES, exact_distances
 from gpldan_jax.index.index import BLOCK
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.serving.filters import Filters
-from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes, warn_if_lost, warn_if_old
+from gpldan_jax.serving.indexes import (
+    check_candidates,
+    check_images,
+    check_one_model,
+    load_indexes,
+    warn_if_lost,
+    warn_if_old,
+)
 from gpldan_jax.serving.names import Names
 from gpldan_jax.serving.sides import Query, UnknownItemError, combine
 from gpldan_jax.serving.thumbnail_file import FILE, Thumbnails, open_thumbnails

@@ -12,7 +12,6 @@ from gpldan_jax.index import DamagedIndexError, Index
 from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.index.storage import MANIFEST
 
-
 MADE_OF = "collection.json"
 """The file of a collection of a run, written last: it has an index of images and one of texts."""
 

@@ -100,7 +100,9 @@ def _folder(folder: Path) -> Iterator[Checked]:
     if (folder / _COLLECTION).exists():
         for name in MODALITIES:
             if not (folder / name / storage.MANIFEST).exists():
-                yield Checked(folder / name / storage.MANIFEST, DAMAGED, "it is missing, and the collection is finished")
+                yield Checked(
+                    folder / name / storage.MANIFEST, DAMAGED, "it is missing, and the collection is finished"
+                )
 
 
 def _file(path: Path) -> Iterator[Checked]:

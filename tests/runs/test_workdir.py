@@ -174,3 +174,15 @@ def test_records_that_are_damaged_or_missing_are_not_read(tmp_path):
         with contextlib.suppress(ValueError):
             # What may differ is the line break at the end.
             assert workdir.read_records(path, 3) == RECORDS, done
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("5", "expected a JSON object, found int"), ("{}", "expected 'slice' as int, there is none"),
+     ('{"slice": "3"}', "expected 'slice' as int, found str")],
+)  # fmt: skip
+def test_a_file_without_what_is_needed_is_damaged(tmp_path, content, reason):
+    path = tmp_path / "slices.json"
+    path.write_text(content)
+    with pytest.raises(workdir.WorkdirError, match=f"slices.json is damaged: {reason}; delete it"):
+        workdir.read_json(path, {"slice": int})
