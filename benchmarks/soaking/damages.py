@@ -199,7 +199,7 @@ def trials(root: Path, seed: int, number: int, references: dict[tuple[str, str],
             if left.get(own_name) == wrong and command not in case.makers:
                 # The file is still damaged, and this command does not write it.
                 left = {**left, own_name: left_before[own_name]} if own_name in left_before else left
-            outcome, said = _judge((before, left_before), (called, left), case, command, path)
+            outcome, said = judge((before, left_before), (called, left), case, command, path)
         yield Trial(case.name, name, done, command, outcome, said, f"{seed}/{number}")
 
 
@@ -302,7 +302,8 @@ def _serve(folder):
     return Called(status, out.getvalue(), err.getvalue(), failure)
 
 
-def _judge(reference, found, case, command, path):
+def judge(reference, found, case: Case, command: str, path: Path) -> tuple[str, str]:
+    """Compares what a command says and leaves with what it does without damage; returns the outcome, and the words."""
     (before, left_before), (called, left) = reference, found
     said = " | ".join(line for line in called.err.strip().splitlines()) or called.failure
     if called.failure or "Traceback (most recent call last)" in called.err + called.out:

@@ -1,9 +1,11 @@
 """Damages a file as disks, copies and people do."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 KINDS = ("bit", "zeros", "cut", "line removed", "digit changed", "emptied", "replaced", "removed")
+OF_DISKS = ("bit", "zeros", "cut")
 _OF_TEXT = ("line removed", "digit changed")
 _TEXT = (".json", ".jsonl", ".py", ".csv", ".md", ".txt")
 _RARE = {"emptied": 0.3, "replaced": 0.4, "removed": 0.4}  # each is the same for every place in the file
@@ -11,18 +13,19 @@ _BLOCK = 64
 _OTHERS = ("5", "{}", "[]", '{"a": 1}', "null", '{"config": {}, "data": ""}', "[[5]]")
 
 
-def damage(path: Path, rng: random.Random) -> str:
+def damage(path: Path, rng: random.Random, kinds: Sequence[str] = KINDS) -> str:
     """Damages a file at a random place.
 
     Args:
         path: of the file.
         rng: decides what and where.
+        kinds: what it may be; those of lines are for text files only.
 
     Returns:
         What was done, such as "bit 3 of byte 170"; the file is never what it was.
     """
     before = path.read_bytes()
-    kinds = [kind for kind in KINDS if kind not in _OF_TEXT or path.suffix in _TEXT]
+    kinds = [kind for kind in kinds if kind not in _OF_TEXT or path.suffix in _TEXT]
     weights = [_RARE.get(kind, 1.0) for kind in kinds]
     for _ in range(100):
         kind = rng.choices(kinds, weights)[0] if before else "replaced"
