@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-
 from soaking import damages, faults, leaving, readers
 from soaking.workspace import Called
+
 from tests.commands import ROOT
 
 QUICK, LONGER = 4, 100  # mutated inputs for each reader
