@@ -17,7 +17,7 @@ from typing import Any
 from soaking import workspace
 from soaking.faults import damage
 from soaking.leaving import digest, leavings, new_lines, plain
-from soaking.workspace import Called, call
+from soaking.workspace import Called, TooLong, call
 
 SAME, REPAIRED, REFUSED = "same", "repaired and said", "refused by name"
 UNKNOWN = "other content, and no checksum of ours"  # what a user wrote, or where a warning says that nothing is known
@@ -191,7 +191,7 @@ def trials(root: Path, seed: int, number: int, references: dict[tuple[str, str],
         wrong = digest(path) if path.exists() else None
         try:
             called, left = _outcome(root, copy, argv(root, copy), case)
-        except TimeoutError:
+        except TooLong:
             outcome, said = HANG, f"more than {_LONGEST} s"
         else:
             before, left_before = references[case.name, command]
@@ -252,7 +252,7 @@ def _outcome(root, copy, argv, case):
     """What a command says and leaves."""
 
     def too_long(*_):
-        raise TimeoutError
+        raise TooLong
 
     previous = signal.signal(signal.SIGPROF, too_long)
     signal.setitimer(signal.ITIMER_PROF, _LONGEST)  # of computing: a busy machine is no fault of the command
@@ -295,7 +295,7 @@ def _serve(folder):
         warnings.simplefilter("always", UserWarning)
         try:
             status = call_work(ask, [], "gpldan search", stopped="stopped")
-        except TimeoutError:
+        except TooLong:
             raise
         except BaseException as error:
             failure = f"{type(error).__name__}: {error}"

@@ -42,6 +42,10 @@ def texts(documents):
 """
 
 
+class TooLong(BaseException):
+    """A command takes too long; no handler of a command catches it."""
+
+
 @dataclass(frozen=True)
 class Called:
     """What came of a command in this process.
@@ -69,7 +73,7 @@ def call(argv: Sequence[str]) -> Called:
         warnings.simplefilter("always", UserWarning)
         try:
             status = main(list(argv))
-        except TimeoutError:
+        except TooLong:
             raise
         except BaseException as error:  # what a user would see as a traceback
             failure = f"{type(error).__name__}: {error}"
