@@ -331,7 +331,6 @@ def readers() -> dict[str, Reader]:
         "captions: .json": table("mine.json", json.dumps(rows)),
         "captions: COCO": table("captions_train.json", json.dumps(coco)),
         "captions: Karpathy": table("dataset.json", json.dumps(karpathy)),
-        "release: Wikipedia": Reader(wikipedia, read_wikipedia),
         "release: Pascal": Reader(pascal, read_pascal),
         "release: NUS-WIDE": Reader(nuswide, lambda root: read_nuswide(root, per_class=2)),
         "folder of .npy": Reader(folder_of_arrays, load_folder),
@@ -348,6 +347,7 @@ def readers() -> dict[str, Reader]:
         "comparison": Reader(comparison, read_run),
         "sweep": Reader(sweep, folders.read),
         "benchmark results": Reader(benchmark, lambda root: results.read(root / "results.json")),
+        "release: Wikipedia": Reader(wikipedia, read_wikipedia),
         "record with a checksum": Reader(record, lambda root: workdirs.read_json(root / "slices.json", {"slice": int})),
     }
     with contextlib.suppress(ImportError):
