@@ -29,8 +29,7 @@ from gpldan_jax.serving.indexes import (
     check_images,
     check_one_model,
     load_indexes,
-    warn_if_lost,
-    warn_if_old,
+    warn_without_pictures,
 )
 from gpldan_jax.serving.names import Names
 from gpldan_jax.serving.sides import Query, UnknownItemError, combine
@@ -94,8 +93,7 @@ class Collection:
         """
         indexes = load_indexes(folder)
         check_one_model(indexes, folder)
-        warn_if_old(indexes, folder)
-        warn_if_lost(indexes, Path(folder) / FILE)
+        warn_without_pictures(indexes, folder, FILE)
         first, *others = indexes.values()
         for other in others:
             indexes[other.modality] = dataclasses.replace(other, model=first.model)  # its parameters once in memory

@@ -63,18 +63,22 @@ def check_candidates(candidates: int, least: int, indexes: Mapping[str, Index], 
         )
 
 
-def warn_if_lost(indexes: Mapping[str, Index], thumbnails: Path) -> None:
-    """Warns where the file of the thumbnails that the index of the images names is not there."""
-    if "image" in indexes and thumbnails.parent.joinpath("image", MANIFEST).exists() and not thumbnails.exists():
-        names = indexes["image"].gallery.field("picture")
-        if names is not None and any(names):
-            warnings.warn(f"{thumbnails} is missing, so the page shows no pictures; build it again", stacklevel=3)
+def warn_without_pictures(indexes: Mapping[str, Index], folder: str | os.PathLike, thumbnails: str) -> None:
+    """Warns of a collection whose pictures are missing.
 
-
-def warn_if_old(indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
-    """Warns of a collection of version 0.1.0, whose pictures were not in its folder."""
-    if "image" in indexes and indexes["image"].gallery.field("sprite") is not None:
+    Args:
+        indexes: of the collection.
+        folder: of the collection, or of a single index.
+        thumbnails: the name of the file of the thumbnails in the folder of a collection.
+    """
+    if "image" not in indexes:
+        return
+    gallery, path = indexes["image"].gallery, Path(folder) / thumbnails
+    if gallery.field("sprite") is not None:  # of version 0.1.0, whose pictures were not in its folder
         warnings.warn(f"{folder} was built by an older version and shows no pictures; build it again", stacklevel=3)
+    is_collection = (Path(folder) / "image" / MANIFEST).exists()
+    if is_collection and not path.exists() and any(gallery.field("picture") or ()):
+        warnings.warn(f"{path} is missing, so the page shows no pictures; build it again", stacklevel=3)
 
 
 def check_images(images: Path, indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
