@@ -21,6 +21,7 @@ from gpldan_jax.models.column_statistics import Share
 from gpldan_jax.training.mesh import from_first_process
 
 _FILE_SERVER = 30.0  # seconds after which a file server shows a new file to all
+_ONE_SIGNAL = 1.0  # seconds
 _COLLECTIVE = re.compile(r"Gloo|NCCL|coordination service|UNAVAILABLE: ")
 _left_alone = False
 _of_all: BaseException | None = None  # the failure that all processes know of
@@ -34,6 +35,7 @@ class Interruption:
     """Which signal asked the run to stop."""
 
     signal_number: int = 0  # 0 before a signal comes
+    time: float = 0.0  # when it came, of `time.monotonic`
 
     def __bool__(self) -> bool:
         return self.signal_number != 0
@@ -42,6 +44,9 @@ class Interruption:
 @contextlib.contextmanager
 def interruption() -> Iterator[Interruption]:
     """Within the block the first SIGINT or SIGTERM is only noted; the second one acts as usual, at once.
+
+    A cluster sends a signal to a process and to its child, which then gets it twice: of several processes, signals
+    within a second count as one.
 
     Example:
         >>> import os, signal
@@ -58,8 +63,13 @@ def interruption() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
     def note(number, frame):
-        noted.signal_number = number
-        restore()
+        if not noted:
+            noted.signal_number, noted.time = number, time.monotonic()
+            if jax.process_count() == 1:
+                restore()
+        elif time.monotonic() - noted.time > _ONE_SIGNAL:
+            restore()
+            signal.raise_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, note)
