@@ -116,7 +116,9 @@ def _cases() -> list[Case]:
     own = {"run on " + name: (lambda root, copy, name=name: new_run(root, copy / name))
            for name in ("own.npz", "folder", "own.h5", "own.mat")}  # fmt: skip
     return [
-        Case("finished run", "finished", run_commands, leaves=(*_LEFT, ".npy", "index.json"), makers=("run",)),
+        Case("finished run", "finished", run_commands, leaves=(
+            *_LEFT, ".npy", "index.json", "report.html",
+        ), makers=("run",)),
         Case("stopped run", "stopped", {"run": stopped}, leaves=(*_LEFT, "neighbours.npz"), makers=("run",)),
         Case("collection", "collection", collection, makers=("search build",), leaves=(
             "index.json", "pictures.sqlite",

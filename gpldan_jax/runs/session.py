@@ -114,6 +114,10 @@ def _run(config: Config, directory: Path, fresh: bool) -> int:
         model = trained_model(config, dataset, standardization, parameters, epoch)
         results = _results(config, dataset, model, progress)
         if first:
+            path = directory / workdirs.METRICS
+            records = workdirs.read_records(path) if path.exists() else []
+            if records and records[0]["epoch"] != 1:  # those of before were lost
+                results[workdirs.RECORDED_FROM] = records[0]["epoch"]
             models.save_model(directory / workdirs.MODEL, model)
             _checksums.write_record(directory / workdirs.RESULTS, results)
             if not (is_lost and (directory / models.CARD_FILE).exists()):  # a user may have changed it
@@ -222,7 +226,7 @@ def _lost_file(directory, results):
         return _files.one_line(error) if path.exists() else f"{path} is gone"
     path = directory / workdirs.METRICS
     try:
-        workdirs.read_records(path, results.get("epochs"))
+        workdirs.read_records(path, results)
     except (OSError, ValueError) as error:
         # Without checkpoints nothing can be made again, and these lines are no result.
         if any((directory / workdirs.CHECKPOINTS).glob("[0-9]*")):
@@ -264,7 +268,7 @@ def _results(config, dataset, model, progress):
         "dataset": dataset.title,
         "synthetic": dataset.synthetic,
         "seed": config["train"]["seed"],
-        "epochs": progress.epoch,
+        workdirs.EPOCHS_DONE: progress.epoch,
         "selection": {"criterion": config["train"]["selection"], **dataclasses.asdict(progress.selection)},
     }
     for name in ("validation", "test"):

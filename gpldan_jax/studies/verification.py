@@ -190,10 +190,10 @@ def _pictures(path):
 
 def _metrics(path):
     try:
-        epochs = _checksums.read_record(path.with_name(workdirs.RESULTS)).get("epochs")
-    except (OSError, ValueError, AttributeError):  # it says so itself, or the run is not finished
-        epochs = None
-    workdirs.read_records(path, epochs)
+        results = dict(_checksums.read_record(path.with_name(workdirs.RESULTS)))
+    except (OSError, TypeError, ValueError):  # it says so itself, or the run is not finished
+        results = None
+    workdirs.read_records(path, results)
     lines = path.read_text(encoding="utf-8").splitlines()
     return "" if all(_checksums.read_line(line)[1] for line in lines) else _OLDER
 
