@@ -65,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from soaking import interruptions
 
             root, count = _workspace(folder), options.interruptions
-            records += _counted(interruptions.interrupt(root, options.seed, count, until), count, "interruptions")
+            records += _counted(interruptions.interrupt(root, options.seed, count, until), "interruptions")
         if options.disks:
             from soaking import full_disks
 
             root, count = _workspace(folder), options.disks
-            records += _counted(full_disks.fill(root, options.seed, count, until), count, "full disks")
+            records += _counted(full_disks.fill(root, options.seed, count, until), "full disks")
         if options.readers:
             from soaking import readers
 
@@ -133,12 +133,12 @@ def _damage(root, seed, first, count, until):
     return [{"kind": "damage", **record} for record in found]
 
 
-def _counted(records, count, title):
+def _counted(records, title):
     found = []
     for record in records:
         found.append(record)
         if len(found) % 10 == 0:
-            print(f"{title}: {len(found)} of {count}", file=sys.stderr, flush=True)
+            print(f"{title}: {len(found)}", file=sys.stderr, flush=True)
     return found
 
 

@@ -29,10 +29,10 @@ def fill(root: Path, seed: int, count: int, until: float) -> Iterator[dict[str, 
         count: how many for each command.
         until: when to begin no other one, as `time.time()`.
     """
-    known = {name: found for name, *found in processes.references(root) if name != "search serve"}
+    known = {name: processes.reference(root, name)[1] for name in processes.commands() if name != "search serve"}
     has_tmpfs = _can_mount(root)
     for number in range(count):
-        for name, (_, expected) in known.items():
+        for name, expected in known.items():
             if time.time() > until:
                 return
             rng = random.Random(f"{seed}/disk/{name}/{number}")

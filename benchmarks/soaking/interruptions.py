@@ -26,12 +26,14 @@ def interrupt(root: Path, seed: int, count: int, until: float) -> Iterator[dict[
         count: how many.
         until: when to begin no other one, as `time.time()`.
     """
-    known = {name: (ended, left) for name, ended, left in processes.references(root)}
+    known: dict[str, Any] = {}
     for number in range(count):
         if time.time() > until:
             return
         rng = random.Random(f"{seed}/interruption/{number}")
-        name = rng.choice(list(known))
+        name = rng.choice(list(processes.commands()))
+        if name not in known:
+            known[name] = processes.reference(root, name)
         reference, expected = known[name]
         number_of_signal = rng.choice(list(_SIGNALS))
         longest = min(1.0, reference.seconds) if rng.random() < _EARLY_SHARE else reference.seconds

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,14 @@ def finish(root: Path, argv: Sequence[str], **options: Any) -> Ended:
     return end(process, started)
 
 
-def references(root: Path) -> Iterator[tuple[str, Ended, dict[str, str]]]:
-    """Runs each command twice, and yields its name, the second process and what it left."""
-    for name, argv in commands().items():
-        for _ in range(2):
-            out = new_folder(root, name)
-            ended = finish(root, argv(root, out))
-        if ended.status not in (0, 143):
-            raise RuntimeError(f"{name}: status {ended.status}: {ended.err}")
-        yield name, ended, leavings(root, [out], LEFT)
+def reference(root: Path, name: str) -> tuple[Ended, dict[str, str]]:
+    """Runs a command twice, and returns what came of the second process and what it left."""
+    for _ in range(2):
+        out = new_folder(root, name)
+        ended = finish(root, commands()[name](root, out))
+    if ended.status not in (0, 143):
+        raise RuntimeError(f"{name}: status {ended.status}: {ended.err}")
+    return ended, leavings(root, [out], LEFT)
 
 
 _SOURCE = Path(__file__).parents[2]

@@ -121,7 +121,7 @@ def _outcome(reader, root, path):
         except (ValueError, OSError) as error:
             said = str(error)
             # The file, or the folder that it belongs to.
-            is_named = any(name in said for name in (path.name, str(path.parent), str(root)))
+            is_named = any(name in said for name in (path.name, str(path.parent), root.name))
             outcome = REFUSED if is_named else UNNAMED
         except Exception as error:
             outcome, said = OTHER, f"{type(error).__name__}: {error}"
