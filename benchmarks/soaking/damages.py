@@ -117,7 +117,7 @@ def _cases() -> list[Case]:
            for name in ("own.npz", "folder", "own.h5", "own.mat")}  # fmt: skip
     return [
         Case("finished run", "finished", run_commands, leaves=(
-            *_LEFT, ".npy", "index.json", "report.html",
+            *_LEFT, ".npy", "index.json",
         ), makers=("run",)),
         Case("stopped run", "stopped", {"run": stopped}, leaves=(*_LEFT, "neighbours.npz"), makers=("run",)),
         Case("collection", "collection", collection, makers=("search build",), leaves=(
