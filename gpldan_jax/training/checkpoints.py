@@ -149,8 +149,8 @@ class Checkpoints:
         if damaged and not whole:
             problem = next(iter(damaged.values()))
             raise _checksums.DamagedError(f"{problem}, and no other checkpoint is whole; use fresh to start over")
-        for folder, error in damaged.items():
-            warnings.warn(f"{error}; this checkpoint is deleted", stacklevel=4)
+        for folder, problem in damaged.items():
+            warnings.warn(f"{problem}; this checkpoint is deleted", stacklevel=4)
             shutil.rmtree(folder, ignore_errors=True)  # another process of the run may do so too
         return bool(damaged)
 
