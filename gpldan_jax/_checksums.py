@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,13 @@ def check_folder(folder: Path) -> dict[str, Any] | None:
     Raises:
         DamagedError: a file is missing or not what was written; the message names the first one.
     """
+    if record := read_folder(folder):
+        check_files(folder, record["files"])
+    return record
+
+
+def read_folder(folder: Path) -> dict[str, Any] | None:
+    """Returns the content of `FOLDER_FILE`, as `check_folder`; of the other files it only looks whether they exist."""
     path = folder / FOLDER_FILE
     try:
         record, has_digest = check_record(path)
@@ -119,6 +126,11 @@ def check_folder(folder: Path) -> dict[str, Any] | None:
         raise DamagedError(f"{path} is damaged: it is no list of files") from error
     if missing := [name for name in expected if not (folder / name).is_file()]:
         raise DamagedError(f"{folder / missing[0]} is missing")
+    return record | {"files": expected}
+
+
+def check_files(folder: Path, expected: Mapping[str, Sequence]) -> None:
+    """Compares files with their sizes and SHA-256, `expected` by name; raises as `check_folder`."""
     try:
         found = _hashes(folder, expected)
     except OSError as error:
@@ -127,7 +139,6 @@ def check_folder(folder: Path) -> dict[str, Any] | None:
         if found[name] != [size, digest]:
             what = f"expected {size} bytes, found {found[name][0]}" if found[name][0] != size else "its SHA-256 differs"
             raise DamagedError(f"{folder / name} is damaged: {what}")
-    return record
 
 
 def checked_line(record: Mapping[str, Any]) -> str:

@@ -5,14 +5,13 @@ returns them, `"rows"`, and how it was made.
 """
 
 import dataclasses
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _files, config
+from gpldan_jax import _checksums, config
 
 COMPARABLE = ("loss", "train", "search", "features")
 """The benchmarks whose records can be compared."""
@@ -101,16 +100,18 @@ def best_ceiling(ceilings: Mapping[str, Mapping], precision: str) -> float:
 
 def write(record: Mapping[str, Any], path: Path) -> None:
     """Writes a result file from a record whose rows are dataclasses."""
-    _files.write_json(path, {**record, "rows": [dataclasses.asdict(row) for row in record["rows"]]})
+    _checksums.write_record(path, {**record, "rows": [dataclasses.asdict(row) for row in record["rows"]]})
 
 
 def read(path: Path, benchmarks: Sequence[str] = COMPARABLE) -> dict[str, Any]:
     """Reads a result file, of this or an earlier version, that holds one of some benchmarks."""
     try:
-        record = json.loads(path.read_text())
+        record = _checksums.read_record(path)
         if record["benchmark"] in benchmarks:
             return _with_rows(record)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except _checksums.DamagedError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as results of a benchmark: {error}") from error
     raise ValueError(f"{path}: expected results of {' or '.join(benchmarks)}, found those of {record['benchmark']}")
 

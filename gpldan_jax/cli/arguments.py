@@ -357,7 +357,8 @@ def _read_config_file(file: str, overrides: Sequence[str]) -> dict[str, dict[str
     from absl import flags
     from ml_collections import config_flags
 
-    values = flags.FlagValues()
+    values, path = flags.FlagValues(), file.partition(":")[0]
+    sys.modules.pop("config_config", None)  # an earlier config file, whose names ml_collections would keep
     arguments = ["gpldan", f"--config={file}", *overrides]
     config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=arguments)
     try:
@@ -369,8 +370,14 @@ def _read_config_file(file: str, overrides: Sequence[str]) -> dict[str, dict[str
             return found.to_dict()
     except (AttributeError, KeyError) as error:  # ml_collections quotes its message twice
         message = str(error).strip("'\"").replace("\\n", ". ").replace("\\'", "'")
+        if "get_config" in message or "NoneType" in message:
+            raise ValueError(f"{path} has no function get_config() that returns a config") from error
         raise ValueError(f"unknown config key {message}") from error
     except (flags.Error, OSError) as error:
         # Where a config file itself fails, the message ends with its traceback, whose last line says why.
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(reason.removeprefix("ValueError: ").removeprefix("gpldan_jax.config.ConfigError: ")) from error
+    except ValueError:
+        raise
+    except Exception as error:  # of the file itself, which is a program
+        raise ValueError(f"{path} failed: {type(error).__name__}: {one_line(error)}") from error

@@ -5,7 +5,6 @@ takes the memory of the device with it, does not take the others along. The resu
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpldan_jax import _files
+from gpldan_jax import _checksums
 from gpldan_jax.cli.benchmark_parts import Part, Speeds, plan
 
 BUDGET = 540  # seconds: with a machine that must start, it fits ten minutes
@@ -61,7 +60,7 @@ def measure(chosen: Sequence[Part], out: Path, made: Mapping[str, Any], *, budge
             record["machine"] = record["machine"] or found["machine"]
             speeds = _speeds(found) if part.name == "products" else speeds
         record["parts"].append({**done, "record": found})
-        _files.write_json(out, record)
+        _checksums.write_record(out, record)
     return record
 
 
@@ -89,7 +88,7 @@ def run_part(flags: Sequence[str], limit: float) -> tuple[dict[str, Any] | None,
             finally:
                 _end(process)
         if out.exists():
-            return json.loads(out.read_text()), None
+            return _checksums.read_record(out), None
         lines = _lines(log)
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return None, f"exit status {status}: {_last(errors or lines)}"

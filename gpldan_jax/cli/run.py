@@ -9,10 +9,12 @@ be moved: --data says where the data lie now.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from gpldan_jax.cli.arguments import add_switch, config_parser, parse_config, positive
+from gpldan_jax.cli.arguments import add_switch, call, config_parser, parse_config, positive
+from gpldan_jax.cli.supervision import supervised
 
 STOPPED = "stopped; the same command continues after the last epoch that was saved"
 
@@ -28,6 +30,22 @@ def main(argv: Sequence[str], program: str) -> int:
     options, rest = parser.parse_with_overrides(argv)
     _check_processes(options)
     config, name = parse_config(options, rest)
+    workdir = options.workdir or Path("runs") / name
+    if not (options.distributed or options.coordinator):
+        return _run(config, workdir, options)
+
+    def left_alone() -> bool:
+        from gpldan_jax.runs import processes
+
+        return processes.left_alone()
+
+    def work() -> int:
+        return call(lambda argv, program: _run(config, workdir, options), argv, program, stopped=STOPPED)
+
+    return supervised(work, left_alone)
+
+
+def _run(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> int:
     from gpldan_jax.runs import processes, session  # jax takes seconds to import; a mistyped flag should not wait
 
     if options.distributed or options.coordinator:
@@ -36,7 +54,6 @@ def main(argv: Sequence[str], program: str) -> int:
         except ValueError as error:
             flags = ("coordinator, count and index", "--coordinator, --processes and --process")
             raise ValueError(str(error).replace(*flags)) from error
-    workdir = options.workdir or Path("runs") / name
     status = session.run(config, workdir, fresh=options.fresh)
     if not status and processes.is_first():
         print(f"written to {workdir}; next: gpldan search build --workdir={workdir}")

@@ -248,5 +248,6 @@ def _add_asking(add):
     add("--features", type=Path, help="ask by features: a .npy file, [q, d], not scaled")
     add("--modality", choices=("image", "text"), help="of --features; default: the other one than the gallery's")
     add("-k", type=positive, default=10, help="how many results; default %(default)s")
-    add("--no_verify", action="store_true", help="do not compare checksums, for large collections of your own")
+    add("--no_verify", action="store_true", help="compare no checksums of files larger than 1 MB: faster for large "
+        "collections, but damage in them is not found")  # fmt: skip
     add("--json", action="store_true", help="print JSON, one object in each line")

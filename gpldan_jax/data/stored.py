@@ -130,7 +130,8 @@ def read_stored(
 
 def map_stored(path: Path, keys: Iterable[str], share: Share | None = None) -> dict[str, Stored]:
     """Returns features of a folder of `.npy` files that stay there, `FeaturesOnDisk`."""
-    mapped = map_arrays(path, keys)
+    is_first = share is None or share.index == 0  # one process reads everything, for all
+    mapped = map_arrays(path, keys, check=is_first)
     for key, files in mapped.items():
         if files[0].values.ndim != 2:
             raise DataError(f"{path}[{key}]: expected shape [rows, features], found {list(files[0].values.shape)}")

@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from gpldan_jax import _checksums, _files
-from gpldan_jax.data import DataError
+from gpldan_jax.data import DataError, read_arrays
 
 Parts = tuple[tuple[int, int], Iterable[np.ndarray]]
 """A float32 matrix whose rows come in parts, with its shape."""
@@ -90,11 +90,11 @@ def block_path(folder: Path, kind: str, start: int) -> Path:
 def read_block(path: Path) -> Block:
     """Reads a block that `compute_blocks` wrote."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            problems = {int(row): reason for row, reason in json.loads(str(arrays["problems"])).items()}
-            return Block(arrays["features"], arrays["rows"], problems, arrays["digests"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, ["features", "rows", "problems", "digests"])
+        problems = {int(row): str(reason) for row, reason in json.loads(str(arrays["problems"])).items()}
+    except (AttributeError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); delete it, or use fresh to start over") from error
+    return Block(arrays["features"], arrays["rows"], problems, arrays["digests"])
 
 
 def read_features(folder: Path, kind: str) -> Iterator[np.ndarray]:

@@ -23,13 +23,14 @@ import numpy as np
 import rich.console
 
 from gpldan_jax import _console
-from gpldan_jax._checksums import FOLDER_FILE
+from gpldan_jax._checksums import FOLDER_FILE, check_folder
 from gpldan_jax._extras import needed_for
 from gpldan_jax._files import check_writable
 from gpldan_jax.data import DataError, read_arrays
 from gpldan_jax.data.descriptions import pack_captions
 from gpldan_jax.data.files.checks import first_few
 from gpldan_jax.data.files.npy import NAMES
+from gpldan_jax.data.files.npz import check_archive
 from gpldan_jax.data.paired import SPLITS
 from gpldan_jax.extraction.encoders import BAG_OF_WORDS, Words, words_encoder
 from gpldan_jax.extraction.feature_blocks import (
@@ -149,6 +150,7 @@ def extract(
         _check_folder(out)
     if not fresh and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         if _is_made_of(out, made_of):
+            _check_whole(out)
             return None
         raise ValueError(
             f"{out} is there already and was made otherwise; choose another out, or use fresh to replace it"
@@ -234,6 +236,17 @@ def _check_folder(out: Path) -> None:
     if others or (any(out.iterdir()) and not (out / FOLDER_FILE).exists()):
         what = f"files that no extraction writes ({first_few(others, limit=3)})" if others else "other features"
         raise ValueError(f"{out} holds {what}; choose another out")
+
+
+def _check_whole(out):
+    """`DataError` where a finished file or folder is damaged."""
+    try:
+        if out.is_dir():
+            check_folder(out)
+        else:
+            check_archive(out)
+    except ValueError as error:
+        raise DataError(f"{error}; use fresh to make it again") from error
 
 
 def _is_made_of(out, made_of):

@@ -210,8 +210,9 @@ class Index:
 
         Args:
             folder: where `save` or `build` wrote it.
-            verify: whether to compare the SHA-256 of every file, which reads all of them once; sizes, shapes and types
-                are always compared.
+            verify: whether to compare the SHA-256 of every file, which reads all of them once. With False the manifest,
+                the model, files up to 1 MB, sizes, shapes and types are compared; a changed byte in a larger array is
+                not found, and distances may be wrong.
 
         Returns:
             The index.

@@ -35,6 +35,7 @@ MANIFEST = "index.json"
 _FORMAT, _VERSION = "gpldan_jax index", 1
 _NAME = re.compile(r"[a-z]+(-[a-z0-9_]+)*-[0-9a-f]{16}\.[a-z]+")
 _FILE_NAMES = {"values": "values", "attention": "attention", "gram": "products"}  # of `EncodedBatch`, since version 0.1
+_SMALL = 1 << 20  # bytes of a file that is always compared
 _IDS, _FIELD, _ENDS = "ids", "field-", "-ends"
 
 
@@ -265,7 +266,7 @@ def read_index(manifest: Mapping[str, Any], *, verify: bool) -> dict[str, Any]:
 
     Args:
         manifest: of `read_manifest`.
-        verify: whether to compare the SHA-256 of every file.
+        verify: whether to compare the SHA-256 of every file, and not only of small ones.
 
     Returns:
         The arguments of `Index`; arrays are mapped from their files.
@@ -305,12 +306,16 @@ def files_of(manifest: Mapping[str, Any]) -> list[File]:
 
 
 def check_file(file: File, *, whole: bool) -> None:
-    """Compares the size of a file with its manifest, and its SHA-256 where `whole`; raises `DamagedIndexError`."""
+    """Compares the size of a file with its manifest, and its SHA-256 where `whole` or where it is small.
+
+    Raises:
+        DamagedIndexError: they differ, or the file cannot be read.
+    """
     try:
         size = file.path.stat().st_size
         if size != file.size:
             raise DamagedIndexError(f"{file.path} is damaged: expected {file.size} bytes, found {size}")
-        if whole and sha256_of(file.path) != file.sha256:
+        if (whole or size <= _SMALL) and sha256_of(file.path) != file.sha256:
             raise DamagedIndexError(f"{file.path} is damaged: its SHA-256 is not that of the manifest")
     except OSError as error:
         raise DamagedIndexError(f"{file.path} cannot be read: {error.strerror or error}") from error

@@ -134,8 +134,8 @@ def _run(folder):
     with _reading(folder / "config.json") as described:
         config, versions = _config(described), _versions(described["versions"])
     with _reading(folder / "results.json") as results:
-        trained = results.get("epochs")  # absent in old results
-    with _reading(folder / "metrics.jsonl", lambda path: workdirs.read_records(path, trained)) as records:
+        known = dict(results)
+    with _reading(folder / "metrics.jsonl", lambda path: workdirs.read_records(path, known)) as records:
         epochs = tuple(
             Epoch(
                 int(record["epoch"]),

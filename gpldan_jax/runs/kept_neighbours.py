@@ -1,14 +1,13 @@
 """Keeps the neighbourhoods of very many training pairs in the folder of a run, because to find them takes long."""
 
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from gpldan_jax import _files, training
-from gpldan_jax.data import PairedSplit
+from gpldan_jax.data import DataError, PairedSplit, read_arrays
 from gpldan_jax.runs import processes
 from gpldan_jax.training.neighbour_search import IN_ONE_PROGRAM
 
@@ -71,10 +70,10 @@ def kept_neighbourhoods(
 def _read(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
     """What the file holds; `None` where it is not there or damaged: then they are found again."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            columns, weights = arrays["columns"], arrays["weights"]
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        found = read_arrays(path, ["columns", "weights"])
+    except DataError:
         return None
+    columns, weights = found["columns"], found["weights"]
     return (columns, weights) if columns.shape == weights.shape == shape else None
 
 

@@ -4,20 +4,38 @@ Several processes, on one machine or many, use JAX's own distributed runtime.
 """
 
 import contextlib
+import os
+import random
+import re
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from gpldan_jax._files import TEMPORARY, one_line
 from gpldan_jax.models.column_statistics import Share
+from gpldan_jax.training.mesh import from_first_process
+
+_FILE_SERVER = 30.0  # seconds after which a file server shows a new file to all
+_ONE_SIGNAL = 1.0  # seconds
+_COLLECTIVE = re.compile(r"Gloo|NCCL|coordination service|UNAVAILABLE: ")
+_left_alone = False
+_of_all: BaseException | None = None  # the failure that all processes know of
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the run has ended; the message says what to do."""
 
 
 class Interruption:
     """Which signal asked the run to stop."""
 
     signal_number: int = 0  # 0 before a signal comes
+    time: float = 0.0  # when it came, of `time.monotonic`
 
     def __bool__(self) -> bool:
         return self.signal_number != 0
@@ -26,6 +44,9 @@ class Interruption:
 @contextlib.contextmanager
 def interruption() -> Iterator[Interruption]:
     """Within the block the first SIGINT or SIGTERM is only noted; the second one acts as usual, at once.
+
+    A cluster sends a signal to a process and to its child, which then gets it twice: of several processes, signals
+    within a second count as one.
 
     Example:
         >>> import os, signal
@@ -42,8 +63,13 @@ def interruption() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
     def note(number, frame):
-        noted.signal_number = number
-        restore()
+        if not noted:
+            noted.signal_number, noted.time = number, time.monotonic()
+            if jax.process_count() == 1:
+                restore()
+        elif time.monotonic() - noted.time > _ONE_SIGNAL:
+            restore()
+            signal.raise_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, note)
@@ -88,6 +114,65 @@ def share() -> Share | None:
 
 
 @contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """If the block fails, this process is left alone: the others may be gone, or wait for it.
+
+    Raises:
+        LostProcessError: another process of the run has ended.
+    """
+    global _left_alone
+    try:
+        yield
+    except BaseException as error:
+        _left_alone = jax.process_count() > 1 and error is not _of_all
+        # What the libraries for collectives raise has no class of its own.
+        if _left_alone and (isinstance(error, jax.errors.JaxRuntimeError) or _COLLECTIVE.search(str(error))):
+            raise LostProcessError(
+                f"another process of this run has ended, or can no longer be reached ({one_line(error)[:100]}); when "
+                "all have ended, the same commands continue the run"
+            ) from error
+        raise
+
+
+def left_alone() -> bool:
+    """Returns whether this process has failed and the others not: then it must not wait for them when it ends."""
+    return _left_alone
+
+
+def check_shared(directory: Path) -> None:
+    """Checks that all processes see the same folder; all of them call it, once the first one has made the folder.
+
+    Args:
+        directory: the workdir.
+
+    Raises:
+        ValueError: a process does not see what the first one writes there.
+    """
+    if jax.process_count() == 1:
+        return
+    number = int(from_first_process(float(random.SystemRandom().getrandbits(48))))
+    path = directory / f"{TEMPORARY}shared-{number}"
+    with together():
+        if is_first():
+            path.touch()
+    seen, until = False, time.monotonic() + _FILE_SERVER
+    while not (seen := path.exists()) and time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            os.listdir(directory)  # a file server may answer from what it knew before
+        time.sleep(0.1)
+    missing = np.flatnonzero(gathered(seen) == 0)
+    if is_first():
+        path.unlink(missing_ok=True)
+    if len(missing):
+        raise _known_to_all(
+            ValueError(
+                f"process {missing[0]} does not see what the first process writes to {directory}; expected the same "
+                "folder in all processes, on a file system that they share"
+            )
+        )
+
+
+@contextlib.contextmanager
 def together() -> Iterator[None]:
     """If the block fails in one process, it ends in all of them: otherwise the others would wait for minutes."""
     error = None
@@ -97,9 +182,15 @@ def together() -> Iterator[None]:
         error = failure
     failed = np.flatnonzero(gathered(error is not None))
     if error:
-        raise error
+        raise _known_to_all(error)
     if len(failed):
-        raise ValueError(f"process {failed[0]} could not start; its own message says why")
+        raise _known_to_all(ValueError(f"process {failed[0]} could not start; its own message says why"))
+
+
+def _known_to_all(error):
+    global _of_all
+    _of_all = error
+    return error
 
 
 def gathered(number: int) -> np.ndarray:

@@ -36,6 +36,15 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     data may lie at another path. Of several processes all call it; the first one prints and writes. `fresh` deletes the
     run found there first.
     """
+    try:
+        with processes.alone():
+            return _run(config, directory, fresh)
+    except processes.LostProcessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(config: Config, directory: Path, fresh: bool) -> int:
     config = with_newer_settings(config)
     first = processes.is_first()
     console = _console.make_console(quiet=not first)
@@ -66,12 +75,13 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
                 config = with_values(config, {"dataset.path": known["dataset"]["path"]})
                 if not dataset.synthetic:
                     dataset = dataclasses.replace(dataset, name=written.get("dataset", dataset.name))
+        processes.check_shared(directory)
         epochs = config["train"]["epochs"]
         previous = int(training.from_first_process(float(known["train"]["epochs"] if first else 0)))
         finished = directory / workdirs.RESULTS
         with processes.together():
             results = _read_results(finished) if finished.exists() else None
-            lost = _lost_model(directory) if first and results else ""
+            lost = _lost_file(directory, results) if first and results else ""
         is_finished, is_lost = map(bool, training.from_first_process([float(bool(results)), float(bool(lost))]))
         interrupted = stack.enter_context(processes.interruption())
         if is_finished and previous == epochs and not is_lost:
@@ -105,6 +115,10 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
         model = trained_model(config, dataset, standardization, parameters, epoch)
         results = _results(config, dataset, model, progress)
         if first:
+            path = directory / workdirs.METRICS
+            records = workdirs.read_records(path) if path.exists() else []
+            if records and records[0]["epoch"] != 1:  # those of before were lost
+                results[workdirs.RECORDED_FROM] = records[0]["epoch"]
             models.save_model(directory / workdirs.MODEL, model)
             _checksums.write_record(directory / workdirs.RESULTS, results)
             if not (is_lost and (directory / models.CARD_FILE).exists()):  # a user may have changed it
@@ -204,13 +218,20 @@ def _read_results(path):
     return results
 
 
-def _lost_model(directory):
-    """Why the model of a finished run cannot be used; empty where it can."""
+def _lost_file(directory, results):
+    """Why the model or the records of a finished run cannot be used; empty where they can."""
     path = directory / workdirs.MODEL
     try:
         models.load_model(path)
     except ValueError as error:
         return _files.one_line(error) if path.exists() else f"{path} is gone"
+    path = directory / workdirs.METRICS
+    try:
+        workdirs.read_records(path, results)
+    except (OSError, ValueError) as error:
+        # Without checkpoints nothing can be made again, and these lines are no result.
+        if any((directory / workdirs.CHECKPOINTS).glob("[0-9]*")):
+            return _files.one_line(error) if path.exists() else f"{path} is gone"
     return ""
 
 
@@ -248,7 +269,7 @@ def _results(config, dataset, model, progress):
         "dataset": dataset.title,
         "synthetic": dataset.synthetic,
         "seed": config["train"]["seed"],
-        "epochs": progress.epoch,
+        workdirs.EPOCHS_DONE: progress.epoch,
         "selection": {"criterion": config["train"]["selection"], **dataclasses.asdict(progress.selection)},
     }
     for name in ("validation", "test"):

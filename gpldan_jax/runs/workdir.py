@@ -26,12 +26,15 @@ CONFIG, METRICS, RESULTS, MODEL = "config.json", "metrics.jsonl", "results.json"
 CHECKPOINTS, TENSORBOARD, NEIGHBOURS = "checkpoints", "tensorboard", "neighbours.npz"
 RUN = (CHECKPOINTS, TENSORBOARD, NEIGHBOURS, METRICS, RESULTS, MODEL, CARD_FILE)
 EPOCHS = "train.epochs"
+EPOCHS_DONE, RECORDED_FROM = "epochs", "recorded_from"
+"""Keys of `results.json`: how many epochs were trained, and the first one with a record, where it is not 1."""
 DATA_PATH = "data_path"
 """The key of `config.json` with the absolute path where the data were last found; absent in old workdirs."""
 # Where a run is computed and where its data lie do not make it another run; the fingerprint says whether they are its.
 _PLACES = (f"{COMPUTING_GROUP}.", "dataset.path")
 _DIGITS = 12  # of a fingerprint, in messages
 _ABSENT = object()
+_CONFIG_NEEDS = {"config": dict, "data": str}
 
 
 class WorkdirError(ValueError):
@@ -192,12 +195,12 @@ def keep_records(
     return "" if exists or not epoch or known else f"{path} is gone, and with it the records of {epoch} epochs"
 
 
-def read_records(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
+def read_records(path: Path, results: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Reads the records of a JSON-lines file, without their CRC.
 
     Args:
         path: of the file.
-        epochs: how many the run has had; `None` where it is not known.
+        results: of the run, which say how many epochs it had; `None` where it is not finished.
 
     Returns:
         The records, of epochs that follow each other.
@@ -208,9 +211,14 @@ def read_records(path: Path, epochs: int | None = None) -> list[dict[str, Any]]:
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     records = [record for _, record in _read_lines(path, text)]
-    if epochs is not None and (not records or records[-1]["epoch"] != epochs):
-        last = records[-1]["epoch"] if records else "none"
-        raise _checksums.DamagedError(f"{path} is damaged: expected {epochs} epochs, the last line is of {last}")
+    if results and EPOCHS_DONE in results:  # absent in those of older versions
+        expected = [results.get(RECORDED_FROM, 1), results[EPOCHS_DONE]]
+        found = [records[0]["epoch"], records[-1]["epoch"]] if records else []
+        if found != expected:
+            held = f"{found[0]} to {found[1]}" if found else "none"
+            raise _checksums.DamagedError(
+                f"{path} is damaged: expected the epochs {expected[0]} to {expected[1]}, found {held}"
+            )
     return records
 
 
@@ -252,16 +260,35 @@ def _read_lines(path, text):
         before, with_crc = epoch, has_crc
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file without its checksum; raises `WorkdirError` where it is damaged."""
+def read_json(path: Path, needs: Mapping[str, type] | None = None) -> Any:
+    """Reads a JSON file without its checksum.
+
+    Args:
+        path: of the file.
+        needs: the keys that it must have, with the type of each value; of `config.json` they are known.
+
+    Returns:
+        Its content.
+
+    Raises:
+        WorkdirError: it cannot be read, is damaged, or lacks something.
+    """
     again = "delete it, and the same command makes it again"
     advice = "use fresh to start over" if path.name == CONFIG else again
+    needs = _CONFIG_NEEDS if path.name == CONFIG else needs or {}
     try:
-        return _checksums.read_record(path)
+        found = _checksums.read_record(path)
     except _checksums.DamagedError as error:
         raise WorkdirError(f"{error}; {advice}") from error
     except OSError as error:
         raise WorkdirError(f"{path} cannot be read ({error.strerror or error}); {advice}") from error
+    if needs and not isinstance(found, dict):
+        raise WorkdirError(f"{path} is damaged: expected a JSON object, found {type(found).__name__}; {advice}")
+    for key, kind in needs.items():
+        if not isinstance(found.get(key), kind):
+            what = f"found {type(found[key]).__name__}" if key in found else "there is none"
+            raise WorkdirError(f"{path} is damaged: expected {key!r} as {kind.__name__}, {what}; {advice}")
+    return found
 
 
 def _is_ours(name):

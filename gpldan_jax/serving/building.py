@@ -17,11 +17,11 @@ from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.runs import run_data
 from gpldan_jax.runs import workdir as workdirs
+from gpldan_jax.serving.indexes import MADE_OF
 from gpldan_jax.serving.thumbnail_file import build_thumbnails
 
 COLLECTION = "collection"
 """The default folder of a collection in the workdir of its run."""
-_MADE_OF = "collection.json"
 
 
 def build_from_run(
@@ -65,7 +65,7 @@ def build_from_run(
     described, fields = describe_pairs(dataset, found.path, splits)
     out.mkdir(parents=True, exist_ok=True)
     with _locks.locked(out):
-        (out / _MADE_OF).unlink(missing_ok=True)
+        (out / MADE_OF).unlink(missing_ok=True)
         for modality in MODALITIES:
             features = join_features([getattr(getattr(dataset, name), f"{modality}s") for name in splits])
             items = _different_items(dataset, splits, modality)
@@ -77,7 +77,7 @@ def build_from_run(
                 fields_of |= _pictures_of(described, rows, out, images)
             ids_of = [described.ids[row] for row in rows]
             _build(model, take_rows(features, np.array(rows)), ids_of, modality, out, fields_of, candidates=candidates)
-        _checksums.write_record(out / _MADE_OF, made_of)
+        _checksums.write_record(out / MADE_OF, made_of)
 
 
 def is_built(out: Path, workdir: Path) -> bool:
@@ -91,7 +91,7 @@ def is_built(out: Path, workdir: Path) -> bool:
         Whether `build_from_run` would make the same again.
     """
     try:
-        return _checksums.read_record(out / _MADE_OF) == _made_of(workdir, SPLITS)
+        return _checksums.read_record(out / MADE_OF) == _made_of(workdir, SPLITS)
     except (OSError, ValueError):
         return False
 

@@ -24,10 +24,16 @@ from gpldan_jax.index.gallery import MODALITIES, exact_distances
 from gpldan_jax.index.index import BLOCK
 from gpldan_jax.models import TrainedModel
 from gpldan_jax.serving.filters import Filters
-from gpldan_jax.serving.indexes import check_candidates, check_images, check_one_model, load_indexes, warn_if_old
+from gpldan_jax.serving.indexes import (
+    check_candidates,
+    check_images,
+    check_one_model,
+    load_indexes,
+    warn_without_pictures,
+)
 from gpldan_jax.serving.names import Names
 from gpldan_jax.serving.sides import Query, UnknownItemError, combine
-from gpldan_jax.serving.thumbnail_file import Thumbnails, open_thumbnails
+from gpldan_jax.serving.thumbnail_file import FILE, Thumbnails, open_thumbnails
 
 MOST_RESULTS = 200
 ORIGINALS = {".png": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp"}
@@ -87,7 +93,7 @@ class Collection:
         """
         indexes = load_indexes(folder)
         check_one_model(indexes, folder)
-        warn_if_old(indexes, folder)
+        warn_without_pictures(indexes, folder, FILE)
         first, *others = indexes.values()
         for other in others:
             indexes[other.modality] = dataclasses.replace(other, model=first.model)  # its parameters once in memory

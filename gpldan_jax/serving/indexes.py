@@ -12,6 +12,9 @@ from gpldan_jax.index import DamagedIndexError, Index
 from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.index.storage import MANIFEST
 
+MADE_OF = "collection.json"
+"""The file of a collection of a run, written last: it has an index of images and one of texts."""
+
 
 def load_indexes(folder: str | os.PathLike, *, verify: bool = True, modality: str | None = None) -> dict[str, Index]:
     """Opens the indexes of a collection.
@@ -31,6 +34,9 @@ def load_indexes(folder: str | os.PathLike, *, verify: bool = True, modality: st
     folders = [folder / modality for modality in MODALITIES if (folder / modality / MANIFEST).exists()]
     if (folder / MANIFEST).exists():
         folders = [folder]
+    elif len(folders) == 1 and (folder / MADE_OF).exists():
+        (lost,) = {folder / modality / MANIFEST for modality in MODALITIES} - {folders[0] / MANIFEST}
+        raise DamagedIndexError(f"{lost} is missing; build the collection again")
     if not folders:
         raise DamagedIndexError(f"{folder} is no collection: there is no image/{MANIFEST} and no text/{MANIFEST}")
     if modality and folder / modality in folders:
@@ -57,10 +63,22 @@ def check_candidates(candidates: int, least: int, indexes: Mapping[str, Index], 
         )
 
 
-def warn_if_old(indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:
-    """Warns of a collection of version 0.1.0, whose pictures were not in its folder."""
-    if "image" in indexes and indexes["image"].gallery.field("sprite") is not None:
+def warn_without_pictures(indexes: Mapping[str, Index], folder: str | os.PathLike, thumbnails: str) -> None:
+    """Warns of a collection whose pictures are missing.
+
+    Args:
+        indexes: of the collection.
+        folder: of the collection, or of a single index.
+        thumbnails: the name of the file of the thumbnails in the folder of a collection.
+    """
+    if "image" not in indexes:
+        return
+    gallery, path = indexes["image"].gallery, Path(folder) / thumbnails
+    if gallery.field("sprite") is not None:  # of version 0.1.0, whose pictures were not in its folder
         warnings.warn(f"{folder} was built by an older version and shows no pictures; build it again", stacklevel=3)
+    is_collection = (Path(folder) / "image" / MANIFEST).exists()
+    if is_collection and not path.exists() and any(gallery.field("picture") or ()):
+        warnings.warn(f"{path} is missing, so the page shows no pictures; build it again", stacklevel=3)
 
 
 def check_images(images: Path, indexes: Mapping[str, Index], folder: str | os.PathLike) -> None:

@@ -21,13 +21,12 @@ import numpy as np
 from gpldan_jax import _files
 from gpldan_jax.features import read_images
 from gpldan_jax.features.pictures import read_file
-from gpldan_jax.features.thumbnails import SIDE, make_thumbnail
+from gpldan_jax.features.thumbnails import SIDE, THUMBNAIL_TABLE, check_thumbnails, make_thumbnail
 
 FILE = "pictures.sqlite"
 _PART = f"{_files.TEMPORARY}{FILE}"
 _BATCH = 16  # pictures whose files are in memory at a time
 _DIGITS = 32
-_TABLE = "CREATE TABLE IF NOT EXISTS pictures (name TEXT PRIMARY KEY, crc INTEGER, file BLOB)"
 
 
 class Thumbnails:
@@ -143,17 +142,18 @@ def build_thumbnails(
 
 @contextlib.contextmanager
 def _opened(part: Path) -> Iterator[tuple[sqlite3.Connection, set[str]]]:
-    """Opens the file of a build, with the names in it; a new one where that of an interrupted build is damaged."""
+    """Opens the file of a build, with the names in it; a new one where that of an earlier build is damaged."""
     connection = sqlite3.connect(part)
     try:
-        connection.execute(_TABLE)
+        connection.execute(THUMBNAIL_TABLE)
+        check_thumbnails(connection)
         known = {name for (name,) in connection.execute("SELECT name FROM pictures")}
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, ValueError):
         connection.close()
         for leftover in (part, part.with_name(f"{part.name}-journal")):
             leftover.unlink(missing_ok=True)
         connection, known = sqlite3.connect(part), set()
-        connection.execute(_TABLE)
+        connection.execute(THUMBNAIL_TABLE)
     with contextlib.closing(connection):
         yield connection, known
 

@@ -236,14 +236,14 @@ def _row(task: _Task, seeds: Sequence[int], report: Callable[[str], None], on_fi
     if not path.exists():
         _choose_settings(task, seeds[0], path, report, on_fits)
     on_fits(len(method.settings))
-    record = workdirs.read_json(path)
+    record = workdirs.read_json(path, {"chosen": dict, "tried": list})
     # JSON has no tuples, and settings that are static to a program must be hashable.
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in record["chosen"].items()}
     results = []
     for place, seed in enumerate(seeds):
         if not _seed_path(task, seed).exists():
             _evaluate(task, seed, *_fit(task, seed, settings))
-        results.append(workdirs.read_json(_seed_path(task, seed)))
+        results.append(workdirs.read_json(_seed_path(task, seed), {"seconds": float, "test": dict}))
         if place:
             report(f"{method.title}  seed {seed}  {results[-1]['seconds']:.1f} s")
             on_fits(len(method.settings) + place)

@@ -108,6 +108,8 @@ def sweep(
     with workdirs.open_workdir(folder, description, fresh=fresh, holds=holds), processes.interruption() as interrupted:
         try:
             results = _train(search, console, lambda: bool(interrupted))
+            if _delete_slices_of_lost_models(search, results, console):
+                results = _train(search, console, lambda: bool(interrupted))
         except training.Interrupted:
             console.print(f"stopped and saved; the same command continues {folder}")
             return 128 + interrupted.signal_number
@@ -141,14 +143,23 @@ def _train(search: _Sweep, console: rich.console.Console, should_stop: Callable[
                 found = _train_slice(search, chunk, size, path.with_suffix(""), on_epoch, should_stop)
                 _checksums.write_record(path, {"results": [dataclasses.asdict(result) for result in found]})
                 console.print(f"{title}  slice {index + 1}/{len(chunks)}  {time.perf_counter() - started:.1f} s")
-            records = workdirs.read_json(path)
-            if isinstance(records, dict):  # of older versions it is a list
-                records = records["results"]
-            results += [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
+            results += _read_slice(path, chunk)
             bar.update(task, completed=len(results) * epochs)
             shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             _delete_models(search, results)
     return results
+
+
+def _read_slice(path: Path, chunk: Sequence[Member]) -> list[Result]:
+    """Returns the results of a finished slice."""
+    records = workdirs.read_json(path)
+    if not isinstance(records, list):  # it is one in older versions
+        records = workdirs.read_json(path, {"results": list})["results"]
+    try:
+        return [Result(**record | {"member": of}) for record, of in zip(records, chunk, strict=True)]
+    except (TypeError, ValueError) as error:
+        again = "delete it, and the same command makes it again"
+        raise workdirs.WorkdirError(f"{path} is damaged: expected the results of {len(chunk)} runs; {again}") from error
 
 
 def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
@@ -157,7 +168,7 @@ def _slice_size(search: _Sweep, members: Sequence[Member]) -> int:
     if not path.exists():
         members = members[: search.slice_size]
         _checksums.write_record(path, {"slice": min(_fitting_size(search, members), len(members))})
-    return workdirs.read_json(path)["slice"]
+    return workdirs.read_json(path, {"slice": int})["slice"]
 
 
 def _fitting_size(search: _Sweep, members: Sequence[Member]) -> int:
@@ -246,6 +257,29 @@ def _delete_models(search, results):
             _model_path(search, result.member).unlink(missing_ok=True)
 
 
+def _delete_slices_of_lost_models(search, results, console):
+    """Where models of the best point are damaged or gone, deletes their slices, which are then trained again."""
+    try:
+        best = select(summarize(results), search.criterion).point
+    except ValueError:  # all failed
+        return False
+    members, lost = search.grid.members(), False
+    size = _slice_size(search, members)
+    for result in results:
+        path = _model_path(search, result.member)
+        if result.member.point != best or result.test or result.failed or not len(search.dataset.test):
+            continue
+        try:
+            models.load_model(path)
+        except ValueError as error:
+            reason = str(error) if path.exists() else f"{path} is gone"
+            slice_path = search.folder / _SLICES / f"{members.index(result.member) // size:04d}.json"
+            console.print(f"{reason}; the runs of {slice_path.name} are trained again")
+            slice_path.unlink(missing_ok=True)
+            lost = True
+    return lost
+
+
 def _write_results(search, results, console, about, *, run_command, has_figure):
     """Selects a point, evaluates it on test, writes the files and shows the figures."""
     dataset, folder, criterion = search.dataset, search.folder, search.criterion
@@ -288,10 +322,7 @@ def _write_results(search, results, console, about, *, run_command, has_figure):
 def _with_test(search, result):
     if result.test or not len(search.dataset.test):
         return result
-    try:
-        model = models.load_model(_model_path(search, result.member))
-    except ValueError as error:
-        raise workdirs.WorkdirError(f"{error}; use fresh to start over") from error
+    model = models.load_model(_model_path(search, result.member))
     return dataclasses.replace(result, test=_evaluate(search, "test", model))
 
 

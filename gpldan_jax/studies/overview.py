@@ -57,8 +57,7 @@ def read_folders(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Mappi
         elif (folder / "table2.json").exists():
             found = workdirs.read_json(folder / "table2.json")
             try:
-                _averages(found, "figures", _metric(found))
-                str(found["dataset"])
+                _check_comparison(found)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{folder / 'table2.json'} is damaged: a comparison leaves something else") from error
             comparisons.append((folder, found))
@@ -138,6 +137,18 @@ def _table_of_trials(comparisons: Sequence[Mapping[str, Any]], table: Table) -> 
         rows.append([titles[key[0]], key[1], *("" if value is None else f"{value:.4f}" for value in row), mean])
     columns = ["on validation", "settings", *(found["dataset"] for found in comparisons), "mean"]
     return table(columns, rows, "ll" + "r" * (len(comparisons) + 1))
+
+
+def _check_comparison(found):
+    """Fails as a table of it would."""
+    str(found["dataset"])
+    for split in ("figures", "validation"):
+        for values in _averages(found, split, _metric(found)).values():
+            statistics.mean(values)
+    for of in found["methods"]:
+        str(of["title"] + of["supervision"] + of["name"])
+        for trial in of["trials"] if of["name"].startswith(_OURS) else ():
+            dict(trial["settings"])
 
 
 def _metric(comparison):

@@ -1,5 +1,6 @@
 """Compares what lies on the disk with its checksums: runs, checkpoints, models, indexes, comparisons, feature files."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -7,15 +8,16 @@ import os
 import re
 import sqlite3
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gpldan_jax import _checksums
 from gpldan_jax._files import TEMPORARY, one_line
 from gpldan_jax.data.files.npy import is_npy_folder
+from gpldan_jax.data.files.npz import check_archive
+from gpldan_jax.features.thumbnails import check_thumbnails
 from gpldan_jax.index import storage
+from gpldan_jax.index.gallery import MODALITIES
 from gpldan_jax.models import load_model
 from gpldan_jax.runs import workdir as workdirs
 from gpldan_jax.studies.grid_search import BEST
@@ -24,6 +26,7 @@ OK, DAMAGED, UNKNOWN = "ok", "damaged", "no checksum"
 
 _RECORDS = ("config", "results", "sweep", "slices", "table2", "table3", "settings", "collection", r"seed-\d+", r"\d{4}")
 _RECORD = re.compile(rf"({'|'.join(_RECORDS)})\.json")
+_COLLECTION = "collection.json"  # of a collection of a run, with an index of each modality
 _OLDER = "of an older version"
 
 
@@ -94,6 +97,12 @@ def _folder(folder: Path) -> Iterator[Checked]:
         for name in (workdirs.METRICS, workdirs.MODEL):
             if not (folder / name).exists():
                 yield Checked(folder / name, DAMAGED, "it is missing, and the run is finished")
+    if (folder / _COLLECTION).exists():
+        for name in MODALITIES:
+            if not (folder / name / storage.MANIFEST).exists():
+                yield Checked(
+                    folder / name / storage.MANIFEST, DAMAGED, "it is missing, and the collection is finished"
+                )
 
 
 def _file(path: Path) -> Iterator[Checked]:
@@ -164,37 +173,27 @@ def _features(folder):
 
 
 def _archive(path):
-    """A `.npz` is a ZIP archive, which has a CRC-32 of each array."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            wrong = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
-        raise _checksums.DamagedError(one_line(error)) from error
-    if wrong:
-        raise _checksums.DamagedError(f"the CRC-32 of its array {wrong.removesuffix('.npy')} differs")
+    check_archive(path)  # a `.npz` is a ZIP archive, which has a CRC-32 of each array
     return ""
 
 
 def _pictures(path):
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        finally:
-            connection.close()
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as connection:
+            check_thumbnails(connection)
     except sqlite3.Error as error:
         raise _checksums.DamagedError(one_line(error)) from error
-    if answer != "ok":
-        raise _checksums.DamagedError(str(answer))
-    return "only its structure was checked"
+    return ""
 
 
 def _metrics(path):
     try:
-        epochs = _checksums.read_record(path.with_name(workdirs.RESULTS)).get("epochs")
-    except (OSError, ValueError, AttributeError):  # it says so itself, or the run is not finished
-        epochs = None
-    workdirs.read_records(path, epochs)
+        results = dict(_checksums.read_record(path.with_name(workdirs.RESULTS)))
+    except (OSError, TypeError, ValueError):  # it says so itself, or the run is not finished
+        results = None
+    workdirs.read_records(path, results)
     lines = path.read_text(encoding="utf-8").splitlines()
     return "" if all(_checksums.read_line(line)[1] for line in lines) else _OLDER
 

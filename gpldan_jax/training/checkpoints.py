@@ -1,6 +1,7 @@
 """Checkpoints: the state of a run and its progress, written together or not at all; or kept in memory."""
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,7 +41,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        except Exception:  # Orbax reads some files of each checkpoint, also of those that nobody needs
+            if not self._delete_damaged():
+                raise
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
         self._latest: int | None = None  # the last answer of `latest`, as long as nothing is saved
         self._before: set[int] | None = None  # the last saved step and what it needs
         self._checked: dict[int, dict[str, Any] | None] = {}
@@ -134,6 +140,22 @@ class Checkpoints:
     def close(self) -> None:
         """Ends Orbax's threads."""
         self._manager.close()
+
+    def _delete_damaged(self) -> bool:
+        """Deletes damaged checkpoints beside a whole one, and says so; returns whether there were any."""
+        damaged, whole = {}, 0
+        for folder in self.directory.glob("[0-9]*"):
+            try:
+                whole += _checksums.check_folder(folder) is not None
+            except _checksums.DamagedError as error:
+                damaged[folder] = error
+        if damaged and not whole:
+            problem = next(iter(damaged.values()))
+            raise _checksums.DamagedError(f"{problem}, and no other checkpoint is whole; use fresh to start over")
+        for folder, problem in damaged.items():
+            warnings.warn(f"{problem}; this checkpoint is deleted", stacklevel=4)
+            shutil.rmtree(folder, ignore_errors=True)  # another process of the run may do so too
+        return bool(damaged)
 
     def _find_latest(self):
         """The latest step that is whole with all that it needs; warns where it is not the last one."""

@@ -77,3 +77,15 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys, other, message):
 def test_a_file_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"nothere\.json cannot be read"):
         results.read(Path("nothere.json"))
+
+
+def test_a_changed_figure_is_found(tmp_path):
+    path = tmp_path / "loss.json"
+    results.write({"benchmark": "loss", "rows": [results.Row(64, "tiles", "forward", "highest", loss=0.5)]}, path)
+    assert results.read(path)["rows"][0].loss == 0.5
+    path.write_text(path.read_text().replace("0.5", "0.7"))
+    with pytest.raises(ValueError, match=r"loss\.json is damaged"):
+        results.read(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"loss\.json"):
+        results.read(path)

@@ -217,3 +217,23 @@ def test_a_changed_best_config_of_a_sweep_is_a_warning(tmp_path):
         assert parse(f"--config={path}")[0]["loss"]["alpha"] == 0.75
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert parse(f"--config={path}")[0]["loss"]["alpha"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("x = 1\n", "has no function get_config() that returns a config"),
+        ("def get_config():\n    pass\n", "has no function get_config() that returns a config"),
+        ("nothing\n", "failed: NameError: name 'nothing' is not defined"),
+        ("x = '\0'\n", "failed: SyntaxError: source code string cannot contain null bytes"),
+    ],
+)
+def test_a_config_file_that_fails_is_named(tmp_path, content, reason):
+    path = tmp_path / "broken.py"
+    path.write_text(content)
+    options, rest = config_parser("gpldan run", None).parse_with_overrides(
+        [f"--config={path}", "--config.train.epochs=1"]
+    )
+    with pytest.raises(ValueError) as caught:
+        parse_config(options, rest)
+    assert reason in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gpldan_jax import _checksums
 from gpldan_jax.cli import benchmark_all, benchmark_parts
 from gpldan_jax.cli.benchmark_parts import Part, Speeds
 from tests.benchmarking.records import assert_one_line, benchmark, record, row
@@ -90,7 +91,7 @@ def test_parts_that_no_time_is_left_for_are_not_begun(tmp_path, outcomes):
     out = tmp_path / "found.json"
     found = benchmark_all.measure(some_parts("first"), out, {}, budget=9)
     assert found["parts"][0]["failed"] == "not begun: the 9 s for all parts were over"
-    assert json.loads(out.read_text()) == found
+    assert _checksums.read_record(out) == found
 
 
 def test_a_command_that_fails_says_why_in_its_last_line():

@@ -131,3 +131,16 @@ def test_the_command_that_is_named_next_trains(folder, own, call, capsys):
     small += ["--config.model.hidden=8", "--config.model.width=8"]
     assert run_command("run", [*shlex.split(command), *small], "gpldan run") == 0
     assert (folder / "run/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("out", ["features", "features.npz"])
+def test_a_finished_extraction_that_is_damaged_is_not_called_finished(folder, own, call, out):
+    assert call(*flags(folder, out))[0] == 0
+    assert call(*flags(folder, out))[0] == 0  # finished
+    path = folder / out / "text.npy" if out == "features" else folder / out
+    whole = path.read_bytes()
+    place = whole.index(b"text.npy") + 200 if path.suffix == ".npz" else len(whole) - 1  # a feature
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    status, _, err = call(*flags(folder, out))
+    assert status == 2 and str(path) in err and "damaged" in err and "use fresh" in err and err.count("\n") == 1
+    assert call(*flags(folder, out), "--fresh")[0] == 0 and path.read_bytes() == whole

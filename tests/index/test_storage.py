@@ -301,3 +301,12 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_without_verify_small_files_are_compared(folder, monkeypatch):
+    file = next(folder.glob("field-group-[0-9a-f]*.npy"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedIndexError, match=f"{file.name} is damaged"):
+        Index.load(folder, verify=False)
+    monkeypatch.setattr(storage, "_SMALL", 0)  # larger ones are not
+    assert len(Index.load(folder, verify=False)) == N

@@ -2,12 +2,15 @@
 
 import functools
 import json
+import os
+import signal
 import socket
 
 import numpy as np
 import pytest
 
 from gpldan_jax.models import load_model
+from gpldan_jax.runs import processes
 from tests.commands import SMALL
 
 # Two devices sum in another order than one; the difference grows with the steps.
@@ -133,3 +136,16 @@ def test_flags_of_processes_that_make_no_sense(run):
     assert beyond.returncode == 2 and "--process must be below --processes, got 2 of 2" in beyond.stderr
     nowhere = run("--distributed")
     assert nowhere.returncode == 2 and "cannot join" in nowhere.stderr and len(nowhere.stderr.splitlines()) == 1
+
+
+def test_of_several_processes_signals_within_a_second_are_one(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
+    with processes.interruption() as noted:
+        for _ in range(2):  # to the process and to its parent, which passes it on
+            os.kill(os.getpid(), signal.SIGINT)
+        assert noted.signal_number == signal.SIGINT
+        now[0] += 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

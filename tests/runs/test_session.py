@@ -108,6 +108,22 @@ def test_fewer_epochs_than_done_are_refused_and_nothing_changes(settings, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lost", ["gone", "emptied", "damaged"])
+def test_lost_records_of_a_finished_run_are_written_again(settings, tmp_path, capsys, lost):
+    assert run(settings, tmp_path / "run") == 0
+    path, before = tmp_path / "run/metrics.jsonl", outcome(tmp_path / "run")
+    path.write_text({"damaged": path.read_text().replace('"epoch": 2', '"epoch": 3')}.get(lost, ""))
+    if lost == "gone":
+        path.unlink()
+    capsys.readouterr()
+    assert run(settings, tmp_path / "run") == 0
+    shown = "".join(capsys.readouterr().out.split("\n"))
+    assert "metrics.jsonl" in shown and "it is made again from the checkpoints" in shown
+    assert outcome(tmp_path / "run") == before
+    assert run(settings, tmp_path / "run") == 0 and "is finished" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_fewer_epochs_than_asked_but_more_than_done(settings, tmp_path, monkeypatch):
     assert run(settings, tmp_path / "whole", train__epochs=3) == 0
     # Stopped after its second epoch of nine.

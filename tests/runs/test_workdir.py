@@ -121,7 +121,7 @@ def test_records_after_the_checkpoint_and_half_lines_are_dropped(tmp_path):
     with open(path, "a") as file:
         file.write('{"epoch": 4, "lo')
     assert workdir.keep_records(path, 2) == ""
-    assert workdir.read_records(path, 2) == [{"epoch": 1}, {"epoch": 2}]
+    assert workdir.read_records(path, {"epochs": 2}) == [{"epoch": 1}, {"epoch": 2}]
 
 
 RECORDS = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
@@ -152,7 +152,7 @@ def test_records_that_no_checkpoint_has_are_checked_and_kept(tmp_path):
     before = path.read_text()
     assert workdir.keep_records(path, 3, RECORDS[2:]) != ""  # the third line was missing
     assert path.read_text() == before + _checksums.checked_line(RECORDS[2]) + "\n"
-    assert workdir.keep_records(path, 3, RECORDS[2:]) == "" and workdir.read_records(path, 3) == RECORDS
+    assert workdir.keep_records(path, 3, RECORDS[2:]) == "" and workdir.read_records(path, {"epochs": 3}) == RECORDS
     for text, message in [
         ("5\n", "line 1: expected a JSON object, found int"),
         ('{"epoch": 1}\n{"epoch": 1}\n', "line 2: expected epoch 2, found 1"),
@@ -173,4 +173,28 @@ def test_records_that_are_damaged_or_missing_are_not_read(tmp_path):
         done = damage(path, rng)
         with contextlib.suppress(ValueError):
             # What may differ is the line break at the end.
-            assert workdir.read_records(path, 3) == RECORDS, done
+            assert workdir.read_records(path, {"epochs": 3}) == RECORDS, done
+
+
+@pytest.mark.parametrize("lost", [0, -1])
+def test_a_first_or_last_line_that_is_missing_is_damage(tmp_path, lost):
+    written(path := tmp_path / "metrics.jsonl", RECORDS)
+    lines = path.read_text().splitlines(keepends=True)
+    del lines[lost]
+    path.write_text("".join(lines))
+    with pytest.raises(ValueError, match=r"metrics.jsonl is damaged: expected the epochs 1 to 3, found "):
+        workdir.read_records(path, {"epochs": 3})
+    kept = {"epochs": 3 if lost == 0 else 2, "recorded_from": 2 if lost == 0 else 1}
+    assert len(workdir.read_records(path, kept)) == len(workdir.read_records(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("5", "expected a JSON object, found int"), ("{}", "expected 'slice' as int, there is none"),
+     ('{"slice": "3"}', "expected 'slice' as int, found str")],
+)  # fmt: skip
+def test_a_file_without_what_is_needed_is_damaged(tmp_path, content, reason):
+    path = tmp_path / "slices.json"
+    path.write_text(content)
+    with pytest.raises(workdir.WorkdirError, match=f"slices.json is damaged: {reason}; delete it"):
+        workdir.read_json(path, {"slice": int})

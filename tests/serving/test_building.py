@@ -11,6 +11,9 @@ from gpldan_jax.data.files.npy import read_features
 from gpldan_jax.index import Index
 from gpldan_jax.runs import session
 from gpldan_jax.serving.building import build_from_features, build_from_run
+from gpldan_jax.serving.collection import Collection
+from gpldan_jax.serving.thumbnail_file import FILE
+from gpldan_jax.studies.verification import DAMAGED, OK, verify
 from tests.index import galleries
 
 ROUNDING = 1e-6  # of the network, which rounds one input alone in another way than among others
@@ -138,3 +141,17 @@ def test_ids_beside_the_features_are_those_of_the_collection(tmp_path):
     rows = Index.load(tmp_path / "other" / "text").ids
     test = session.load(dict(with_values(dataset_config("npz"), values)["dataset"]))[0].file_rows[2]
     assert rows.tolist() == test.tolist()
+
+
+def test_what_a_collection_of_a_run_lacks_is_said(workdir, tmp_path):
+    out = tmp_path / "c"
+    build_from_run(workdir, out, ["validation"])
+    assert {checked.state for checked in verify(out)} == {OK}
+    (out / FILE).rename(tmp_path / "pictures")
+    with pytest.warns(UserWarning, match=f"{FILE} is missing, so the page shows no pictures"):
+        Collection.load(out)
+    (tmp_path / "pictures").rename(out / FILE)
+    (out / "image" / "index.json").unlink()
+    with pytest.raises(ValueError, match=r"image/index\.json is missing; build the collection again"):
+        Collection.load(out)
+    assert [checked.path for checked in verify(out) if checked.state == DAMAGED] == [out / "image" / "index.json"]

@@ -10,6 +10,7 @@ from PIL import Image
 from gpldan_jax.features import thumbnails as making
 from gpldan_jax.serving import thumbnail_file
 from gpldan_jax.serving.thumbnail_file import FILE, build_thumbnails, open_thumbnails
+from gpldan_jax.studies.verification import DAMAGED, OK, verify
 
 
 def write_pictures(folder, count, side=400):
@@ -98,3 +99,18 @@ def test_a_damaged_file_is_refused(tmp_path):
 def test_a_small_picture_is_kept_to_the_pixel():
     picture = np.random.default_rng(0).integers(0, 256, (50, 128, 3)).astype(np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(making.make_thumbnail(picture)))), picture)
+
+
+@pytest.mark.parametrize("part", [b"webp", b"index"])
+def test_a_build_uses_no_damaged_thumbnails_again(tmp_path, part):
+    paths = write_pictures(tmp_path / "photos", 3)
+    names = build_thumbnails(tmp_path, paths, threads=1)
+    whole = [open_thumbnails(tmp_path).file(name) for name in names]
+    content = (tmp_path / FILE).read_bytes()
+    found = whole[1][40:60] if part == b"webp" else names[1].encode()  # the name stands in the index first
+    (tmp_path / FILE).write_bytes(content.replace(found, found[:-1] + bytes([found[-1] ^ 1]), 1))
+    (checked,) = verify(tmp_path / FILE)
+    assert checked.state == DAMAGED
+    assert build_thumbnails(tmp_path, paths, threads=1) == names
+    assert [open_thumbnails(tmp_path).file(name) for name in names] == whole
+    assert [checked.state for checked in verify(tmp_path / FILE)] == [OK]

@@ -68,3 +68,21 @@ def test_a_figure_needs_matplotlib_before_anything_is_trained(features, tmp_path
     with pytest.raises(ImportError, match=r"figure2\.png.*pip install 'gpldan_jax\[plots\]', or figure=False"):
         sweep(config(features), GRID, tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["damaged", "gone"])
+def test_a_lost_model_of_the_best_point_is_trained_again(features, tmp_path, capsys, lost):
+    folder = tmp_path / "sweep"
+    assert sweep(config(features), GRID, folder, slice_size=2, figure=False) == 0
+    record, path = (folder / "sweep.json").read_bytes(), sorted((folder / "models").iterdir())[0]
+    whole = path.read_bytes()
+    if lost == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    capsys.readouterr()
+    assert sweep(config(features), GRID, folder, slice_size=2, figure=False) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert path.name in shown.replace(" ", "") and "trained again" in shown
+    assert path.read_bytes() == whole and (folder / "sweep.json").read_bytes() == record

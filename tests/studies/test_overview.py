@@ -70,3 +70,13 @@ def test_comparisons_by_other_metrics_or_with_the_same_title_are_told_apart(tmp_
     heading, _, row, *_ = overview_tables([one, bare])
     assert heading == "| average | supervision | npz, map@50 | bare, recall@10 | on validation, mean |"
     assert row == "| GPLDAN | unsupervised | **0.500** | **0.500** |  |"  # a mean of two metrics says nothing
+
+
+@pytest.mark.parametrize("key", ["validation", "title", "supervision", "figures"])
+def test_a_comparison_that_lacks_something_is_named(tmp_path, key):
+    folder = write_comparison(tmp_path / "one", "one", [("gpldan", "unsupervised", [0.5], [0.25])])
+    record = json.loads((folder / "table2.json").read_text())
+    del record["methods"][0][key]
+    (folder / "table2.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"table2\.json is damaged"):
+        overview_tables([folder])

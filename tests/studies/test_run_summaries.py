@@ -88,7 +88,7 @@ def test_any_metric_is_shown(tmp_path):
         ({"results.json": '{"half'}, "results.json is damaged"),
         ({"results.json": "{}"}, "is damaged: results.json or config.json lacks 'test'"),
         ({"results.json": '{"test": null, "validation": null}'}, "has neither test nor validation pairs"),
-        ({"config.json": "{}"}, "lacks 'config'"),
+        ({"config.json": "{}"}, "is damaged: expected 'config' as dict, there is none"),
         ({"config.json": "[]"}, "is damaged"),
     ],
 )

@@ -38,6 +38,8 @@ def write_everything(folder: Path) -> Path:
     record(run / "collection" / "collection.json", {"splits": ["test"]})
     features = rng.normal(size=(6, 5)).astype(np.float32)
     Index.build(model, features, list("abcdef"), "image").save(run / "collection" / "image")
+    texts = rng.normal(size=(6, len(model.standardization.text_mean)))
+    Index.build(model, texts, list("abcdef"), "text").save(run / "collection" / "text")
     record(folder / "compare" / "table2.json", {"methods": [{"figures": 0.5}]})
     record(folder / "compare" / "gpldan" / "settings.json", {"chosen": {"alpha": 2.0}})
     record(folder / "compare" / "gpldan" / "seed-0.json", {"test": 0.5})
@@ -73,7 +75,7 @@ def content(path):
 def of_one(path):
     """What `verify` is asked to find a damage of this file."""
     steps = [parent for parent in path.parents if parent.name.isdecimal()]
-    return steps[0] if steps else path.parent if path.parent.name == "image" else path
+    return steps[0] if steps else path.parent if path.parent.name in ("image", "text") else path
 
 
 def count_damages(folder, rounds, seed):

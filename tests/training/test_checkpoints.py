@@ -82,6 +82,17 @@ def test_without_a_whole_one_the_error_names_the_file(folder):
         restore(folder)
 
 
+def test_a_damaged_one_that_orbax_cannot_read_keeps_nobody_out(folder):
+    (folder / "3" / "_CHECKPOINT_METADATA").write_text("[[5]]\n")
+    with pytest.warns(UserWarning, match=r"3/_CHECKPOINT_METADATA is damaged: .*; this checkpoint is deleted"):
+        assert restore(folder) == 4
+    assert sorted(int(path.name) for path in folder.iterdir()) == [1, 4]
+    for step in (1, 4):
+        (folder / str(step) / "_CHECKPOINT_METADATA").write_text("[[5]]\n")
+    with pytest.raises(ValueError, match=r"_CHECKPOINT_METADATA is damaged: .*no other checkpoint is whole; use fresh"):
+        restore(folder)
+
+
 def test_one_that_was_killed_before_its_checksums_is_not_used(folder):
     (folder / "4" / FOLDER_FILE).unlink()
     with pytest.warns(UserWarning, match=rf"4/{FOLDER_FILE} is missing; going on after step 3"):

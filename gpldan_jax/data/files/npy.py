@@ -4,6 +4,7 @@ One key is one file, by the names of `NAMES`. The features may be in parts that 
 `img_emb_0.npy`, also in a folder of that name: clip-retrieval writes them so. Nothing is unpickled.
 """
 
+import contextlib
 import mmap
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gpldan_jax._checksums import FOLDER_FILE
+from gpldan_jax._checksums import FOLDER_FILE, DamagedError, check_files, read_folder
 from gpldan_jax.data.files.checks import Budget, DataError, first_few, missing_key_error
 from gpldan_jax.data.files.npz import check_header, read_header
 
@@ -41,6 +42,7 @@ _KEYS = {name: key for key, names in NAMES.items() for name in names}
 _PART = re.compile(r"(\w+?)_([0-9]{1,9})")
 _KEPT_BYTES = 1 << 26  # of a file that may stay in the memory of the process between reads
 _FAULT_BYTES = 1 << 16  # that the system maps around a row at most
+_CHECKED: dict[Path, tuple[int, int, int]] = {}  # size, time and number of the files that this process has compared
 
 
 class MappedFile:
@@ -91,10 +93,15 @@ class MappedFile:
 
 
 class NpyFolder:
-    """A folder; the arrays of single `.npy` files are mapped from disk."""
+    """A folder; the arrays of single `.npy` files are mapped from disk.
+
+    Files that `extract` wrote are compared with their SHA-256 before they are read, once in a process.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        with _as_data_error():
+            self._expected = (read_folder(path) or {"files": {}})["files"]
         self._files: dict[str, list[Path]] = {}
         self._others: list[str] = []
         for key, files in _find(path):
@@ -117,6 +124,7 @@ class NpyFolder:
         """Reads one array."""
         files = self._of_key(key)
         if files[0].suffix == ".txt":
+            self.check(files)
             return _lines(files[0], budget)
         parts = [file.values for file in self.map(key)]
         if len(parts) > 1:
@@ -124,14 +132,32 @@ class NpyFolder:
         values = np.concatenate(parts) if len(parts) > 1 else parts[0]
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
-    def map(self, key: str) -> list[MappedFile]:
-        """Maps the files of one array that is no text; each has a part of the rows."""
-        found = [map_file(file) for file in self._of_key(key)]
+    def map(self, key: str, *, check: bool = True) -> list[MappedFile]:
+        """Maps the files of one array that is no text; each has a part of the rows.
+
+        With `check=False` they are not compared with their SHA-256: another process does so.
+        """
+        files = self._of_key(key)
+        if check:
+            self.check(files)
+        found = [map_file(file) for file in files]
         parts = [file.values for file in found]
         if len(parts) > 1 and (len({(part.ndim, part.shape[1:]) for part in parts}) > 1 or not parts[0].ndim):
             shapes = first_few([list(part.shape) for part in parts], limit=5)
             raise DataError(f"{self.path}: the parts of {key!r} must have equally many columns, found {shapes}")
         return found
+
+    def check(self, files: list[Path]) -> None:
+        """Compares files with their SHA-256, where they have one; `DataError` for a damaged one."""
+        known = {}
+        for file in files:
+            name, status = file.relative_to(self.path).as_posix(), file.stat()
+            state = (status.st_size, status.st_mtime_ns, status.st_ino)
+            if name in self._expected and _CHECKED.get(file.absolute()) != state:
+                known[name] = state
+        with _as_data_error():
+            check_files(self.path, {name: self._expected[name] for name in known})
+        _CHECKED.update({(self.path / name).absolute(): state for name, state in known.items()})
 
     def _of_key(self, key: str) -> list[Path]:
         if key not in self._files:
@@ -156,6 +182,9 @@ def read_features(path: Path) -> np.ndarray:
     Raises:
         DataError: it is not such a file.
     """
+    if path.is_file() and (path.parent / FOLDER_FILE).exists():  # of an extraction
+        folder = NpyFolder(path.parent)
+        folder.check([path])
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -180,6 +209,14 @@ def is_npy_folder(path: Path) -> bool:
 def expected_files() -> str:
     """Returns the names of the files that a user may put into a folder, for messages."""
     return "; ".join(f"{key}: {' or '.join(_file_names(key))}" for key in NAMES if key not in _OF_EXTRACTIONS)
+
+
+@contextlib.contextmanager
+def _as_data_error():
+    try:
+        yield
+    except DamagedError as error:
+        raise DataError(f"{error}; extract the features again, or delete {FOLDER_FILE} if you changed them") from error
 
 
 def _file_names(key: str) -> list[str]:

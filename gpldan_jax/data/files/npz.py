@@ -3,11 +3,13 @@
 import math
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, BinaryIO
 
 import numpy as np
 
+from gpldan_jax._files import one_line
 from gpldan_jax.data.files.checks import Budget, DataError, missing_key_error
 
 _PIECE = 1 << 20
@@ -54,6 +56,21 @@ class NpzFile:
             raise DataError(f"{where}: truncated; expected {size} bytes, found {len(data)}")
         values = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
         return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def check_archive(path: Path) -> None:
+    """Compares every array of an archive with its CRC-32; `DataError` where one differs, or it is no archive.
+
+    Args:
+        path: of the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise DataError(f"{path} is damaged: {one_line(error)}") from error
+    if wrong:
+        raise DataError(f"{path} is damaged: the CRC-32 of its array {wrong.removesuffix(_SUFFIX)} differs")
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

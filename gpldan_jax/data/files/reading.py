@@ -6,6 +6,7 @@ executed, and whatever is wrong with a file is a `DataError` of one line.
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -76,15 +77,16 @@ def read_arrays(
         wanted = [*keys, *(key for key in optional if key in listed)]
         if others:
             others({key: kind for key, kind in present.items() if wholes[key].isdisjoint(wanted)})
-        return {key: file.read(key, budget) for key in wanted}
+        return {key: _check_text(file.read(key, budget), f"{path}[{key}]") for key in wanted}
 
 
-def map_arrays(path: str | os.PathLike, keys: Iterable[str]) -> dict[str, list[MappedFile]]:
+def map_arrays(path: str | os.PathLike, keys: Iterable[str], *, check: bool = True) -> dict[str, list[MappedFile]]:
     """Maps arrays of a folder of `.npy` files from disk.
 
     Args:
         path: of the folder, see `gpldan_jax.data.files.npy`.
         keys: the arrays.
+        check: whether to compare the files that `extract` wrote with their SHA-256, which reads all of them once.
 
     Returns:
         The files of each array by key, in the order of their rows.
@@ -102,7 +104,7 @@ def map_arrays(path: str | os.PathLike, keys: Iterable[str]) -> dict[str, list[M
     path = Path(path)
     with _one_line_errors(path):
         folder = NpyFolder(path)
-        return {key: folder.map(key) for key in keys}
+        return {key: folder.map(key, check=check) for key in keys}
 
 
 def available_keys(path: str | os.PathLike) -> tuple[str, ...]:
@@ -164,6 +166,15 @@ def read_list(path: str | os.PathLike) -> list[tuple[str, str, int]]:
         with _one_line_errors(path):
             rows.append((fields[0], fields[1], int(fields[2])))
     return rows
+
+
+def _check_text(values: np.ndarray, where: str) -> np.ndarray:
+    """Returns an array; `DataError` for strings whose numbers are no characters, of which Python makes no text."""
+    if values.dtype.kind == "U" and values.size:
+        codes = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
+        if codes.max() > sys.maxunicode:
+            raise DataError(f"{where}: damaged; expected text, found the number {codes.max()} in place of a character")
+    return values
 
 
 def _wholes(key: str) -> set[str]:

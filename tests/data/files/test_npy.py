@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from gpldan_jax.data import available_keys, read_arrays
-from gpldan_jax.data.files.npy import is_npy_folder
+from gpldan_jax import _checksums
+from gpldan_jax.data import DataError, available_keys, read_arrays
+from gpldan_jax.data.files.npy import is_npy_folder, read_features
+from gpldan_jax.data.files.reading import map_arrays
 from tests.data.files.refusals import message
 from tests.data.files.test_npz import Trap
 from tests.data.files.writers import IMAGES, TEXTS, npy_header
@@ -131,3 +133,28 @@ def test_shapes_that_the_file_contradicts(tmp_path, shape):
     assert message(read_arrays, path, ["image"]).startswith(str(path))
     (path / "image.npy").write_bytes(npy_header((4, 3))[:50])
     assert "unreadable or damaged" in message(read_arrays, path, ["image"])
+
+
+def test_files_with_checksums_are_compared_before_they_are_read(tmp_path):
+    path = put(tmp_path / "made", image=IMAGES, text=TEXTS, label=np.arange(len(IMAGES)))
+    _checksums.write_folder(path, {})
+    assert read_arrays(path, ["image"])["image"].shape == IMAGES.shape
+    put(path, text=TEXTS + 1)
+    for read in (read_arrays, map_arrays):
+        assert read(path, ["image"])  # each file for itself
+        assert "text.npy is damaged: its SHA-256 differs; extract the features again" in message(read, path, ["text"])
+    assert map_arrays(path, ["text"], check=False)
+    with pytest.raises(DataError, match=r"text\.npy is damaged"):
+        read_features(path / "text.npy")
+    (path / "label.npy").unlink()
+    assert "label.npy is missing" in message(read_arrays, path, ["image"])
+    (path / "checksums.json").unlink()  # of a user's own files nothing is known
+    np.testing.assert_array_equal(read_arrays(path, ["text"])["text"], TEXTS + 1)
+
+
+def test_strings_that_are_no_text_are_refused(tmp_path):
+    path = put(tmp_path, image=IMAGES, id=np.array(["a", "b"]))
+    content = bytearray((path / "id.npy").read_bytes())
+    content[-1] = 0x7F
+    (path / "id.npy").write_bytes(content)
+    assert "id]: damaged; expected text, found the number" in message(read_arrays, path, ["id"])

@@ -1,0 +1,181 @@
+"""Damages, interrupts and starves the commands at random, and counts what comes of it.
+
+    python benchmarks/soak.py --seed=1 --damages=1000 --interruptions=300 --disks=50 --out=soak.json
+    python benchmarks/soak.py --readers=20000
+    python benchmarks/soak.py --seed=1 --only=1/17 --folder=/tmp/soak
+
+A damage changes a byte, a block, a line or the end of a file that a later command reads; then each of these commands is
+called. An interruption is a signal at a random moment, and the same command again. A disk is a limit on the size of
+files, or a small file system, that is full at a random byte; then the same command with room. The seed decides all of
+them, except what depends on the speed of the machine.
+
+The table says how often each outcome came. The exit status is 1 where something was silently wrong, ended in a
+traceback or hung; each of these has a line that says how to repeat it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+_WORKER_ROUND = 200  # damages of one process
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the flags, makes the faults and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--seed", type=int, default=0, help="decides the faults; default %(default)s")
+    add("--damages", type=int, default=0, metavar="N", help="how many files to damage")
+    add("--interruptions", type=int, default=0, metavar="N", help="how many signals to send")
+    add("--disks", type=int, default=0, metavar="N", help="how many full disks to make for each command")
+    add("--readers", type=int, default=0, metavar="N", help="how many mutated inputs each reader gets")
+    add("--minutes", type=float, default=60, help="begin nothing new after so long; default %(default)s")
+    add("--folder", type=Path, help="where to work: an earlier one is used again; default: a new one that is deleted")
+    add("--only", metavar="SEED/NUMBER", help="repeat one damage, and show what each command says")
+    add("--out", type=Path, metavar="FILE.json", help="write all trials")
+    add("--worker", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.worker:
+        from soaking import damages
+
+        root, seed, first, count, until = options.worker
+        damages.work(Path(root), int(seed), int(first), int(count), Path(root) / "trials.jsonl", float(until))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
+        folder = (options.folder or Path(scratch)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        _prepare_environment(folder)
+        until = time.time() + 60 * options.minutes
+        records: list[dict] = []
+        if options.only:
+            seed, _, number = options.only.partition("/")
+            records += _damage(_workspace(folder), int(seed), int(number), 1, until)
+            for record in records:
+                print(json.dumps(record, indent=2))
+        if options.damages:
+            records += _damage(_workspace(folder), options.seed, 0, options.damages, until)
+        if options.interruptions:
+            from soaking import interruptions
+
+            root, count = _workspace(folder), options.interruptions
+            records += _counted(interruptions.interrupt(root, options.seed, count, until), "interruptions")
+        if options.disks:
+            from soaking import full_disks
+
+            root, count = _workspace(folder), options.disks
+            records += _counted(full_disks.fill(root, options.seed, count, until), "full disks")
+        if options.readers:
+            from soaking import readers
+
+            records += list(readers.mutate(folder, options.seed, options.readers, until))
+    if options.out:
+        options.out.write_text(json.dumps({"seed": options.seed, "trials": records}, indent=1) + "\n")
+    return _report(records)
+
+
+def _prepare_environment(folder):
+    """For this process and those it starts: programs are compiled quickly and kept, and nothing of the user is used."""
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ.setdefault("XLA_FLAGS", flags)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "True")
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ.pop("GPLDAN_DATA_DIR", None)
+
+
+def _workspace(folder):
+    """The files to damage; in a process of its own, because compilers and encoders keep state."""
+    root = folder / "files"
+    if not root.exists():
+        from soaking import workspace
+
+        child = os.fork() if hasattr(os, "fork") else 0
+        if child == 0:
+            status = 1
+            try:
+                workspace.build(root, lambda line: print(line, file=sys.stderr, flush=True))
+                status = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        if os.waitpid(child, 0)[1]:
+            raise SystemExit("the files could not be written")
+    return root
+
+
+def _damage(root, seed, first, count, until):
+    """Trials of damages, in worker processes: a file may bring one down."""
+    found, path, number = [], root / "trials.jsonl", first
+    while number < first + count and time.time() < until:
+        path.unlink(missing_ok=True)
+        path.touch()
+        last = min(number + _WORKER_ROUND, first + count)
+        worker = [sys.executable, __file__, "--worker", root, seed, number, last - number, until]
+        process = subprocess.Popen([str(part) for part in worker], stderr=subprocess.PIPE, text=True)
+        _, errors = process.communicate()
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found += [line for line in lines if "begun" not in line]
+        begun = [line["begun"] for line in lines if "begun" in line]
+        if process.returncode and not begun:
+            raise SystemExit(f"the worker failed: {errors}")
+        if process.returncode:
+            lost = {"case": "", "file": "", "done": "", "command": "", "seed": f"{seed}/{begun[-1]}"}
+            found.append({**lost, "outcome": "CRASH", "said": f"status {process.returncode}: {errors[-500:]}"})
+        number = begun[-1] + 1 if begun else last
+        print(f"damages: {number - first} of {count}", file=sys.stderr, flush=True)
+    return [{"kind": "damage", **record} for record in found]
+
+
+def _counted(records, title):
+    found = []
+    for record in records:
+        found.append(record)
+        if len(found) % 10 == 0:
+            print(f"{title}: {len(found)}", file=sys.stderr, flush=True)
+    return found
+
+
+def _report(records):
+    """Prints the table, then a line for each finding; returns the exit status."""
+    from soaking import damages, full_disks, interruptions, readers
+
+    bad = {*damages.BAD, *interruptions.BAD, *full_disks.BAD, *readers.BAD}
+    outcomes = dict.fromkeys([*damages.OUTCOMES, *(record["outcome"] for record in records)])
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for record in records:
+        counts[record["kind"], record["case"], record["outcome"]] += record.get("count", 1)
+    shown = [
+        outcome
+        for outcome in outcomes
+        if any(of == outcome for *_, of in counts) or outcome in (damages.SILENT, "TRACEBACK")
+    ]
+    rows = list(dict.fromkeys((kind, case) for kind, case, _ in counts))
+    width = max([len(f"{kind}: {case}") for kind, case in rows], default=0)
+    for number, outcome in enumerate(shown, start=1):
+        print(f"({number}) {outcome}")
+    print(" " * width + "".join(f"{f'({number})':>7}" for number in range(1, len(shown) + 1)))
+    for kind, case in rows:
+        cells = "".join(f"{counts[kind, case, outcome]:>7}" for outcome in shown)
+        print(f"{f'{kind}: {case}':<{width}}{cells}")
+    totals: Counter[str] = Counter()
+    for (_, _, outcome), count in counts.items():
+        totals[outcome] += count
+    print(f"{'all':<{width}}" + "".join(f"{totals[outcome]:>7}" for outcome in shown))
+    faults = len({(record["kind"], record["seed"]) for record in records if record["kind"] == "damage"})
+    print((f"{faults} damages, " if faults else "") + f"{totals.total()} trials")
+    findings = [record for record in records if record["outcome"] in bad]
+    for record in findings:
+        where = f"{record['case']} {record['file']}, {record['done']}, {record['command']}"
+        print(f"{record['outcome']}: {where} ({record['kind']} {record['seed']}): {record['said']}")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
