@@ -139,7 +139,7 @@ def test_kept_outputs_name_no_folder_of_a_machine():
 def test_the_files_that_a_page_names_exist(name):
     text = (ROOT / name).read_text()
     for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
-        target = (ROOT / name).parent / link
+        target = ((ROOT / name).parent / link).resolve()
         assert target.exists() or any(target == made or made in target.parents for made in GENERATED), link
     for test in re.findall(r"`((?:\w+/)*test_\w+\.py)`", text):
         assert (ROOT / "tests" / test).exists(), test
