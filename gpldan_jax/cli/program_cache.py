@@ -13,6 +13,7 @@ import platform
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def keep_programs() -> Path | None:
 def _hand_over(own: Path, kept: Path) -> None:
     with contextlib.suppress(OSError):
         new = {program.name for program in _programs(own)} - {program.name for program in _programs(kept)}
-        for name in new:
+        for name in filter(lambda name: _is_whole(own / name), new):
             os.replace(own / name, kept / name)
         shutil.rmtree(own, ignore_errors=True)
         if not new:
@@ -73,6 +74,18 @@ def _hand_over(own: Path, kept: Path) -> None:
         for other in kept.glob(f"{_OURS}*"):
             if time.time() - other.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _is_whole(program: Path) -> bool:
+    """Returns whether a program was written to its end, which a full disk prevents, as far as its format can tell."""
+    content, stream = program.read_bytes(), zlib.decompressobj()
+    if content[:1] != b"\x78":  # not by zlib
+        return bool(content)
+    try:
+        stream.decompress(content)
+    except zlib.error:
+        return False
+    return stream.eof
 
 
 def _programs(folder: Path) -> Iterator[Path]:

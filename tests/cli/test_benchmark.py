@@ -102,7 +102,7 @@ def test_the_file_says_how_it_was_made(tmp_path, monkeypatch):
     (file,) = (tmp_path / "runs").iterdir()
     found = json.loads(file.read_text())
     assert list(found)[:5] == ["benchmark", "problem", "block_size", "ceilings", "rows"]
-    assert list(found)[5:] == ["machine", "date", "command", "commit", "peak_memory_bytes"]
+    assert list(found)[5:] == ["machine", "date", "command", "commit", "peak_memory_bytes", "sha256"]
     assert file.name.startswith("benchmark-loss-") and file.name.endswith(f"-{found['date']}.json")
     flags = f"{' '.join(TINY)} --sizes=4 --mode=forward --implementations=dense"
     assert found["command"] == f"gpldan benchmark loss {flags}"

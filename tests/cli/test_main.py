@@ -110,12 +110,11 @@ def test_each_command_runs_twice_in_one_interpreter(features, tmp_path, quick_en
     pytest.importorskip("skimage", reason="hog_hsv needs scikit-image: pip install 'gpldan_jax[features]'")
     image = pytest.importorskip("PIL.Image", reason="pictures need pillow: pip install 'gpldan_jax[features]'")
     (tmp_path / "pictures").mkdir()
-    for name, color in (("a", "red"), ("b", "blue"), ("c", "green"), ("d", "white")):
+    for name, color in (("a", "red"), ("b", "blue"), ("c", "green"), ("d", "white"), ("e", "black")):
         image.new("RGB", (80, 80), color).save(tmp_path / "pictures" / f"{name}.png")
-    rows = [
-        f"{name}.png,a {name} word,{split}"
-        for name, split in zip("abcd", ("train", "train", "validation", "test"), strict=True)
-    ]
+    texts = ("one two", "two three", "one three", "one", "two")  # no word is in all texts of training
+    splits = ("train", "train", "train", "validation", "test")
+    rows = [f"{name}.png,{text},{split}" for name, text, split in zip("abcde", texts, splits, strict=True)]
     (tmp_path / "texts.csv").write_text("\n".join(["image,text,split", *rows]))
     config = f"--config={ROOT / 'configs/npz.py'}"
     small = [*SMALL, f"--config.dataset.path={features}", "--config.train.epochs=1", "--config.train.selection=map"]

@@ -48,6 +48,22 @@ def test_programs_are_kept_and_only_whole_ones(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another folder of caches")
+@pytest.mark.parametrize("left", ["len(content) // 2", "0"])
+def test_programs_that_a_full_disk_cut_are_not_kept(tmp_path, left):
+    cut = f"""
+import pathlib
+for path in pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("jit__lambda*-cache"):
+    content = path.read_bytes()
+    path.write_bytes(content[: {left}])
+"""
+    kept, _ = compile_something(tmp_path, end=cut)
+    assert not any("lambda" in name for name in os.listdir(kept))
+    kept, _ = compile_something(tmp_path)
+    assert any("lambda" in name for name in os.listdir(kept))
+
+
+@pytest.mark.slow
 def test_the_choice_of_a_user_comes_first(tmp_path):
     assert compile_something(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "own"))[0] == "None"
     assert compile_something(tmp_path, JAX_ENABLE_COMPILATION_CACHE="false")[0] == "None"

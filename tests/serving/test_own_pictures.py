@@ -176,7 +176,9 @@ def test_a_collection_of_before_has_no_thumbnails_and_is_served(collection, tmp_
     assert loaded.pictures is not None
     (collection / FILE).rename(tmp_path / FILE)
     try:
-        with served.serving(Collection.load(collection)) as port:
+        with pytest.warns(UserWarning, match="pictures.sqlite is missing"):
+            without = Collection.load(collection)
+        with served.serving(without) as port:
             about = served.answer(port, "/api/about")
             assert not about["pictures"] and "picture" not in about["shelf"][0]
     finally:
