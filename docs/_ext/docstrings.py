@@ -85,4 +85,6 @@ def _without_lists(app, pagename, templatename, context, doctree):
         return f'<span class="sig-lines">{parameters}</span>'
 
     if "body" in context:
-        context["body"] = re.sub(r"<dl>\n((?:<dd>(?:(?!</?dl).)*?</dd>\n)+)</dl>", lines, context["body"], flags=re.DOTALL)
+        context["body"] = re.sub(
+            r"<dl>\n((?:<dd>(?:(?!</?dl).)*?</dd>\n)+)</dl>", lines, context["body"], flags=re.DOTALL
+        )
