@@ -20,7 +20,7 @@ from gpldan_jax.models.column_statistics import Share, own_blocks, own_share, ro
 
 
 class FeaturesOnDisk:
-    """Features that stay in `.npy` files until rows are needed, `[n, d]` float32.
+    """Features that are read from `.npy` files where rows are asked for, `[n, d]` float32.
 
     `features[rows]` reads rows: a number, a slice, or an array of numbers or bools. `take` chooses rows without reading
     them, `np.asarray(features)` reads all. Nothing else of an array works.
