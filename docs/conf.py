@@ -61,5 +61,6 @@ pygments_dark_style = "github-dark"
 html_title = "gpldan_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["scroll.js"]
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}

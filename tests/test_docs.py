@@ -18,6 +18,7 @@ import pytest
 from gpldan_jax import GPLDAN
 from gpldan_jax.cli.main import COMMANDS, main
 from gpldan_jax.config import SETTINGS
+from gpldan_jax.exporting import export_model
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -93,6 +94,7 @@ def made(tmp_path_factory):
     model = GPLDAN(hidden=8, width=8, parts=2, epochs=1, batch_size=16, selection="last", random_state=0)
     (folder / "runs" / "mine").mkdir(parents=True)
     model.fit(images, texts).save(folder / "runs" / "mine" / "model.safetensors")
+    export_model(folder / "runs" / "mine" / "model.safetensors", "numpy", folder / "emoji-encoders")
     return folder, names
 
 
@@ -104,6 +106,7 @@ PYTHON = [name for name in NAMES if fences((ROOT / name).read_text(), "python")]
 def test_the_python_of_a_page_runs(name, made, monkeypatch):
     folder, names = made
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     namespace = dict(names)
     if "labels" in name:  # it has three labels
         namespace |= {key: names[key][:3] for key in ("images", "texts")}

@@ -1,4 +1,7 @@
-"""Reads the docstrings of the package: `x` is code, and a link if x is a public name; formulas keep their lines."""
+"""Reads the docstrings of the package: `x` is code, and a link if x is a public name; formulas keep their lines.
+
+Signatures of several lines become valid HTML.
+"""
 
 import re
 
@@ -8,11 +11,13 @@ from docutils import nodes
 
 
 def setup(app):
-    """Adds the role `code_or_link`, and the rewriting of docstrings."""
+    """Adds the role `code_or_link`, and the rewriting of docstrings and signatures."""
     app.add_role("code_or_link", _code_or_link)
     app.connect("autodoc-process-docstring", _keep_formulas, priority=100)  # before napoleon
     app.connect("doctree-read", _link_names)
+    app.connect("doctree-read", _name_attributes)
     app.connect("missing-reference", _missing)
+    app.connect("html-page-context", _without_lists)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -26,6 +31,13 @@ def _link_names(app, doctree):
             continue
         if target := public.home_of(text):
             code.replace_self(_link(code.deepcopy(), target, app.env.docname))
+
+
+def _name_attributes(app, doctree):
+    """Calls the attributes of a class what our docstrings call them; Sphinx calls them variables."""
+    for name in doctree.findall(nodes.field_name):
+        if name.astext() == "Variables":
+            name.children = [nodes.Text("Attributes")]
 
 
 def _link(code, target, page):
@@ -63,3 +75,16 @@ def _missing(app, env, node, content):
     if node.get("reftype") in ("class", "data", "exc", "obj") and not public.home_of(target):
         return content
     return None
+
+
+def _without_lists(app, pagename, templatename, context, doctree):
+    """Replaces the lists of parameters that Sphinx writes: a list of definitions without terms is not valid HTML."""
+
+    def lines(found):
+        parameters = found[1].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+        return f'<span class="sig-lines">{parameters}</span>'
+
+    if "body" in context:
+        context["body"] = re.sub(
+            r"<dl>\n((?:<dd>(?:(?!</?dl).)*?</dd>\n)+)</dl>", lines, context["body"], flags=re.DOTALL
+        )

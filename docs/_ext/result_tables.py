@@ -80,7 +80,7 @@ class Ablation(_Table):
         path = RESULTS / self.arguments[0]
         self.env.note_dependency(str(path))
         columns = self.options["columns"].split(", ")
-        lines = [["", *columns], ["---"] + ["---:"] * len(columns)]
+        lines = [["parts", *columns], ["---"] + ["---:"] * len(columns)]
         lines += [[name, *(row[column] for column in columns)] for name, row in table_of(path).items()]
         return self.parsed("\n".join(f"| {' | '.join(line)} |" for line in lines))
 

@@ -53,7 +53,7 @@ def scores_table(names: list[str], methods: list[str], column: str, *, mean: boo
     """A Markdown table of methods against datasets; an empty cell where a method was not run."""
     tables = {name: table_of(results_file(name)) for name in names}
     titles = [DATASETS[name.rpartition("/")[2]] for name in names]
-    lines = [["", *titles, *(["mean"] if mean else [])], ["---"] + ["---:"] * (len(names) + mean)]
+    lines = [["method", *titles, *(["mean"] if mean else [])], ["---"] + ["---:"] * (len(names) + mean)]
     for method in methods:
         cells = [tables[name].get(method, {}).get(column, "") for name in names]
         if not any(cells):

@@ -30,13 +30,13 @@ KEYS = ("id", "caption", "caption_utf8", "caption_ends", "image_file")
 
 @dataclass(frozen=True)
 class Descriptions:
-    """What is known of n pairs.
+    """The ids of n pairs, and the captions and image files if they are known.
 
     Attributes:
         ids: n different ids, strings or whole numbers.
         captions: n strings, or `None`.
         files: n paths of images, relative to `folder`, "" for none; or `None`.
-        folder: where the images lie, or `None`. It may be gone.
+        folder: the folder of the images, or `None`. It may not exist any more.
         shipped: the dataset of this package that has the pictures, or `None`.
         shipped_rows: n rows of that dataset.
     """

@@ -359,7 +359,7 @@ def _encode_groups(name: str, splits: Sequence[Pairs], cut_groups: bool) -> list
 
 
 def label_titles(dataset: PairedDataset, labels: np.ndarray) -> list[str]:
-    """Returns what pages call the classes of some pairs: of several the titles with commas, "" for none.
+    """Returns the titles of the classes of some pairs: several titles with commas, "" for no class.
 
     Args:
         dataset: the dataset of the pairs.

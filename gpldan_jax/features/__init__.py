@@ -1,4 +1,4 @@
-"""Features of pictures and texts, computed in the same way for training and for what a trained model is asked later.
+"""Features of pictures and texts, computed in the same way for training and for the queries of a trained model.
 
 An encoder is a function that takes a batch and returns an array `[n, d]`. An image encoder takes a list of pictures,
 uint8 `[h, w, 3]`; a text encoder takes a list of strings. Any such function can be used; `ImageEncoder` lists the

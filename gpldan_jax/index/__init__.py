@@ -1,8 +1,8 @@
 """Search in collections of any size by the exact ranking of the paper's distance.
 
-`Index` is what users meet: it encodes a collection (`gallery`), scans it for lower bounds of the distances (`scan`),
-measures exactly what the bounds leave in doubt (`nearest`), asks a vector index first where it is told to
-(`candidates`), and is kept in a folder (`storage`). `searching` is one search of either kind.
+`Index` is the class for users. It encodes a collection (`gallery`) and computes lower bounds of the distances (`scan`).
+Then it measures exactly the items that may be among the nearest (`nearest`). It can ask a vector index first
+(`candidates`), and is saved in a folder (`storage`). `searching` is one search of either kind.
 """
 
 from gpldan_jax.index.candidates import Recall as Recall

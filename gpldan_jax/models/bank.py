@@ -41,7 +41,7 @@ _RIDGE_DIRECTIONS = 32  # of the joint representations, drawn at random, that th
 
 
 class BankSide(flax.struct.PyTreeNode):
-    """What a bank has of one modality.
+    """The part of a bank for one modality.
 
     Attributes:
         inputs: `[b, d]` float16, less `center`, of length one.
@@ -102,7 +102,7 @@ class _Regression(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BankPairs:
-    """The training pairs of a bank, before a network says where they lie; it serves every epoch of a training.
+    """The training pairs of a bank without their vectors, which depend on the network; one object for all epochs.
 
     Attributes:
         rows: `[n]`, which of the training pairs they are.
@@ -176,7 +176,7 @@ def choose_pairs(images: np.ndarray, texts: np.ndarray, *, pairs: int, seed: int
 def make_bank(
     pairs: BankPairs, image_features: np.ndarray, text_features: np.ndarray, *, neighbours: int, weight: float
 ) -> Bank:
-    """Makes a bank of what a model says of its pairs.
+    """Makes a bank from training pairs and the vectors that a model gives them.
 
     Args:
         pairs: as `choose_pairs` returns them.

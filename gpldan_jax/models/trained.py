@@ -25,7 +25,7 @@ from gpldan_jax.models.encoding import encode_rows, retrieval_distances
 from gpldan_jax.models.projector import Projector, Representation
 
 MODEL_FILE, CARD_FILE = "model.safetensors", "README.md"
-"""What a model and its card are called in a folder."""
+"""The file names of a model and of its card in a folder."""
 
 _HEADER = "gpldan_jax"
 _CHECKSUMS = "checksums"

@@ -60,11 +60,11 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """How far a model in training is.
+    """The progress of one model in training.
 
     Attributes:
         selection: the best epoch so far.
-        failed: why it is not trained on, such as "the pairwise loss is nan at step 11"; empty otherwise.
+        failed: why its training has ended, such as "the pairwise loss is nan at step 11"; empty otherwise.
     """
 
     selection: Selection = dataclasses.field(default_factory=Selection)
@@ -77,7 +77,7 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class EpochResult:
-    """What came of one epoch.
+    """The result of one epoch.
 
     Attributes:
         epoch: epochs trained so far.
@@ -169,7 +169,7 @@ def describe_not_finite(metrics: Mapping[str, np.ndarray], first_step: int) -> s
 
 
 def criterion_value(criterion: str, figures: Mapping[str, Mapping[str, float]], epoch: int) -> float:
-    """Returns what a criterion says of the validation figures of an epoch; higher is better.
+    """Returns the value of a selection criterion for the validation figures of an epoch; higher is better.
 
     Args:
         criterion: `"map"`: the average map@50; `"recall"`: the average of recall@1, 5 and 10 over both directions,
@@ -199,7 +199,7 @@ def criterion_value(criterion: str, figures: Mapping[str, Mapping[str, float]], 
 def criterion_figure(
     criterion: str, figures: Mapping[str, Mapping[str, float]], epoch: int
 ) -> tuple[str, float] | tuple[None, None]:
-    """Returns the name and the value of the figure that a criterion looks at; of `"last"` map@50, else recall@10.
+    """Returns the name and value of the figure to show for a criterion; for `"last"` map@50, or recall@10.
 
     Args:
         criterion: as in `criterion_value`.

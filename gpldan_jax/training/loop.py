@@ -38,7 +38,7 @@ _RESIDENT_SHARE = 0.8  # of a device's memory; the rest is for parameters, optim
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         epoch: finished epochs.
