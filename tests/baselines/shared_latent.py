@@ -55,3 +55,16 @@ def untrained(fit, module=network_method, **settings):
     with first as training:
         distances = fit(train, further, recall, seed=0, **settings)
     return distances, training.call_args.args
+
+
+def parameters_of(fit, train, validation, **settings):
+    """The trained parameters of a `fit` of which all scores are equal, so that it keeps the first."""
+    found = []
+
+    def watched(*of, train_network=network_method.train_network, **options):
+        found.append(train_network(*of, **options))
+        return found[-1]
+
+    with mock.patch.object(network_method, "train_network", watched):
+        fit(train, validation, lambda _: 0.0, seed=0, **settings)
+    return found[0]

@@ -10,6 +10,7 @@ from gpldan_jax.baselines import acmr, ucal
 from gpldan_jax.baselines.network_method import LabelledBatch
 from gpldan_jax.data import PairedSplit
 from gpldan_jax.data.splits import synthetic_splits
+from tests.baselines.shared_latent import parameters_of
 
 FLOAT32 = 1e-5  # relative; sums of a few dozen terms
 LABELS = np.array([0, 2, 0, 1, 2, 0])
@@ -114,9 +115,8 @@ def test_a_few_steps_lower_what_the_codes_minimise():
     train, validation, _ = splits()
     inputs = LabelledBatch(train.images, train.texts, train.labels, jax.random.key(0), jnp.float32(0))
     losses = []
-    for epochs in (0, 1):  # of equal scores the first is kept
-        fitted = acmr.ACMR.fit(train, validation, lambda _: 0.0, seed=0, epochs=epochs, learning_rate=1e-3)
-        of = fitted.args[0]
+    for epochs in (0, 1):
+        of = parameters_of(acmr.ACMR.fit, train, validation, epochs=epochs, learning_rate=1e-3)
         image, text = ucal.encode(of["image"], inputs.images), ucal.encode(of["text"], inputs.texts)
         triplets = acmr.triplet_loss(image, text, inputs.labels, margin=4.0, negative=1.0)
         losses.append((acmr.label_loss(of["label"], image, text, inputs.labels), triplets))

@@ -148,4 +148,4 @@ def test_inputs_are_standardised_and_outputs_fewer_than_the_pairs_of_a_batch():
     for inputs in (train.images, train.texts):
         np.testing.assert_allclose([inputs.mean(axis=0), inputs.std(axis=0) - 1], 0, atol=1e-5)
     raw, _ = shared_latent.splits()
-    np.testing.assert_array_equal(distances(raw.images, raw.texts), inside(parameters, train.images, train.texts))
+    np.testing.assert_array_equal(distances(raw.images, raw.texts), inside(parameters)(train.images, train.texts))
