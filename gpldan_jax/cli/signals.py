@@ -1,5 +1,6 @@
 """What SIGINT (Ctrl-C) and SIGTERM do to a command, from its first moment on: one line, and exit status 130 or 143."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -71,7 +72,14 @@ def finish(status: int) -> int:
         sys.stderr.flush()
         for number in _NUMBERS:
             signal.signal(number, handle)
+        atexit.register(_ignore)
     return status
+
+
+def _ignore():
+    """Python ends by giving each signal that has a handler back to the system, which would end the process with it."""
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -41,9 +41,18 @@ def test_a_signal_in_an_import_ends_the_process_at_once(number, status, tmp_path
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "stopped; as it was\n")
 
 
+LAST = """
+class Last:  # is deleted when Python has given up its handlers
+    def __del__(self, kill=os.kill, process=os.getpid()):
+        kill(process, NUMBER)
+last = Last()
+"""
+
+
 @pytest.mark.parametrize("number, _", NUMBERS)
-def test_a_signal_after_the_work_does_not_change_the_status(number, _):
-    code = f"import atexit, os; atexit.register(os.kill, os.getpid(), {int(number)})\n"
+@pytest.mark.parametrize("send", ["atexit.register(os.kill, os.getpid(), NUMBER)", LAST], ids=["atexit", "last"])
+def test_a_signal_after_the_work_does_not_change_the_status(number, _, send):
+    code = f"import atexit, os\n{send.replace('NUMBER', str(int(number)))}\n"
     code += "import sys; from gpldan_jax.cli.main import main; sys.argv[1:] = ['--version']; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("gpldan_jax ") and not done.stderr
