@@ -97,7 +97,7 @@ def test_a_folder_becomes_a_page(tmp_path, monkeypatch, quick_environment):
     lines = ["file_name,caption"]
     for row, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (30, 9, 7, 3), np.uint8)):
         Image.fromarray(pixels).save(f"photos/{row}.png")
-        lines.append(f"{row}.png,a red chair {row % 7} of kind {row % 5}")
+        lines.append(f"{row}.png,a {('red', 'green', 'blue')[row % 3]} chair of kind {row % 5}")
     (tmp_path / "captions.csv").write_text("\n".join(lines) + "\n")
     install, _, code = way("sh", "experiments/demo.py").partition("\n")
     assert install == "pip install -e '.[serve]'"

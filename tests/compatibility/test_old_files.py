@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gpldan_jax
 from gpldan_jax import load_model
 from gpldan_jax.index import Index
 from gpldan_jax.runs import session
@@ -56,7 +57,7 @@ def test_an_interrupted_run_continues(old, capsys):
     after = (old / "interrupted" / workdirs.METRICS).read_text().splitlines()
     assert after[: len(records)] == records
     assert [json.loads(line)["epoch"] for line in after] == list(range(1, 13))
-    assert load_model(old / "interrupted" / workdirs.MODEL).metadata["version"] == "0.1.0"
+    assert load_model(old / "interrupted" / workdirs.MODEL).metadata["version"] == gpldan_jax.__version__
 
 
 def test_another_config_is_still_refused(old):
