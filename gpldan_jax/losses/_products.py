@@ -1,4 +1,4 @@
-"""The large matrix products of a tile, laid out as a kind of device likes them.
+"""The large matrix products of a tile, in the layout that is fastest on each kind of device.
 
 With `E_ab(i) = a_ib x'_ia` of the rows and `C_ab(j) = b_ja y'_jb` of the columns, the inner product of a pair after
 attention is `sum_ab C_ab(j) . E_ab(i)`. `MatmulConfig.layout` says which factors a product has inside:

@@ -9,7 +9,7 @@ that become the result, and taken back to the representations once at the end.
 
 Over devices each device holds a block of the pairs (it is their host) and meets half of the other blocks as guests:
 copies travel around a ring together with the gradients accumulated for them, which return to their host. No device
-sees more than its own share, one guest and a tile.
+sees more than its own share, one guest, the next guest, which arrives meanwhile, and a tile.
 """
 
 import functools

@@ -149,7 +149,8 @@ def sharded_graph_pattern_loss(
     Each device holds an equal share of the pairs.
 
     All pairs meet, those on different devices too: shares travel around the ring of devices, half way, since distances
-    are symmetric, and their gradients return to them. A device needs memory for two shares and a tile. Value and
+    are symmetric, and their gradients return to them. A device needs memory for its
+    share, the share that it meets, the next one, which arrives meanwhile, and a tile. Value and
     gradient are those of `graph_pattern_loss` but for the order of summation. Call it with global arrays, inside
     `jax.jit` or outside, not inside `shard_map`.
 
