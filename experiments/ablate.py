@@ -5,7 +5,7 @@ python experiments/ablate.py --config=configs/wikipedia.py --seeds=5
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("ablate", sys.argv[1:], "python experiments/ablate.py"))
+    sys.exit(main("ablate", "python experiments/ablate.py"))

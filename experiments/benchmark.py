@@ -5,7 +5,7 @@ python experiments/benchmark.py loss --sizes 64 256 2048
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("benchmark", sys.argv[1:], "python experiments/benchmark.py"))
+    sys.exit(main("benchmark", "python experiments/benchmark.py"))

@@ -5,7 +5,7 @@ python experiments/compare.py --dataset=wikipedia --methods=all --seeds=5
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("compare", sys.argv[1:], "python experiments/compare.py"))
+    sys.exit(main("compare", "python experiments/compare.py"))

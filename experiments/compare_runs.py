@@ -5,7 +5,7 @@ python experiments/compare_runs.py runs/mine runs/base
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("compare-runs", sys.argv[1:], "python experiments/compare_runs.py"))
+    sys.exit(main("compare-runs", "python experiments/compare_runs.py"))

@@ -5,7 +5,7 @@ python experiments/demo.py photos --texts=captions.csv
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("demo", sys.argv[1:], "python experiments/demo.py"))
+    sys.exit(main("demo", "python experiments/demo.py"))

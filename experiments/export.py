@@ -5,7 +5,7 @@ python experiments/export.py runs/emoji --to=numpy --out=emoji-encoders
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("export", sys.argv[1:], "python experiments/export.py"))
+    sys.exit(main("export", "python experiments/export.py"))

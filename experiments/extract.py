@@ -6,7 +6,7 @@ python experiments/extract.py --images=DIR --texts=FILE.csv --out=features.npz \
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("extract", sys.argv[1:], "python experiments/extract.py"))
+    sys.exit(main("extract", "python experiments/extract.py"))

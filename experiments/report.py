@@ -5,7 +5,7 @@ python experiments/report.py runs/emoji --out=report.html
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("report", sys.argv[1:], "python experiments/report.py"))
+    sys.exit(main("report", "python experiments/report.py"))

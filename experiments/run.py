@@ -5,7 +5,7 @@ python experiments/run.py --config=configs/emoji.py
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("run", sys.argv[1:], "python experiments/run.py"))
+    sys.exit(main("run", "python experiments/run.py"))

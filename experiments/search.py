@@ -5,7 +5,7 @@ python experiments/search.py build --workdir=runs/emoji
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("search", sys.argv[1:], "python experiments/search.py"))
+    sys.exit(main("search", "python experiments/search.py"))

@@ -5,7 +5,7 @@ python experiments/summarize.py runs/emoji-*
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("summarize", sys.argv[1:], "python experiments/summarize.py"))
+    sys.exit(main("summarize", "python experiments/summarize.py"))

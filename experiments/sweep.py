@@ -5,7 +5,7 @@ python experiments/sweep.py --config=configs/wikipedia.py --alpha=0.3,1,3 --beta
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("sweep", sys.argv[1:], "python experiments/sweep.py"))
+    sys.exit(main("sweep", "python experiments/sweep.py"))

@@ -5,7 +5,7 @@ python experiments/verify.py runs/emoji
 
 import sys
 
-from gpldan_jax.cli.main import run_command
+from gpldan_jax.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(run_command("verify", sys.argv[1:], "python experiments/verify.py"))
+    sys.exit(main("verify", "python experiments/verify.py"))

@@ -5,10 +5,10 @@ The names below are imported when they are first used, so that `import gpldan_ja
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 
+TYPE_CHECKING = False  # as `typing` has it, which takes longer to import than the rest of this module
 if TYPE_CHECKING:
     from gpldan_jax.estimator import GPLDAN as GPLDAN
     from gpldan_jax.hub import from_pretrained as from_pretrained

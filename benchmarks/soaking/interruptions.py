@@ -1,6 +1,7 @@
 """Signals at random moments, from the first hundredth of a second on; then the same command again."""
 
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ SAME, EARLY = "same bytes afterwards, right status, one line", "ended by the sys
 WRONG_BYTES, WRONG_STATUS, LINES, AGAIN = "OTHER BYTES AFTERWARDS", "WRONG STATUS", "MORE LINES", "CANNOT GO ON"
 BAD = (WRONG_BYTES, WRONG_STATUS, LINES, AGAIN, "TRACEBACK", "HANG")
 _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+# The two files that run before signals are handled. Python's own start, before any of ours, ends in a stack trace too.
+_OURS = re.compile(r"[/\\]gpldan_jax[/\\](?!__(init|main)__\.py)")
 _FIRST, _EARLY_SHARE = 0.01, 0.3  # seconds; of the signals in the first second
 
 
@@ -69,8 +72,7 @@ def _judge_signal(ended, number, is_serving):
     if ended.status == -number and not ended.out and not ended.err and number != signal.SIGKILL:
         return EARLY, ""
     if "Traceback" in ended.err:
-        # Python's own start, before `gpldan_jax` is imported, ends so.
-        return (EARLY if "gpldan_jax" not in ended.err else "TRACEBACK"), ended.err[-400:]
+        return ("TRACEBACK" if _OURS.search(ended.err) else EARLY), ended.err[-400:]
     # A command that was finished already has done its work, and a server that is asked to stop has too.
     if ended.status not in (_SIGNALS[number], 0):
         return WRONG_STATUS, f"status {ended.status}: {ended.err[-300:]}"

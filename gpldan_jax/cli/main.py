@@ -1,11 +1,8 @@
-"""`gpldan` and `python -m gpldan_jax`: finds the command and runs it.
-
-This module imports little, so that Ctrl-C is handled from nearly the first moment on.
-"""
+"""`gpldan`: finds the command and runs it."""
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gpldan_jax
 from gpldan_jax import _files
@@ -38,12 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         input; 130 or 143 where SIGINT or SIGTERM stopped it.
     """
     if argv is None:  # of the process, which ends then
-        failures.stay_quiet()  # also for threads that end with the process
-        try:
-            status = main(sys.argv[1:])
-        except SystemExit as end:  # of argparse, after --help
-            status = end.code if isinstance(end.code, int) else 0
-        return signals.finish(_flushed(status))
+        return end_process(lambda: main(sys.argv[1:]))
     name, *rest = list(argv) or ["--help"]
     try:
         if name in COMMANDS:
@@ -65,6 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     hint = f", did you mean {near[0]!r}?" if near else "; `gpldan --help` lists all"
     print(f"error: unknown command {name!r}{hint}", file=sys.stderr)
     return 2
+
+
+def end_process(work: Callable[[], int]) -> int:
+    """Does the work of a process, which ends then; returns its exit status."""
+    failures.stay_quiet()  # also for threads that end with the process
+    try:
+        status = work()
+    except SystemExit as end:  # of argparse, after --help
+        status = end.code if isinstance(end.code, int) else 0
+    return signals.finish(_flushed(status))
 
 
 def run_command(name: str, argv: Sequence[str], program: str) -> int:

@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import gpldan_jax
 from gpldan_jax.cli import main, signals
 from gpldan_jax.cli.arguments import call
 
@@ -56,6 +58,24 @@ def test_a_signal_after_the_work_does_not_change_the_status(number, _, send):
     code += "import sys; from gpldan_jax.cli.main import main; sys.argv[1:] = ['--version']; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("gpldan_jax ") and not done.stderr
+
+
+@pytest.mark.parametrize("number, status", NUMBERS)
+@pytest.mark.parametrize("program", [["-m", "gpldan_jax"], ["experiments/run.py", "--help"]], ids=["-m", "experiments"])
+def test_a_signal_while_the_commands_are_imported_is_one_line(number, status, program, tmp_path):
+    """The first module that `cli/main.py` imports sends it: with Python's own handlers that is a stack trace."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        if name == 'gpldan_jax._files': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder)\n"
+    )
+    root = Path(gpldan_jax.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
+    command = [sys.executable, *program]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "stopped\n")
 
 
 @pytest.mark.slow
