@@ -2,6 +2,7 @@
 
     python benchmarks/soak.py --seed=1 --damages=1000 --interruptions=300 --disks=50 --out=soak.json
     python benchmarks/soak.py --readers=20000
+    python benchmarks/soak.py --attacks
     python benchmarks/soak.py --seed=1 --only=1/17 --folder=/tmp/soak
 
 A damage changes a byte, a block, a line or the end of a file that a later command reads; then each of these commands is
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--interruptions", type=int, default=0, metavar="N", help="how many signals to send")
     add("--disks", type=int, default=0, metavar="N", help="how many full disks to make for each command")
     add("--readers", type=int, default=0, metavar="N", help="how many mutated inputs each reader gets")
+    add("--attacks", action="store_true", help="let clients of the page misbehave, and measure what others notice")
     add("--minutes", type=float, default=60, help="begin nothing new after so long; default %(default)s")
     add("--folder", type=Path, help="where to work: an earlier one is used again; default: a new one that is deleted")
     add("--only", metavar="SEED/NUMBER", help="repeat one damage, and show what each command says")
@@ -75,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from soaking import readers
 
             records += list(readers.mutate(folder, options.seed, options.readers, until))
+        if options.attacks:
+            from soaking import attacks
+
+            records += list(attacks.attack(folder))
     if options.out:
         options.out.write_text(json.dumps({"seed": options.seed, "trials": records}, indent=1) + "\n")
     return _report(records)
@@ -144,9 +150,9 @@ def _counted(records, title):
 
 def _report(records):
     """Prints the table, then a line for each finding; returns the exit status."""
-    from soaking import damages, full_disks, interruptions, readers
+    from soaking import attacks, damages, full_disks, interruptions, readers
 
-    bad = {*damages.BAD, *interruptions.BAD, *full_disks.BAD, *readers.BAD}
+    bad = {*attacks.BAD, *damages.BAD, *interruptions.BAD, *full_disks.BAD, *readers.BAD}
     outcomes = dict.fromkeys([*damages.OUTCOMES, *(record["outcome"] for record in records)])
     counts: Counter[tuple[str, str, str]] = Counter()
     for record in records:
@@ -170,6 +176,9 @@ def _report(records):
     print(f"{'all':<{width}}" + "".join(f"{totals[outcome]:>7}" for outcome in shown))
     faults = len({(record["kind"], record["seed"]) for record in records if record["kind"] == "damage"})
     print((f"{faults} damages, " if faults else "") + f"{totals.total()} trials")
+    for record in records:
+        if record["kind"] == "attack":
+            print(f"{record['case']}: {record['said']}")
     findings = [record for record in records if record["outcome"] in bad]
     for record in findings:
         where = f"{record['case']} {record['file']}, {record['done']}, {record['command']}"

@@ -1,19 +1,21 @@
-"""A listening socket that bounds how many connections a client has, and how many there are.
+"""A listening socket that bounds how many connections a client has and makes, and how many there are.
 
 Hypercorn accepts all connections. A process can have only so many open files, so one client that opens many would keep
-all others out.
+all others out; and Hypercorn works a millisecond on each, so others would wait for one that opens and closes thousands.
 """
 
 import collections
 import contextlib
+import dataclasses
 import json
 import socket
 from collections.abc import Collection
 
-from gpldan_jax.serving.limits import Network, client_at, is_among
+from gpldan_jax.serving.limits import Allowance, Limits, Network, client_at, is_among
 
 _RESERVED = 128  # open files for everything but connections
 _CLOSED = 4
+_NEW = 2  # so that one who makes a connection for each request is told first of too many requests
 _REFUSED_AT_ONCE = 100  # before the event loop does something else
 
 
@@ -25,14 +27,19 @@ class BoundedListener(socket.socket):
 
     Args:
         listener: the socket to listen with; it is detached.
-        most: connections of one client; `_CLOSED` times as many, with those that it has closed.
+        limits: of the server: `connections` of one client, `_CLOSED` times as many with those that it has closed; of
+            new ones `_NEW` times `rate` and `burst`.
         proxies: networks whose addresses may have more.
         total: connections of all clients; by default as many as this process may have open files.
     """
 
-    def __init__(self, listener: socket.socket, most: int, proxies: Collection[Network] = (), total: int | None = None):
+    def __init__(
+        self, listener: socket.socket, limits: Limits, proxies: Collection[Network] = (), total: int | None = None
+    ):
         super().__init__(listener.family, listener.type, listener.proto, fileno=listener.detach())
-        self._most, self._proxies, self._total = most, proxies, total or _open_files() - _RESERVED
+        self._most, self._proxies, self._total = limits.connections, proxies, total or _open_files() - _RESERVED
+        self._rate = _NEW * limits.rate
+        self._new = Allowance(dataclasses.replace(limits, rate=self._rate, burst=_NEW * limits.burst))
         # Connections of each client: those that it has not closed, and all of which this process has the file.
         self._alive: collections.Counter[str] = collections.Counter()
         self._open: collections.Counter[str] = collections.Counter()
@@ -45,8 +52,12 @@ class BoundedListener(socket.socket):
             is_many = self._alive[client] >= self._most or self._open[client] >= _CLOSED * self._most
             if self._open.total() >= self._total:
                 _refuse(accepted, "too many connections")
-            elif is_many and not is_among(address[0], self._proxies):
+            elif is_among(address[0], self._proxies):
+                return _Connection(accepted, client, self._alive, self._open), address
+            elif is_many:
                 _refuse(accepted, f"too many connections from {client}: at most {self._most}")
+            elif not self._new.take(client):
+                _refuse(accepted, f"too many new connections from {client}: {self._rate:g} each second")
             else:
                 return _Connection(accepted, client, self._alive, self._open), address
         raise BlockingIOError

@@ -53,8 +53,8 @@ class Limits:
         waiting_of_one: the same, of one client.
         waiting_seconds: after which a search in the queue is given up.
         connections: of one client at a time (not on Windows); one more is closed.
-        rate: requests of one client per second, of any kind, in the long run.
-        burst: requests of one client at once.
+        rate: requests of one client per second, of any kind, in the long run; twice as many new connections.
+        burst: requests of one client at once; twice as many new connections.
         clients: clients that are remembered; then the one that has been silent for longest is forgotten.
         idle_seconds: after which a connection is closed that has sent no request, or not the whole head of one.
         drain_seconds: in which the rest of a refused body must have arrived; then its connection is closed.
@@ -298,25 +298,41 @@ class RealClient:
         await self._app(scope | {"client": (client, port)}, receive, send)
 
 
-class RateLimit:
-    """Allows each client `burst` requests, and `rate` more each second up to as many."""
+class Allowance:
+    """What each client may do: `burst` times at once, and `rate` times more each second up to as many.
 
-    def __init__(self, app, limits: Limits, clock: Callable[[], float] = time.monotonic):
-        self._app, self._limits, self._clock = app, limits, clock
-        # Requests left to each client, and when that was.
+    Args:
+        limits: of the server: `rate`, `burst` and `clients`.
+        clock: the time in seconds.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic):
+        self._limits, self._clock = limits, clock
+        # What is left to each client, and when that was.
         self._clients: collections.OrderedDict[str, tuple[float, float]] = collections.OrderedDict()
 
-    async def __call__(self, scope, receive, send):
-        """Answers one request."""
-        client, now = client_of(scope), self._clock()
+    def take(self, client: str) -> bool:
+        """Returns whether a client may do it once more, and counts it."""
+        now = self._clock()
         left, since = self._clients.pop(client, (self._limits.burst, now))
         left = min(self._limits.burst, left + (now - since) * self._limits.rate)
         is_allowed = left >= 1
         self._clients[client] = (left - is_allowed, now)
         if len(self._clients) > self._limits.clients:
             self._clients.popitem(last=False)
-        if not is_allowed:
-            message = f"too many requests: {self._limits.rate:g} each second"
+        return is_allowed
+
+
+class RateLimit:
+    """Allows each client so many requests, see `Allowance`."""
+
+    def __init__(self, app, limits: Limits, clock: Callable[[], float] = time.monotonic):
+        self._app, self._rate, self._requests = app, limits.rate, Allowance(limits, clock)
+
+    async def __call__(self, scope, receive, send):
+        """Answers one request."""
+        if not self._requests.take(client_of(scope)):
+            message = f"too many requests: {self._rate:g} each second"
             return await failure(429, message, {"Retry-After": "1"})(scope, receive, send)
         await self._app(scope, receive, send)
 

@@ -122,7 +122,7 @@ async def run(
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; not the main thread
             loop.add_signal_handler(number, stop.set)
-    bounded = BoundedListener(listener.dup(), limits.connections, proxies)
+    bounded = BoundedListener(listener.dup(), limits, proxies)
 
     class Config(hypercorn.Config):
         def create_sockets(self):

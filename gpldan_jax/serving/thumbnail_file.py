@@ -24,6 +24,7 @@ from gpldan_jax.features.pictures import read_file
 from gpldan_jax.features.thumbnails import SIDE, THUMBNAIL_TABLE, check_thumbnails, make_thumbnail
 
 FILE = "pictures.sqlite"
+_REFUSALS = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO, sqlite3.SQLITE_READONLY: errno.EROFS}
 _PART = f"{_files.TEMPORARY}{FILE}"
 _BATCH = 16  # pictures whose files are in memory at a time
 _DIGITS = 32
@@ -119,7 +120,7 @@ def build_thumbnails(
     part, names = folder / _PART, []
     if not part.exists() and (folder / FILE).exists():
         shutil.copyfile(folder / FILE, part)
-    with _full_disk_named(folder / FILE), _opened(part) as (connection, known):
+    with _refusals_named(folder / FILE), _opened(part) as (connection, known):
         for start in range(0, len(pictures), _BATCH):
             batch = [_named(picture) for picture in pictures[start : start + _BATCH]]
             new = {name: content for name, content in batch if name and name not in known}
@@ -159,14 +160,25 @@ def _opened(part: Path) -> Iterator[tuple[sqlite3.Connection, set[str]]]:
 
 
 @contextlib.contextmanager
-def _full_disk_named(path):
-    """Makes what SQLite says of a full disk an `OSError` with the name of the file."""
+def _refusals_named(path):
+    """Makes what the machine refuses to SQLite an `OSError` with the name of the file."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+        number = _REFUSALS.get(error.sqlite_errorcode & 0xFF)
+        if number is None:
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if number == errno.EIO and _are_files_limited():  # SQLite does not say which of them it was
+            number = errno.EFBIG
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _are_files_limited():
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
 
 
 def _named(picture: Path | np.ndarray) -> tuple[str, bytes | np.ndarray]:

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from gpldan_jax.serving.connections import BoundedListener
+from gpldan_jax.serving.limits import Limits
 from tests.commands import ROOT
 from tests.serving import served
 
@@ -53,8 +54,23 @@ def listening(*args, **settings):
         yield listener, listener.getsockname()[1]
 
 
+def test_one_client_that_opens_and_closes_many_connections_is_refused():
+    limits = Limits(connections=3, burst=5, rate=0.001)
+    with contextlib.ExitStack() as stack, listening(limits) as (listener, port):
+        for _ in range(10):
+            with connect(port), listener.accept()[0] as accepted:
+                pass
+            accepted.close()
+        refused, other = stack.enter_context(connect(port)), stack.enter_context(connect(port, "127.0.0.3"))
+        accepted, (address, _) = listener.accept()
+        accepted.close()
+        assert address == "127.0.0.3"
+        assert refusal(refused) == (429, "5", "too many new connections from 127.0.0.2: 0.002 each second")
+        other.close()
+
+
 def test_all_clients_together_have_a_limit():
-    with contextlib.ExitStack() as stack, listening(5, total=3) as (listener, port):
+    with contextlib.ExitStack() as stack, listening(Limits(connections=5), total=3) as (listener, port):
         clients = [stack.enter_context(connect(port, f"127.0.0.{2 + row}")) for row in range(4)]
         accepted = [stack.enter_context(listener.accept()[0]) for _ in range(3)]
         listener.settimeout(0.2)
@@ -67,14 +83,17 @@ def test_all_clients_together_have_a_limit():
 
 
 def test_a_trusted_proxy_may_have_any_number():
-    with contextlib.ExitStack() as stack, listening(1, [ipaddress.ip_network("127.0.0.2")]) as (listener, port):
+    with (
+        contextlib.ExitStack() as stack,
+        listening(Limits(connections=1), [ipaddress.ip_network("127.0.0.2")]) as (listener, port),
+    ):
         for _ in range(3):
             stack.enter_context(connect(port))
             stack.enter_context(listener.accept()[0])
 
 
 def test_a_flood_of_connections_lets_the_event_loop_do_something_else():
-    with contextlib.ExitStack() as stack, listening(1) as (listener, port):
+    with contextlib.ExitStack() as stack, listening(Limits(connections=1)) as (listener, port):
         listener.setblocking(False)
         for _ in range(102):
             stack.enter_context(connect(port))
@@ -86,7 +105,7 @@ def test_a_flood_of_connections_lets_the_event_loop_do_something_else():
 
 
 def test_connections_that_a_client_has_closed_count_less():
-    with contextlib.ExitStack() as stack, listening(2) as (listener, port):
+    with contextlib.ExitStack() as stack, listening(Limits(connections=2)) as (listener, port):
         for _ in range(8):
             connect(port).close()
             accepted = stack.enter_context(listener.accept()[0])

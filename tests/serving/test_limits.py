@@ -65,7 +65,7 @@ def test_a_client_has_a_number_of_requests_and_then_some_each_second():
     time_now[0] = 1.0
     assert [request("a") for _ in range(3)] == [200, 200, (429, b"1")]
     request("c"), request("d")
-    assert len(limited._clients) == 2  # a, who asked longest ago, is forgotten
+    assert len(limited._requests._clients) == 2  # a, who asked longest ago, is forgotten
     assert request("a") == 200
 
 

@@ -1,7 +1,11 @@
 """Thumbnails: what a build makes, uses again and leaves out, and what a damaged file does."""
 
+import errno
 import io
+import os
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -114,3 +118,21 @@ def test_a_build_uses_no_damaged_thumbnails_again(tmp_path, part):
     assert build_thumbnails(tmp_path, paths, threads=1) == names
     assert [open_thumbnails(tmp_path).file(name) for name in names] == whole
     assert [checked.state for checked in verify(tmp_path / FILE)] == [OK]
+
+
+def test_a_limit_of_file_sizes_is_named_with_the_file(tmp_path):
+    pytest.importorskip("resource", reason="Windows has no limit of file sizes")
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from gpldan_jax.serving.thumbnail_file import build_thumbnails
+pictures = list(np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), dtype=np.uint8))
+resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
+try:
+    build_thumbnails(Path(sys.argv[1]), pictures, threads=1)
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == f"[Errno {errno.EFBIG}] {os.strerror(errno.EFBIG)}: '{tmp_path / FILE}'\n"
