@@ -21,9 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from soaking import attacks, damages, full_disks, interruptions, readers, table, workspace
 
 _WORKER_ROUND = 200  # damages of one process
 
@@ -41,15 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--minutes", type=float, default=60, help="begin nothing new after so long; default %(default)s")
     add("--folder", type=Path, help="where to work: an earlier one is used again; default: a new one that is deleted")
     add("--only", metavar="SEED/NUMBER", help="repeat one damage, and show what each command says")
-    add("--out", type=Path, metavar="FILE.json", help="write all trials")
+    add("--out", type=Path, metavar="FILE.json", help="write the counts, and what was found")
+    add("--trials", type=Path, metavar="FILE.json", help="write all trials")
     add("--worker", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.worker:
-        from soaking import damages
-
         root, seed, first, count, until = options.worker
         damages.work(Path(root), int(seed), int(first), int(count), Path(root) / "trials.jsonl", float(until))
         return 0
+    from gpldan_jax import _checksums, _files
+
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         folder = (options.folder or Path(scratch)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,26 +66,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.damages:
             records += _damage(_workspace(folder), options.seed, 0, options.damages, until)
         if options.interruptions:
-            from soaking import interruptions
-
             root, count = _workspace(folder), options.interruptions
             records += _counted(interruptions.interrupt(root, options.seed, count, until), "interruptions")
         if options.disks:
-            from soaking import full_disks
-
             root, count = _workspace(folder), options.disks
             records += _counted(full_disks.fill(root, options.seed, count, until), "full disks")
         if options.readers:
-            from soaking import readers
-
             records += list(readers.mutate(folder, options.seed, options.readers, until))
         if options.attacks:
-            from soaking import attacks
-
             records += list(attacks.attack(folder))
+    if options.trials:
+        _files.write_json(options.trials, records, indent=1)
+    summary = table.summarize(records, options.seed)
     if options.out:
-        options.out.write_text(json.dumps({"seed": options.seed, "trials": records}, indent=1) + "\n")
-    return _report(records)
+        _checksums.write_record(options.out, summary)
+    for line in table.lines(summary):
+        print(line)
+    return 1 if summary["findings"] else 0
 
 
 def _prepare_environment(folder):
@@ -100,8 +99,6 @@ def _workspace(folder):
     """The files to damage; in a process of its own, because compilers and encoders keep state."""
     root = folder / "files"
     if not root.exists():
-        from soaking import workspace
-
         child = os.fork() if hasattr(os, "fork") else 0
         if child == 0:
             status = 1
@@ -146,44 +143,6 @@ def _counted(records, title):
         if len(found) % 10 == 0:
             print(f"{title}: {len(found)}", file=sys.stderr, flush=True)
     return found
-
-
-def _report(records):
-    """Prints the table, then a line for each finding; returns the exit status."""
-    from soaking import attacks, damages, full_disks, interruptions, readers
-
-    bad = {*attacks.BAD, *damages.BAD, *interruptions.BAD, *full_disks.BAD, *readers.BAD}
-    outcomes = dict.fromkeys([*damages.OUTCOMES, *(record["outcome"] for record in records)])
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for record in records:
-        counts[record["kind"], record["case"], record["outcome"]] += record.get("count", 1)
-    shown = [
-        outcome
-        for outcome in outcomes
-        if any(of == outcome for *_, of in counts) or outcome in (damages.SILENT, "TRACEBACK")
-    ]
-    rows = list(dict.fromkeys((kind, case) for kind, case, _ in counts))
-    width = max([len(f"{kind}: {case}") for kind, case in rows], default=0)
-    for number, outcome in enumerate(shown, start=1):
-        print(f"({number}) {outcome}")
-    print(" " * width + "".join(f"{f'({number})':>7}" for number in range(1, len(shown) + 1)))
-    for kind, case in rows:
-        cells = "".join(f"{counts[kind, case, outcome]:>7}" for outcome in shown)
-        print(f"{f'{kind}: {case}':<{width}}{cells}")
-    totals: Counter[str] = Counter()
-    for (_, _, outcome), count in counts.items():
-        totals[outcome] += count
-    print(f"{'all':<{width}}" + "".join(f"{totals[outcome]:>7}" for outcome in shown))
-    faults = len({(record["kind"], record["seed"]) for record in records if record["kind"] == "damage"})
-    print((f"{faults} damages, " if faults else "") + f"{totals.total()} trials")
-    for record in records:
-        if record["kind"] == "attack":
-            print(f"{record['case']}: {record['said']}")
-    findings = [record for record in records if record["outcome"] in bad]
-    for record in findings:
-        where = f"{record['case']} {record['file']}, {record['done']}, {record['command']}"
-        print(f"{record['outcome']}: {where} ({record['kind']} {record['seed']}): {record['said']}")
-    return 1 if findings else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from soaking import damages, faults, leaving, readers
+from soaking import attacks, damages, faults, leaving, readers, table
 from soaking.workspace import Called
 
 from tests.commands import ROOT
@@ -21,9 +21,9 @@ def soak(folder, *flags):
 
 @pytest.mark.slow
 def test_a_short_soak_finds_nothing(tmp_path):
-    done = soak(tmp_path, "--seed=7", "--damages=20", "--interruptions=2", f"--out={tmp_path / 'found.json'}")
+    done = soak(tmp_path, "--seed=7", "--damages=20", "--interruptions=2", f"--trials={tmp_path / 'found.json'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    trials = json.loads((tmp_path / "found.json").read_text())["trials"]
+    trials = json.loads((tmp_path / "found.json").read_text())
     assert {trial["kind"] for trial in trials} == {"damage", "interruption"} and len(trials) > 40
     assert "20 damages" in done.stdout and damages.REFUSED in done.stdout
 
@@ -78,3 +78,21 @@ def test_outcomes(tmp_path, called, left, outcome):
 def test_times_are_no_difference():
     assert leaving.plain("  took 3.5 s   on 2026-11-26 10:00:00") == leaving.plain("took 12 s on 2025-01-01 11:11:11")
     assert leaving.new_lines("a\nb", "a\nc\nd") == "c | d"
+
+
+def test_a_summary_counts_each_damage_once_and_names_what_was_found():
+    found = {"file": "a.json", "done": "bit 3", "command": "run", "said": "5 lines differ"}
+    records = [
+        {**found, "kind": "damage", "case": "run", "seed": "1/0", "outcome": damages.SAME},
+        {**found, "kind": "damage", "case": "run", "seed": "1/0", "outcome": damages.SILENT},
+        {**found, "kind": "damage", "case": "run", "seed": "1/1", "outcome": damages.SAME},
+        {**found, "kind": "reader", "case": ".npz", "seed": "1", "outcome": readers.REFUSED, "count": 20},
+        {**found, "kind": "attack", "case": "uploads", "seed": "", "outcome": attacks.SERVED, "said": "median 3 ms"},
+    ]
+    summary = table.summarize(records, seed=1)
+    assert summary["faults"] == {"damage": 2, "reader": 20, "attack": 1}
+    assert [one["seed"] for one in summary["findings"]] == ["1/0"] and summary["attacks"] == {"uploads": "median 3 ms"}
+    printed = list(table.lines(summary))
+    assert "2 of kind damage, 20 of kind reader, 1 of kind attack; 24 trials" in printed
+    assert printed[-1] == "SILENT: run a.json, bit 3, run (damage 1/0): 5 lines differ"
+    assert any(line.split() == ["damage:", "run", "2", "0", "1", "0", "0"] for line in printed)

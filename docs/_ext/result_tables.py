@@ -13,6 +13,9 @@ In a page of MyST Markdown:
     :rows: default dense torch-matmul
     :columns: n implementation median_s
     ```
+
+    ```{soak} soak-damages-epyc-2-cores-2026-11-27.json
+    ```
 """
 
 import re
@@ -22,7 +25,7 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective, SphinxRole
-from tables import BENCHMARKS, DATASETS, RESULTS, benchmark_table, results_file, scores_table, table_of
+from tables import BENCHMARKS, DATASETS, RESULTS, benchmark_table, results_file, scores_table, soak_tables, table_of
 
 
 class _Table(SphinxDirective):
@@ -69,6 +72,15 @@ class Benchmark(_Table):
         rows, columns = self.options.get("rows", "").split(), self.options["columns"].split()
         table, made = benchmark_table(self.arguments[0], rows, columns, self.options.get("part", ""))
         return self.parsed(f"{table}\n\n{made}")
+
+
+class Soak(_Table):
+    """Files of `benchmarks/soak.py`."""
+
+    def run(self):
+        for name in self.arguments[0].split():
+            self.env.note_dependency(str(BENCHMARKS / name))
+        return self.parsed(soak_tables(self.arguments[0].split()))
 
 
 class Ablation(_Table):
@@ -119,6 +131,7 @@ def setup(app):
     app.connect("source-read", _give_title)
     app.add_directive("scores", Scores)
     app.add_directive("benchmark", Benchmark)
+    app.add_directive("soak", Soak)
     app.add_directive("results", Ablation)
     app.add_role("score", Score())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

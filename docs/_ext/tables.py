@@ -33,6 +33,13 @@ _FIELDS = {
     "fraction_of_ceiling": ("of the ceiling", "{:.0%}"),
 }
 
+_FAULTS = {
+    "damage": "damaged files",
+    "interruption": "signals at random moments",
+    "full disk": "full disks",
+    "reader": "mutated inputs",
+}
+
 
 def table_of(path: Path) -> dict[str, dict[str, str]]:
     """The first table of a Markdown file of results: of each row, by its first cell, the other cells by column."""
@@ -62,6 +69,31 @@ def scores_table(names: list[str], methods: list[str], column: str, *, mean: boo
         extra = ([f"{sum(means) / len(means):.3f}"] if len(means) == len(cells) else [""]) if mean else []
         lines.append([method, *(cell.replace("**", "") for cell in cells), *extra])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def soak_tables(names: list[str]) -> str:
+    """Two Markdown tables of files of `benchmarks/soak.py`: what came of the faults, and of the attacks on the page."""
+    found = {name: json.loads((BENCHMARKS / name).read_text()) for name in names}
+    lines = [["faults", "number", "what came of them", "faults of ours"], ["---", "---:", "---", "---:"]]
+    attacks = [["attack", "measured"], ["---", "---"]]
+    for record in found.values():
+        for kind, number in record["faults"].items():
+            counts: dict[str, int] = {}
+            for row in record["rows"]:
+                if row["kind"] == kind:
+                    counts[row["outcome"]] = counts.get(row["outcome"], 0) + row["count"]
+            came = "; ".join(f"{outcome}: {count:,}" for outcome, count in counts.items())
+            ours = sum(one["kind"] == kind for one in record["findings"])
+            if kind != "attack":
+                lines.append([_FAULTS[kind], f"{number:,}", came, f"{ours:,}"])
+        attacks += [[case, said] for case, said in record["attacks"].items()]
+    tables = ["\n".join(f"| {' | '.join(line)} |" for line in table) for table in (lines, attacks) if len(table) > 2]
+    made = []
+    for name, record in found.items():
+        flags = re.sub(r"^.*soak\.py ?| --(out|trials|folder)[ =]\S+", "", record["command"])
+        machine = record["machine"]
+        made.append(f"`soak.py {flags}`, {record['date'][:10]}, {machine['cores']} cores of {machine['cpu']}: `{name}`")
+    return "\n\n".join([*tables, f"The files are in `benchmarks/results`. {'; '.join(made)}."])
 
 
 def benchmark_table(name: str, rows: list[str], columns: list[str], part: str = "") -> tuple[str, str]:
