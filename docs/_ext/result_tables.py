@@ -14,7 +14,7 @@ In a page of MyST Markdown:
     :columns: n implementation median_s
     ```
 
-    ```{soak} soak-damages-epyc-2-cores-2026-11-27.json
+    ```{soak} damages-epyc-2-cores-2026-11-27.json
     ```
 """
 
@@ -25,7 +25,17 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective, SphinxRole
-from tables import BENCHMARKS, DATASETS, RESULTS, benchmark_table, results_file, scores_table, soak_tables, table_of
+from tables import (
+    BENCHMARKS,
+    DATASETS,
+    RESULTS,
+    SOAKS,
+    benchmark_table,
+    results_file,
+    scores_table,
+    soak_tables,
+    table_of,
+)
 
 
 class _Table(SphinxDirective):
@@ -75,11 +85,11 @@ class Benchmark(_Table):
 
 
 class Soak(_Table):
-    """Files of `benchmarks/soak.py`."""
+    """Files of `benchmarks/soak_results`."""
 
     def run(self):
         for name in self.arguments[0].split():
-            self.env.note_dependency(str(BENCHMARKS / name))
+            self.env.note_dependency(str(SOAKS / name))
         return self.parsed(soak_tables(self.arguments[0].split()))
 
 

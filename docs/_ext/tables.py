@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS, BENCHMARKS = ROOT / "docs" / "results", ROOT / "benchmarks" / "results"
+SOAKS = ROOT / "benchmarks" / "soak_results"
 DATASETS = {
     "emoji": "emoji",
     "openclipart": "openclipart",
@@ -72,8 +73,8 @@ def scores_table(names: list[str], methods: list[str], column: str, *, mean: boo
 
 
 def soak_tables(names: list[str]) -> str:
-    """Two Markdown tables of files of `benchmarks/soak.py`: what came of the faults, and of the attacks on the page."""
-    found = {name: json.loads((BENCHMARKS / name).read_text()) for name in names}
+    """Two Markdown tables of files of `benchmarks/soak_results`: what came of faults, and of attacks on the page."""
+    found = {name: json.loads((SOAKS / name).read_text()) for name in names}
     lines = [["faults", "number", "what came of them", "faults of ours"], ["---", "---:", "---", "---:"]]
     attacks = [["attack", "measured"], ["---", "---"]]
     for record in found.values():
@@ -93,7 +94,7 @@ def soak_tables(names: list[str]) -> str:
         flags = re.sub(r"^.*soak\.py ?| --(out|trials|folder)[ =]\S+", "", record["command"])
         machine = record["machine"]
         made.append(f"`soak.py {flags}`, {record['date'][:10]}, {machine['cores']} cores of {machine['cpu']}: `{name}`")
-    return "\n\n".join([*tables, f"The files are in `benchmarks/results`. {'; '.join(made)}."])
+    return "\n\n".join([*tables, f"The files are in `benchmarks/soak_results`. {'; '.join(made)}."])
 
 
 def benchmark_table(name: str, rows: list[str], columns: list[str], part: str = "") -> tuple[str, str]:

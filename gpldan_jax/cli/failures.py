@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from gpldan_jax import _locks
 from gpldan_jax._files import one_line
@@ -47,9 +47,6 @@ _OF_MEMORY = re.compile(
     r"RESOURCE_EXHAUSTED|bad_alloc|Cannot allocate memory|cannot allocate memory|failed to map segment|out of memory|"
     r"Out of memory|can't start new thread"
 )
-# Extensions in C print why one that they import cannot be loaded, and raise an error that does not say it.
-_HIDDEN: list[ImportError] = []
-_REFUSED: list[str] = []  # what was said of it
 _NOISE = ("_SignalingThread.run() raised", "exception was never retrieved", "Metadata file does not exist")
 _PART_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # of NumPy, which does not say why
 _FILE = re.compile(r'file "(/[^"]+?)(?:\.orbax-checkpoint-tmp[^"]*)?"')  # of TensorStore
@@ -73,45 +70,29 @@ def describe(error: BaseException) -> str | None:
     for words in (_by_type, _by_text):  # a message of ours may quote the text of its cause, which knows the file
         for one in chain:
             if line := words(one):
-                _REFUSED.append(line)
                 return line
-    return describe(_HIDDEN.pop()) if _HIDDEN and isinstance(error, ImportError) else None
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps out of stderr what the threads of Orbax and TensorStore print about an error that is also raised.
-
-    After such an error it goes on, because they also print when the process ends.
-    """
-    restore = stay_quiet()
-    refused = len(_REFUSED)
-    yield
-    if len(_REFUSED) == refused:
-        restore()
+    hook = sys.excepthook
+    if isinstance(error, ImportError) and isinstance(hook, _Hook) and hook.hidden:
+        return describe(hook.hidden.pop())
+    return None
 
 
 def stay_quiet() -> Callable[[], None]:
-    """Begins what `quiet` does; returns the function that ends it."""
-    if getattr(sys.excepthook, "__module__", "") == __name__:  # it has begun
+    """Keeps out of stderr what the threads of Orbax and TensorStore print about an error that is also raised.
+
+    Returns:
+        A function that ends it. After such an error do not call it, because they also print when the process ends.
+    """
+    if isinstance(sys.excepthook, _Hook):  # it has begun
         return lambda: None
     hook, unraisable, noise = sys.excepthook, sys.unraisablehook, _Noise()
 
-    def is_noise(error):
-        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
-
-    def show(kind, error, traceback):
-        if isinstance(error, ImportError) and describe(error):
-            _HIDDEN.append(error)
-        elif not is_noise(error):
-            hook(kind, error, traceback)
-
     def show_unraisable(found):
-        if not is_noise(found.exc_value):
+        if not _is_noise(found.exc_value):
             unraisable(found)
 
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    sys.excepthook, sys.unraisablehook = show, show_unraisable
+    sys.excepthook, sys.unraisablehook = _Hook(hook), show_unraisable
     for logger in loggers:
         logger.addFilter(noise)
 
@@ -121,6 +102,27 @@ def stay_quiet() -> Callable[[], None]:
         sys.excepthook, sys.unraisablehook = hook, unraisable
 
     return restore
+
+
+class _Hook:
+    """Shows an exception, but not noise; and not why a library cannot be loaded, which is `hidden` for `describe`.
+
+    Extensions in C show that of a library that they import, and raise an error that does not say it.
+    """
+
+    def __init__(self, hook):
+        self._hook = hook
+        self.hidden: list[ImportError] = []
+
+    def __call__(self, kind, error, traceback):
+        if isinstance(error, ImportError) and describe(error):
+            self.hidden.append(error)
+        elif not _is_noise(error):
+            self._hook(kind, error, traceback)
+
+
+def _is_noise(error):
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
 
 class _Noise(logging.Filter):

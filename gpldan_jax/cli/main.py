@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         failures.drop_output()
         return 0
     except OSError as error:  # of an output that is not buffered
-        return _refused(error)
+        return _refused(failures.describe(error) or error)
     import difflib
 
     near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -71,26 +71,37 @@ def end_process(work: Callable[[], int]) -> int:
 
 def run_command(name: str, argv: Sequence[str], program: str) -> int:
     """Runs one of `COMMANDS`; `program` is for its help and for the files that say how they were made."""
+    be_loud = failures.stay_quiet()
+    status = failures.STATUS
     try:
-        with failures.quiet(), signals.raised():
-            from gpldan_jax.cli import arguments, gpu_compiler, program_cache
-
-            gpu_compiler.use_cublas()
-            command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
-            kept = None if name in _COMPILING else program_cache.keep_programs()
-            if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
-                print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
-            with signals.raised(command.STOPPED):
-                return _flushed(arguments.call(command.main, argv, program, stopped=command.STOPPED))
+        with signals.raised():
+            status = _run_command(name, argv, program)
     except KeyboardInterrupt as interrupt:  # before or after the command itself, which says more
         print("stopped", file=sys.stderr)
-        return signals.exit_status(interrupt)
+        status = signals.exit_status(interrupt)
     except BrokenPipeError:
         raise
     except Exception as error:  # such as a library that cannot be loaded for want of memory
-        if failures.describe(error):
-            return _refused(error)
-        raise
+        line = failures.describe(error)
+        if line is None:
+            raise
+        status = _refused(line)
+    finally:
+        if status != failures.STATUS:
+            be_loud()
+    return status
+
+
+def _run_command(name, argv, program):
+    from gpldan_jax.cli import arguments, gpu_compiler, program_cache
+
+    gpu_compiler.use_cublas()
+    command = importlib.import_module(f"gpldan_jax.cli.{name.replace('-', '_')}")
+    kept = None if name in _COMPILING else program_cache.keep_programs()
+    if kept and sys.stderr.isatty() and not any(kept.glob("*-cache")):
+        print(f"the first time jax compiles for a while; its programs are kept in {kept}", file=sys.stderr)
+    with signals.raised(command.STOPPED):
+        return _flushed(arguments.call(command.main, argv, program, stopped=command.STOPPED))
 
 
 def _flushed(status):
@@ -101,12 +112,12 @@ def _flushed(status):
     except BrokenPipeError:
         failures.drop_output()
     except OSError as error:
-        return _refused(error)
+        return _refused(failures.describe(error) or error)
     return status
 
 
-def _refused(error):
-    print(f"error: {failures.describe(error) or error}", file=sys.stderr)
+def _refused(line):
+    print(f"error: {line}", file=sys.stderr)
     failures.drop_output()
     return failures.STATUS
 

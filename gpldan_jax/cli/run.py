@@ -9,6 +9,7 @@ be moved: --data says where the data lie now.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,27 +34,43 @@ def main(argv: Sequence[str], program: str) -> int:
     workdir = options.workdir or Path("runs") / name
     if not (options.distributed or options.coordinator):
         return _run(config, workdir, options)
-
-    def left_alone() -> bool:
-        from gpldan_jax.runs import processes
-
-        return processes.left_alone()
+    failures: list[BaseException] = []
 
     def work() -> int:
-        return call(lambda argv, program: _run(config, workdir, options), argv, program, stopped=STOPPED)
+        return call(lambda argv, program: _run_process(config, workdir, options, failures), argv, program,
+                    stopped=STOPPED)  # fmt: skip
 
-    return supervised(work, left_alone)
+    def must_leave() -> bool:
+        from gpldan_jax.runs import processes
+
+        return any(map(processes.is_left_alone, failures))
+
+    return supervised(work, must_leave)
+
+
+def _run_process(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace, failures: list) -> int:
+    """The run of one process of several; a failure of it is added to the list."""
+    from gpldan_jax.runs import processes  # jax takes seconds to import; a mistyped flag should not wait
+
+    try:
+        processes.join(options.coordinator, options.processes, options.process)
+    except ValueError as error:
+        flags = ("coordinator, count and index", "--coordinator, --processes and --process")
+        raise ValueError(str(error).replace(*flags)) from error
+    try:
+        return _run(config, workdir, options)
+    except processes.LostProcessError as error:
+        failures.append(error)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BaseException as error:
+        failures.append(error)
+        raise
 
 
 def _run(config: Mapping[str, Any], workdir: Path, options: argparse.Namespace) -> int:
-    from gpldan_jax.runs import processes, session  # jax takes seconds to import; a mistyped flag should not wait
+    from gpldan_jax.runs import processes, session
 
-    if options.distributed or options.coordinator:
-        try:
-            processes.join(options.coordinator, options.processes, options.process)
-        except ValueError as error:
-            flags = ("coordinator, count and index", "--coordinator, --processes and --process")
-            raise ValueError(str(error).replace(*flags)) from error
     status = session.run(config, workdir, fresh=options.fresh)
     if not status and processes.is_first():
         print(f"written to {workdir}; next: gpldan search build --workdir={workdir}")

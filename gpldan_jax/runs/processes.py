@@ -23,8 +23,7 @@ from gpldan_jax.training.mesh import from_first_process
 _FILE_SERVER = 30.0  # seconds after which a file server shows a new file to all
 _ONE_SIGNAL = 1.0  # seconds
 _COLLECTIVE = re.compile(r"Gloo|NCCL|coordination service|UNAVAILABLE: ")
-_left_alone = False
-_of_all: BaseException | None = None  # the failure that all processes know of
+_KNOWN = "_is_known_to_all_processes"  # an attribute of an exception
 
 
 class LostProcessError(RuntimeError):
@@ -114,29 +113,28 @@ def share() -> Share | None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """If the block fails, this process is left alone: the others may be gone, or wait for it.
+def naming_lost_processes() -> Iterator[None]:
+    """If the block fails because another process is gone, the error says so.
 
     Raises:
         LostProcessError: another process of the run has ended.
     """
-    global _left_alone
     try:
         yield
-    except BaseException as error:
-        _left_alone = jax.process_count() > 1 and error is not _of_all
+    except Exception as error:
         # What the libraries for collectives raise has no class of its own.
-        if _left_alone and (isinstance(error, jax.errors.JaxRuntimeError) or _COLLECTIVE.search(str(error))):
-            raise LostProcessError(
-                f"another process of this run has ended, or can no longer be reached ({one_line(error)[:100]}); when "
-                "all have ended, the same commands continue the run"
-            ) from error
-        raise
+        lost = isinstance(error, jax.errors.JaxRuntimeError) or _COLLECTIVE.search(str(error))
+        if not lost or not is_left_alone(error):
+            raise
+        raise LostProcessError(
+            f"another process of this run has ended, or can no longer be reached ({one_line(error)[:100]}); when "
+            "all have ended, the same commands continue the run"
+        ) from error
 
 
-def left_alone() -> bool:
-    """Returns whether this process has failed and the others not: then it must not wait for them when it ends."""
-    return _left_alone
+def is_left_alone(error: BaseException) -> bool:
+    """Returns whether a failure is one of this process and not of the others: then it must not wait for them to end."""
+    return jax.process_count() > 1 and not hasattr(error, _KNOWN)
 
 
 def check_shared(directory: Path) -> None:
@@ -188,8 +186,7 @@ def together() -> Iterator[None]:
 
 
 def _known_to_all(error):
-    global _of_all
-    _of_all = error
+    setattr(error, _KNOWN, True)
     return error
 
 

@@ -35,13 +35,12 @@ def run(config: Config, directory: Path, *, fresh: bool = False) -> int:
     A run goes on with another number of `train.epochs` where it ends with the bits of a run that always had it. Its
     data may lie at another path. Of several processes all call it; the first one prints and writes. `fresh` deletes the
     run found there first.
+
+    Raises:
+        processes.LostProcessError: another process of the run has ended.
     """
-    try:
-        with processes.alone():
-            return _run(config, directory, fresh)
-    except processes.LostProcessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with processes.naming_lost_processes():
+        return _run(config, directory, fresh)
 
 
 def _run(config: Config, directory: Path, fresh: bool) -> int:

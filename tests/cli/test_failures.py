@@ -129,8 +129,15 @@ def test_noise_of_threads_stays_out_and_the_error_does_not():
     assert done.stderr == "error: runs/a/results.json: the disk is full; free space there and repeat the same command\n"
 
 
+@contextlib.contextmanager
+def quiet():
+    be_loud = failures.stay_quiet()
+    yield
+    be_loud()
+
+
 def test_an_import_that_an_extension_prints_is_the_reason(capsys):
-    with failures.quiet():
+    with quiet():
         inner = ImportError("READ THIS\n\nOriginal error was: blas.so: failed to map segment from shared object")
         sys.excepthook(ImportError, inner, None)  # as PyErr_Print does
         line = refuse(ImportError("Encountered an error while initializing the extension."), capsys)
@@ -140,7 +147,7 @@ def test_an_import_that_an_extension_prints_is_the_reason(capsys):
 
 def test_only_that_noise_stays_out(capsys):
     hook, unraisable = sys.excepthook, sys.unraisablehook
-    with failures.quiet():
+    with quiet():
         sys.excepthook(ValueError, ValueError("of a user's callback"), None)
         assert "of a user's callback" in capsys.readouterr().err
         record = logging.LogRecord("absl", logging.ERROR, "", 1, "another problem", (), None)
