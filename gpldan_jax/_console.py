@@ -18,9 +18,15 @@ def shows_bars(console: rich.console.Console) -> bool:
     return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
+class _Progress(rich.progress.Progress):
+    def stop(self):
+        if not self.disable:  # before rich 14.1 an empty line is printed at the end of a bar that is not drawn
+            super().stop()
+
+
 def progress_bar(console: rich.console.Console, title: str) -> rich.progress.Progress:
     """Returns a progress bar, which is drawn where `shows_bars` says so; a task's description stands after it."""
-    return rich.progress.Progress(
+    return _Progress(
         rich.progress.TextColumn(title),
         rich.progress.BarColumn(),
         rich.progress.MofNCompleteColumn(),
