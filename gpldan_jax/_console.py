@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 
 import rich.console
@@ -15,7 +16,9 @@ def make_console(*, quiet: bool = False) -> rich.console.Console:
 
 def shows_bars(console: rich.console.Console) -> bool:
     """Whether a progress bar can be drawn: on a terminal, and in a notebook that has ipywidgets."""
-    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+    # FORCE_COLOR, which Jupyter sets for its commands, makes rich take a pipe for a terminal.
+    is_terminal = console.is_terminal and ("FORCE_COLOR" not in os.environ or console.file.isatty())
+    return is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
 class _Progress(rich.progress.Progress):

@@ -287,6 +287,13 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
+def check_key(key: str) -> None:
+    """Checks that a setting is known."""
+    if key not in SETTINGS:
+        near = difflib.get_close_matches(key, SETTINGS, n=1)
+        raise ConfigError(f"unknown config key {key}" + (f", did you mean {near[0]}?" if near else ""))
+
+
 def check(key: str, value: Any) -> None:
     """Checks one value."""
     rule = SETTINGS[key].rule
@@ -298,9 +305,7 @@ def validate(config: Mapping[str, Mapping[str, Any]]) -> None:
     """Checks a whole config."""
     values = flat(config)
     for key in values:
-        if key not in SETTINGS:
-            near = difflib.get_close_matches(key, SETTINGS, n=1)
-            raise ConfigError(f"unknown config key {key}" + (f", did you mean {near[0]}?" if near else ""))
+        check_key(key)
     for key, setting in SETTINGS.items():
         if key not in values:
             raise ConfigError(f"config.{key} is missing, expected {setting.rule.expected}")

@@ -24,6 +24,12 @@ def test_bars_are_drawn_on_a_terminal_and_in_a_notebook_with_widgets(
     assert _console.progress_bar(console, "GPLDAN").disable is not expected
 
 
+def test_a_pipe_is_no_terminal_in_jupyter_which_sets_force_color(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = _console.make_console()
+    assert console.is_terminal and not _console.shows_bars(console)
+
+
 def test_progress_prints_ten_lines_where_there_is_no_bar(capsys):
     with _console.progress(_console.make_console(), "images", 1000) as advance:
         for done in range(0, 1001, 10):

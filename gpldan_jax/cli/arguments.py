@@ -81,7 +81,9 @@ class Parser(argparse.ArgumentParser):
         options, rest = self.parse_known_args(argv)
         for argument in rest:
             flag = argument.partition("=")[0]
-            if flag.startswith("-") and not flag.startswith("--config.") and not _is_number(flag):
+            if flag.startswith("--config."):
+                config.check_key(flag.removeprefix("--config."))
+            elif flag.startswith("-") and not _is_number(flag):
                 raise ValueError(self.unknown(argument))
         return options, rest
 

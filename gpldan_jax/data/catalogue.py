@@ -299,7 +299,7 @@ def _locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Seq
                     return layout, files
         raise _missing_files_error(entry, f"not in {root} nor in {root / entry.name}")
     if not root.exists():
-        raise _missing_files_error(entry, f"{root} does not exist")
+        raise _missing_files_error(entry, f"{root} does not exist", is_mistyped=bool(path))
     # A file of any name is taken for the first file of the first layout. The others must be beside it.
     layout = next((item for item in entry.layouts if root.name in item.files), entry.layouts[0])
     files = [root.parent / name for name in layout.files]
@@ -311,14 +311,15 @@ def _locate(entry: Variant, path: str | os.PathLike | None) -> tuple[Layout, Seq
     return layout, files
 
 
-def _missing_files_error(entry: Variant, problem: str) -> MissingFilesError:
+def _missing_files_error(entry: Variant, problem: str, *, is_mistyped: bool = False) -> MissingFilesError:
+    """What is missing and what would do; where a path was perhaps only mistyped, not what files must hold."""
     wanted = " or ".join(" + ".join(layout.files) for layout in entry.layouts)
     holds = dict.fromkeys(layout.holds for layout in entry.layouts)
     directory = "" if entry.name == "npz" else " or the environment variable GPLDAN_DATA_DIR=FOLDER"
     lines = (
         f"{entry.name} ({entry.variant}): {problem}; looked for {wanted}",
-        *(f"It must hold {text.format(shape=entry.shape)}." for text in holds),
-        f"Such files: {entry.circulates}.",
+        *(f"It must hold {text.format(shape=entry.shape)}." for text in holds if not is_mistyped),
+        *([] if is_mistyped else [f"Such files: {entry.circulates}."]),
         f"Say where they are with the argument path=FILE_OR_FOLDER{directory}.",
     )
     return MissingFilesError("\n".join(lines))

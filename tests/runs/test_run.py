@@ -76,7 +76,7 @@ def test_a_synthetic_run_says_so_everywhere(run, tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--config.loss.alpa=1"], "unknown config key 'alpa'. Did you mean \"alpha\""),
+        (["--config.loss.alpa=1"], "unknown config key loss.alpa, did you mean loss.alpha?"),
         (["--config.loss.alpha=-1"], "config.loss.alpha must be a number of at least 0, got -1.0"),
         (["--config.loss.alpha=x"], "config.loss.alpha"),
         (
