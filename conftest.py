@@ -1,5 +1,7 @@
 """Quick compilation: for all tests and examples but those marked `optimized`."""
 
+import signal
+
 import jax
 import pytest
 
@@ -20,6 +22,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.name.rpartition(".")[2] in SLOW_EXAMPLES:
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c():
+    """Where a shell has started the tests in the background, they ignore SIGINT; some are about it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

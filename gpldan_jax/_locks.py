@@ -24,6 +24,7 @@ from gpldan_jax._files import TEMPORARY, is_running, naming
 LOCK, HOLDER = ".lock", ".lock-holder"
 _BEAT = 5.0  # seconds between two signs of life
 SILENT = 60.0  # seconds after which a process is perhaps gone: several beats, as file servers tell news late
+_DELETING = 1.0  # seconds that it may take to delete a folder
 _LONGEST_COMMAND = 100  # characters, in messages
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -130,7 +131,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
             with naming(folder):
                 yield
         except (Exception, KeyboardInterrupt) as error:
-            if _is_gone(folder):
+            if _is_gone(folder) or (_is_missing_a_file(folder, error) and _vanishes(folder)):
                 raise VanishedError(folder) from error
             raise
         check_there(folder)  # what was written last is in another one, if anywhere
@@ -164,6 +165,23 @@ def _is_gone(folder):
     before = _HELD.get(folder.absolute())
     # Both, because some file servers number their files anew, and a user may delete one of ours.
     return before is not None and _identity(folder) != before and not (folder / HOLDER).exists()
+
+
+def _is_missing_a_file(folder, error):
+    while error is not None:
+        name = error.filename if isinstance(error, FileNotFoundError) else None
+        if name is not None and folder.absolute() in Path(os.fsdecode(name)).absolute().parents:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _vanishes(folder):
+    """Waits a moment for a folder to be gone, of which a file is missing: to delete it takes a while."""
+    until = time.monotonic() + _DELETING
+    while not (is_gone := _is_gone(folder) or not (folder / HOLDER).exists()) and time.monotonic() < until:
+        time.sleep(_DELETING / 50)
+    return is_gone
 
 
 def _identity(folder):

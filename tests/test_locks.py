@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -103,6 +105,27 @@ def test_who_works_in_a_folder_that_vanishes_is_interrupted(tmp_path, monkeypatc
         for _ in range(3000):  # of a work that takes hours
             time.sleep(0.01)
         pytest.fail("nobody interrupted it")
+
+
+def test_a_file_that_is_missing_in_a_folder_that_vanishes_is_the_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    deletion = threading.Timer(0.2, shutil.rmtree, [folder])  # it has deleted the checkpoints already
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", str(folder / "checkpoints" / "3"))
+    with pytest.raises(_locks.VanishedError, match="run: the folder is gone"), _locks.locked(folder):
+        deletion.start()
+        raise ValueError("the checkpoint cannot be read") from missing
+    deletion.join()
+
+
+@pytest.mark.parametrize("place", ["run/checkpoints/3", "data/mine.npz"])
+def test_a_file_that_is_missing_elsewhere_or_alone_is_itself(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(_locks, "_DELETING", 0.02)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError) as caught, _locks.locked(folder):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / place))
+    assert caught.value.filename == str(tmp_path / place)
 
 
 def test_a_silent_lock_of_another_machine_can_be_broken(tmp_path, held):

@@ -47,7 +47,12 @@ _OF_MEMORY = re.compile(
     r"RESOURCE_EXHAUSTED|bad_alloc|Cannot allocate memory|cannot allocate memory|failed to map segment|out of memory|"
     r"Out of memory|can't start new thread"
 )
-_NOISE = ("_SignalingThread.run() raised", "exception was never retrieved", "Metadata file does not exist")
+_NOISE = (
+    "Unable to find the step",
+    "_SignalingThread.run() raised",
+    "exception was never retrieved",
+    "Metadata file does not exist",
+)
 _PART_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # of NumPy, which does not say why
 _FILE = re.compile(r'file "(/[^"]+?)(?:\.orbax-checkpoint-tmp[^"]*)?"')  # of TensorStore
 
