@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -30,6 +31,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 _HELD: dict[Path, tuple[int, int] | None] = {}  # the folders whose locks are held, and which ones they were then
 _ENDING = threading.Lock()
+_NOT_FOUND = re.compile("NOT_FOUND: ")  # of TensorStore, whose errors have no class of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,9 +170,13 @@ def _is_gone(folder):
 
 
 def _is_missing_a_file(folder, error):
+    """Whether an error, or one that it was raised from, is that a file of the folder is not there."""
+    place = folder.absolute()
     while error is not None:
         name = error.filename if isinstance(error, FileNotFoundError) else None
-        if name is not None and folder.absolute() in Path(os.fsdecode(name)).absolute().parents:
+        if name is not None and place in Path(os.fsdecode(name)).absolute().parents:
+            return True
+        if _NOT_FOUND.match(str(error)) and f"{place}{os.sep}" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

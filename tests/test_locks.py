@@ -107,11 +107,15 @@ def test_who_works_in_a_folder_that_vanishes_is_interrupted(tmp_path, monkeypatc
         pytest.fail("nobody interrupted it")
 
 
-def test_a_file_that_is_missing_in_a_folder_that_vanishes_is_the_folder(tmp_path):
+@pytest.mark.parametrize("library", ["os", "tensorstore"])
+def test_a_file_that_is_missing_in_a_folder_that_vanishes_is_the_folder(tmp_path, library):
     folder = tmp_path / "run"
     folder.mkdir()
     deletion = threading.Timer(0.2, shutil.rmtree, [folder])  # it has deleted the checkpoints already
-    missing = FileNotFoundError(errno.ENOENT, "No such file or directory", str(folder / "checkpoints" / "3"))
+    missing = {
+        "os": FileNotFoundError(errno.ENOENT, "No such file or directory", str(folder / "checkpoints" / "3")),
+        "tensorstore": ValueError(f'NOT_FOUND: Error opening "zarr" driver: local file "{folder}/checkpoints/3"'),
+    }[library]
     with pytest.raises(_locks.VanishedError, match="run: the folder is gone"), _locks.locked(folder):
         deletion.start()
         raise ValueError("the checkpoint cannot be read") from missing
