@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -31,7 +30,6 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 _HELD: dict[Path, tuple[int, int] | None] = {}  # the folders whose locks are held, and which ones they were then
 _ENDING = threading.Lock()
-_NOT_FOUND = re.compile("NOT_FOUND: ")  # of TensorStore, whose errors have no class of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +131,7 @@ def locked(folder: str | os.PathLike) -> Iterator[None]:
             with naming(folder):
                 yield
         except (Exception, KeyboardInterrupt) as error:
-            if _is_gone(folder) or (_is_missing_a_file(folder, error) and _vanishes(folder)):
+            if _is_gone(folder) or (_may_be_of_deletion(error) and _vanishes(folder)):
                 raise VanishedError(folder) from error
             raise
         check_there(folder)  # what was written last is in another one, if anywhere
@@ -169,21 +167,21 @@ def _is_gone(folder):
     return before is not None and _identity(folder) != before and not (folder / HOLDER).exists()
 
 
-def _is_missing_a_file(folder, error):
-    """Whether an error, or one that it was raised from, is that a file of the folder is not there."""
-    place = folder.absolute()
+def _may_be_of_deletion(error):
+    """Whether a file is missing, or a library failed, which may have missed one: not where a check of ours refused."""
     while error is not None:
-        name = error.filename if isinstance(error, FileNotFoundError) else None
-        if name is not None and place in Path(os.fsdecode(name)).absolute().parents:
-            return True
-        if _NOT_FOUND.match(str(error)) and f"{place}{os.sep}" in str(error):
+        of = error.__traceback__
+        while of is not None and of.tb_next is not None:
+            of = of.tb_next
+        is_ours = of is None or str(of.tb_frame.f_globals.get("__name__")).startswith("gpldan_jax.")
+        if isinstance(error, FileNotFoundError) or not is_ours:
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def _vanishes(folder):
-    """Waits a moment for a folder to be gone, of which a file is missing: to delete it takes a while."""
+    """Waits a moment for a folder to be gone, of which something may be missing: to delete it takes a while."""
     until = time.monotonic() + _DELETING
     while not (is_gone := _is_gone(folder) or not (folder / HOLDER).exists()) and time.monotonic() < until:
         time.sleep(_DELETING / 50)
