@@ -48,7 +48,8 @@ _CALLED = re.compile(r"\b(calls|body|condition|to_apply|true_computation|false_c
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _INDEX = re.compile(r"\bindex=(\d+)")
-_GROUPS = re.compile(r"\breplica_groups=(\{\{[\d,]*\}|\[[\d,]+\])")
+_GROUPS = re.compile(r"\breplica_groups=(\{\{[\d,]*\}|\[[\d,]+\]|mesh\[[^\]]*\] *\{[^}]*\})")
+_AXES = re.compile(r"'([^']+)'(?:=(\d+)|:\(\d+\)(\d+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +292,10 @@ def _group_size(text) -> int | None:
         return None
     if groups[1].startswith("["):  # [2,4]<=[8]: two groups of four
         return int(groups[1].strip("[]").split(",")[-1])
+    if groups[1].startswith("mesh"):  # mesh['x'=2,'y'=4] {'y'}: groups of four; {'y':(1)2}: of two, a part of an axis
+        mesh, _, axes = groups[1].partition("]")
+        sizes = {name: size for name, size, _ in _AXES.findall(mesh)}
+        return math.prod(int(part or sizes[name]) for name, _, part in _AXES.findall(axes))
     return len(re.findall(r"\d+", groups[1])) or None
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ class Thumbnails:
             # Neither views nor triggers of a stranger's file are run.
             self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True,
                 check_same_thread=False)  # fmt: skip
+            weakref.finalize(self, self._connection.close)  # also where this fails below
             self._connection.execute("PRAGMA trusted_schema = OFF")
             kinds = self._connection.execute("SELECT type FROM sqlite_schema WHERE name = 'pictures'").fetchall()
         except sqlite3.Error as error:

@@ -62,6 +62,9 @@ def test_an_asynchronous_pair_with_and_without_compute_between(between, overlapp
         ("f32[32]{0} all-gather(%x), replica_groups={{0,1,2,3}}, dimensions={0}", 128, 96),
         ("f32[32]{0} all-gather(%x), replica_groups=[2,4]<=[8], dimensions={0}", 128, 96),
         ("f32[2]{0} reduce-scatter(%x), replica_groups={{0,1,2,3}}, dimensions={0}, to_apply=%add", 8, 24),
+        ("f32[32]{0} all-gather(%x), replica_groups=mesh['x'=2,'y'=4] {'y'}, dimensions={0}", 128, 96),
+        ("f32[32]{0} all-gather(%x), replica_groups=mesh['x'=2,'y'=4] {'x','y'}, dimensions={0}", 128, 112),
+        ("f32[32]{0} all-gather(%x), replica_groups=mesh['data'=8] {'data':(1)2}, dimensions={0}", 128, 64),
         ("(f32[8]{0}, bf16[4,2]{1,0}) all-reduce(%x, %y), replica_groups={{0,1}}, to_apply=%add", 48, 48),
         ("f32[8]{0} all-reduce(%x), replica_groups={}, to_apply=%add", 32, 64),  # of an unknown number of devices
         ("pred[8]{0} all-to-all(%x), replica_groups={{0,1,2,3}}, dimensions={0}", 8, 6),
