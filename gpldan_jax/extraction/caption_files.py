@@ -125,9 +125,9 @@ def parquet_rows(path: Path, columns: Mapping[str, str] | None) -> Rows:
         import pyarrow.parquet
     try:
         file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        schema = file.schema_arrow
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a Parquet file: {' '.join(str(error).split())}") from None
-    schema = file.schema_arrow
     found = find_columns(schema.names, str(path), columns)
     if pyarrow.types.is_struct(schema.field(found["image"]).type):
         raise ValueError(

@@ -64,5 +64,5 @@ def check_thumbnails(connection: sqlite3.Connection) -> None:
         for name, crc, file in connection.execute("SELECT name, crc, file FROM pictures"):
             if not isinstance(file, bytes) or zlib.crc32(file) != crc:
                 raise ValueError(f"the CRC-32 of the thumbnail {name!r} differs")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         raise ValueError(str(error)) from error

@@ -50,7 +50,7 @@ class Thumbnails:
             weakref.finalize(self, self._connection.close)  # also where this fails below
             self._connection.execute("PRAGMA trusted_schema = OFF")
             kinds = self._connection.execute("SELECT type FROM sqlite_schema WHERE name = 'pictures'").fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:  # an error may quote a text that is none
             raise ValueError(f"{path} is no file of thumbnails ({error}); build the collection again") from error
         if kinds != [("table",)]:
             raise ValueError(f"{path} is no file of thumbnails; build the collection again")
@@ -72,7 +72,7 @@ class Thumbnails:
         """
         try:
             found = self._connection.execute("SELECT crc, file FROM pictures WHERE name = ?", (name,)).fetchone()
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise ValueError(f"{self._path} is damaged ({error}); build the collection again") from error
         if found is None:
             return None

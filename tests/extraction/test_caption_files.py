@@ -455,6 +455,10 @@ def test_parquet(tmp_path, images):
     assert read_table(tmp_path / "d.parquet", images)[0].problem.startswith("the text is of type bytes, expected a")
     with pytest.raises(ValueError, match="not a Parquet file"):
         read_table(write(tmp_path, "c.parquet", "image,text"), images)
+    content = (tmp_path / "d.parquet").read_bytes()  # a name of a column that is no text
+    (tmp_path / "d.parquet").write_bytes(content.replace(b"image", b"\xffmage"))
+    with pytest.raises(ValueError, match=r"d\.parquet: not a Parquet file"):
+        read_table(tmp_path / "d.parquet", images)
 
 
 def test_the_captions_of_pascal_sentence(tmp_path):

@@ -100,6 +100,16 @@ def test_a_damaged_file_is_refused(tmp_path):
         open_thumbnails(tmp_path)
 
 
+def test_a_file_whose_structure_is_no_text_is_refused_by_name(tmp_path):
+    build_thumbnails(tmp_path, [np.zeros((9, 9, 3), np.uint8)], threads=1)
+    content = (tmp_path / FILE).read_bytes()
+    assert content.count(b"CREATE TABLE pictures") == 1
+    (tmp_path / FILE).write_bytes(content.replace(b"CREATE TABLE pictures", b"CREATE TABL\xff pictures"))
+    with pytest.raises(ValueError, match=r"pictures\.sqlite is no file of thumbnails"):  # SQLite quotes it
+        open_thumbnails(tmp_path)
+    assert [of.state for of in verify(tmp_path / FILE)] == [DAMAGED]
+
+
 def test_a_small_picture_is_kept_to_the_pixel():
     picture = np.random.default_rng(0).integers(0, 256, (50, 128, 3)).astype(np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(making.make_thumbnail(picture)))), picture)
