@@ -11,6 +11,7 @@ from soaking import attacks, damages, full_disks, interruptions, readers
 
 BAD = {*attacks.BAD, *damages.BAD, *full_disks.BAD, *interruptions.BAD, *readers.BAD}
 """The outcomes that are faults of ours."""
+_PATHS = ("--folder", "--out", "--trials")  # of this machine
 _ALWAYS = (damages.SILENT, "TRACEBACK")  # are shown also where there are none
 
 
@@ -50,7 +51,9 @@ def summarize(records: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]
         "findings": [dict(record) for record in records if record["outcome"] in BAD],
         "machine": problem.describe(),
         "date": time.strftime("%Y-%m-%d-%H%M%S"),
-        "command": f"python {shlex.join(sys.argv)}",
+        "command": shlex.join(
+            ["python", "benchmarks/soak.py", *(of for of in sys.argv[1:] if not of.startswith(_PATHS))]
+        ),
         "commit": commit(),
     }
 

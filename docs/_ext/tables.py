@@ -91,9 +91,10 @@ def soak_tables(names: list[str]) -> str:
     tables = ["\n".join(f"| {' | '.join(line)} |" for line in table) for table in (lines, attacks) if len(table) > 2]
     made = []
     for name, record in found.items():
-        flags = re.sub(r"^.*soak\.py ?| --(out|trials|folder)[ =]\S+", "", record["command"])
         machine = record["machine"]
-        made.append(f"`soak.py {flags}`, {record['date'][:10]}, {machine['cores']} cores of {machine['cpu']}: `{name}`")
+        made.append(
+            f"`{record['command']}`, {record['date'][:10]}, {machine['cores']} cores of {machine['cpu']}: `{name}`"
+        )
     return "\n\n".join([*tables, f"The files are in `benchmarks/soak_results`. {'; '.join(made)}."])
 
 
