@@ -25,7 +25,7 @@ def test_a_short_soak_finds_nothing(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     trials = json.loads((tmp_path / "found.json").read_text())
     assert {trial["kind"] for trial in trials} == {"damage", "interruption"} and len(trials) > 40
-    assert "20 damages" in done.stdout and damages.REFUSED in done.stdout
+    assert "20 of kind damage" in done.stdout and damages.REFUSED in done.stdout
 
 
 def count_mutated(tmp_path, count):
