@@ -59,6 +59,8 @@ def together(count, work):
         thread.start()
     for thread in threads:
         thread.join()
+    # Where one fails alone, the others wait in vain; its error is the one to show.
+    assert not any(isinstance(found, threading.BrokenBarrierError) for found in results), results
     return results
 
 
