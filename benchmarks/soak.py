@@ -3,12 +3,13 @@
     python benchmarks/soak.py --seed=1 --damages=1000 --interruptions=300 --disks=50 --out=soak.json
     python benchmarks/soak.py --readers=20000
     python benchmarks/soak.py --attacks
-    python benchmarks/soak.py --seed=1 --only=1/17 --folder=/tmp/soak
+    python benchmarks/soak.py --seed=1 --only=1/17 --folder=soak
 
 A damage changes a byte, a block, a line or the end of a file that a later command reads; then each of these commands is
 called. An interruption is a signal at a random moment, and the same command again. A disk is a limit on the size of
-files, or a small file system, that is full at a random byte; then the same command with room. The seed decides all of
-them, except what depends on the speed of the machine.
+files, or a small file system, that is full at a random byte; then the same command with room. An attack is a client of
+the page that misbehaves while others search. The seed decides all but attacks, and what depends on the speed of the
+machine.
 
 The table says how often each outcome came. The exit status is 1 where something was silently wrong, ended in a
 traceback or hung; each of these has a line that says how to repeat it.
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--trials", type=Path, metavar="FILE.json", help="write all trials")
     add("--worker", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.attacks and sys.platform != "linux":
+        parser.error("--attacks needs Linux, where each client can have an address of its own in 127.0.0.0/8")
     if options.worker:
         root, seed, first, count, until = options.worker
         damages.work(Path(root), int(seed), int(first), int(count), Path(root) / "trials.jsonl", float(until))

@@ -1,7 +1,7 @@
 """`gpldan` and `python -m gpldan_jax`: the first lines of ours in a process.
 
-The commands take a twentieth of a second to import, in which Ctrl-C would end in a stack trace. So this module imports
-next to nothing, and makes a signal one line first.
+While the commands are imported, Ctrl-C would end in a stack trace. So this module imports next to nothing, and first
+makes a signal end the process with one line.
 """
 
 import os

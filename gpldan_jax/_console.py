@@ -23,7 +23,7 @@ def shows_bars(console: rich.console.Console) -> bool:
 
 class _Progress(rich.progress.Progress):
     def stop(self):
-        if not self.disable:  # before rich 14.1 an empty line is printed at the end of a bar that is not drawn
+        if not self.disable:  # rich 14.0 and older print an empty line at the end of a bar that is not drawn
             super().stop()
 
 

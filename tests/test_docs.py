@@ -176,6 +176,13 @@ def test_a_table_of_a_benchmark_says_what_made_it(path):
     assert "/tmp" not in made
 
 
+def test_the_tables_of_soaks_have_the_counts_of_the_files():
+    names = [path.name for path in sorted(tables.SOAKS.glob("*.json"))]
+    found = tables.soak_tables(names)
+    assert "| damaged files | 1,000 |" in found and "| mutated inputs | 520,000 |" in found and "/tmp" not in found
+    assert all(f"`{name}`" in found for name in names)
+
+
 def test_the_table_of_the_readme_is_that_of_the_files():
     names = ["ours/emoji", "openclipart", "ours/wikipedia", "ours/wikipedia-raw", "ours/cub", "ours/ikea"]
     expected = [

@@ -25,7 +25,7 @@ def test_a_short_soak_finds_nothing(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     trials = json.loads((tmp_path / "found.json").read_text())
     assert {trial["kind"] for trial in trials} == {"damage", "interruption"} and len(trials) > 40
-    assert "20 of kind damage" in done.stdout and damages.REFUSED in done.stdout
+    assert "damage: 20, " in done.stdout and damages.REFUSED in done.stdout
 
 
 def count_mutated(tmp_path, count):
@@ -93,6 +93,6 @@ def test_a_summary_counts_each_damage_once_and_names_what_was_found():
     assert summary["faults"] == {"damage": 2, "reader": 20, "attack": 1}
     assert [one["seed"] for one in summary["findings"]] == ["1/0"] and summary["attacks"] == {"uploads": "median 3 ms"}
     printed = list(table.lines(summary))
-    assert "2 of kind damage, 20 of kind reader, 1 of kind attack; 24 trials" in printed
+    assert "damage: 2, reader: 20, attack: 1; 24 trials" in printed
     assert printed[-1] == "SILENT: run a.json, bit 3, run (damage 1/0): 5 lines differ"
     assert any(line.split() == ["damage:", "run", "2", "0", "1", "0", "0"] for line in printed)

@@ -110,6 +110,8 @@ def _searches_during(port, misbehave):
         other.start()
     for thread in [*others, attacker]:
         thread.join()
+    if attacker.exitcode:
+        raise RuntimeError(f"the attacker failed with status {attacker.exitcode}: there was no attack to measure")
     return [seconds for _, seconds in found], sum(status != 200 for status, _ in found)
 
 

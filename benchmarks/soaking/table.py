@@ -73,7 +73,7 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{f'{kind}: {case}':<{width}}{cells}"
     totals = (sum(count for key, count in counts.items() if key[2] == outcome) for outcome in shown)
     yield f"{'all':<{width}}" + "".join(f"{total:>7}" for total in totals)
-    faults = ", ".join(f"{count} of kind {kind}" for kind, count in summary["faults"].items())
+    faults = ", ".join(f"{kind}: {count}" for kind, count in summary["faults"].items())
     yield f"{faults or 'no faults'}; {sum(counts.values())} trials"
     for case, said in summary["attacks"].items():
         yield f"{case}: {said}"

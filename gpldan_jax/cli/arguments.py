@@ -81,9 +81,7 @@ class Parser(argparse.ArgumentParser):
         options, rest = self.parse_known_args(argv)
         for argument in rest:
             flag = argument.partition("=")[0]
-            if flag.startswith("--config."):
-                config.check_key(flag.removeprefix("--config."))
-            elif flag.startswith("-") and not _is_number(flag):
+            if flag.startswith("-") and not flag.startswith("--config.") and not _is_number(flag):
                 raise ValueError(self.unknown(argument))
         return options, rest
 
@@ -254,6 +252,9 @@ def parse_config(options: argparse.Namespace, rest: Sequence[str]) -> tuple[dict
         raise ValueError("give --config=FILE or --dataset=NAME; try --dataset=emoji")
     if options.recipe not in config.RECIPES:
         raise ValueError(f"--recipe={options.recipe}: expected one of {', '.join(config.RECIPES)}")
+    for flag in (argument.partition("=")[0] for argument in rest):
+        if flag.startswith("--config."):
+            config.check_key(flag.removeprefix("--config."))
     recipe = "" if options.recipe == "paper" else options.recipe
     if options.dataset:
         name, _, variant = options.dataset.partition(":")

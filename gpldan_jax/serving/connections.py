@@ -1,7 +1,8 @@
 """A listening socket that bounds how many connections a client has and makes, and how many there are.
 
 Hypercorn accepts all connections. A process can have only so many open files, so one client that opens many would keep
-all others out; and Hypercorn works a millisecond on each, so others would wait for one that opens and closes thousands.
+all others out. Hypercorn also takes time for each new connection, so one client that opens and closes very many would
+make all others wait.
 """
 
 import collections
